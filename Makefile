@@ -1,0 +1,208 @@
+# efficientai-toolkit: the whole build. The tree is the list: a folder of sdk/ is a library, a folder of plugins/ is a plugin, a .c file of
+# tests/host, tests/sdk, tests/plugins or bench is a program.
+#
+#   make                       a runnable tree in build/
+#   make demo | check          install what is missing (etc/deps.sh), build, and show it | run all tests
+#   make bench | fuzz | coverage
+#   make install PREFIX=/usr/local DESTDIR=
+#   make SAN=address|thread …  the same under sanitizers, in build-address/ or build-thread/
+#   V=1 shows commands; CC, CFLAGS, LDFLAGS, B (the output folder) as usual
+
+VERSION  := 0.1.0
+PREFIX   ?= /usr/local
+SAN      ?=
+B        ?= build$(if $(SAN),-$(SAN))
+OS       := $(shell uname -s)
+ARCH     := $(shell uname -m)
+ifeq ($(origin CC),default)
+CC       := cc
+endif
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
+
+# ---- what is needed -------------------------------------------------------------------------------------------------------------------
+# `make` alone only names what is missing; `make demo` and `make check` install it first.
+PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc
+BUILDING := $(filter-out clean deps help,$(or $(MAKECMDGOALS),all))
+ifneq ($(BUILDING),)
+ifneq ($(filter check demo,$(MAKECMDGOALS)),)
+ifndef ETK_DEPS_DONE
+DEPS := $(shell sh etc/deps.sh $(if $(filter check,$(MAKECMDGOALS)),build check,build) >&2; echo $$?)
+ifneq ($(DEPS),0)
+$(error etc/deps.sh could not install what is needed (exit $(DEPS)); see the message above)
+endif
+export ETK_DEPS_DONE := 1
+endif
+endif
+MISSING := $(shell command -v pkg-config >/dev/null || echo pkg-config; for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
+ifneq ($(MISSING),)
+$(error missing: $(MISSING). Install with: sh etc/deps.sh build)
+endif
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+LIBS_core := $(shell pkg-config --libs yaml-0.1 jansson) -lm
+LIBS_ml   := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc) -lm -ldl
+LIBS_host := $(shell pkg-config --libs jansson libffi) -ldl
+endif
+
+# ---- flags ----------------------------------------------------------------------------------------------------------------------------
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wno-format-nonliteral $(if $(WERROR),-Werror)
+SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SAN_thread  := -fsanitize=thread -fno-omit-frame-pointer
+COMMON := -std=c11 -D_GNU_SOURCE -DETK_VERSION='"$(VERSION)"' -fPIC -fno-semantic-interposition -pthread $(WARN) -include sdk/core/banned.h \
+          -Isdk/include -Isdk -Ihost $(PKG_CFLAGS) $(SAN_$(SAN)) $(if $(COVERAGE),--coverage -O0)
+LINK := -pthread $(SAN_$(SAN)) $(if $(COVERAGE),--coverage)
+ifeq ($(OS),Darwin)
+SO_FLAGS = -dynamiclib -install_name @rpath/$(1)
+ORIGIN := @loader_path
+else
+SO_FLAGS = -shared -Wl,-soname,$(1) -Wl,-z,defs -Wl,-O1 -Wl,--hash-style=gnu -Wl,--as-needed
+ORIGIN := \$$ORIGIN
+endif
+
+# ---- sources --------------------------------------------------------------------------------------------------------------------------
+CORE := $(wildcard sdk/core/*.c)
+ML   := $(filter-out %.isa.c,$(wildcard sdk/ml/*/*.c))
+# A file named <noun>.isa.c is compiled once for each instruction set, with ETK_ISA set to its name.
+ISA_C := $(wildcard sdk/ml/*/*.isa.c)
+ifeq ($(ARCH),x86_64)
+ISAS := base avx2 avx512
+else
+ISAS := base
+ifneq ($(filter aarch64 arm64,$(ARCH)),)
+ISAS += neon
+endif
+endif
+ISA_FLAGS_base   := -O3
+ISA_FLAGS_neon   := -O3
+ISA_FLAGS_avx2   := -O3 -mavx2 -mfma -mf16c
+ISA_FLAGS_avx512 := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+HOST := $(wildcard host/*.c host/builtins/*.c)
+PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
+
+o = $(patsubst %.c,$(B)/obj/%.o,$(1))
+CORE_O := $(call o,$(CORE))
+ML_O   := $(call o,$(ML)) $(foreach i,$(ISAS),$(patsubst %.isa.c,$(B)/obj/%.$(i).o,$(ISA_C)))
+HOST_O := $(call o,$(HOST))
+
+EXE := $(B)/bin/efficientai-toolkit
+PLUGIN_DIR := $(B)/lib/efficientai-toolkit/plugins
+PLUGIN_SO := $(foreach p,$(PLUGINS),$(PLUGIN_DIR)/libproj-$(p).so)
+LIB_core := $(B)/lib/libetk.so.1
+LIB_ml   := $(B)/lib/libetk-ml.so.0
+
+.PHONY: all
+all: $(EXE) $(LIB_core) $(LIB_ml) $(PLUGIN_SO) $(B)/share/efficientai-toolkit/profiles
+
+# ---- compile --------------------------------------------------------------------------------------------------------------------------
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<) $(CC) $(COMMON) $(CFLAGS) -MMD -MP -c $< -o $@
+define ISA_RULE
+$(B)/obj/%.$(1).o: %.isa.c
+	@mkdir -p $$(@D)
+	$$(call say,CC,"$$< ($(1))") $$(CC) $$(COMMON) $$(CFLAGS) $$(ISA_FLAGS_$(1)) -DETK_ISA=$(1) -DETK_ISA_$(1)=1 -MMD -MP -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call ISA_RULE,$(i))))
+
+# ---- libraries, host, plugins ---------------------------------------------------------------------------------------------------------
+MAP = $(if $(filter Darwin,$(OS)),,-Wl,--version-script=etc/$(1).map)
+$(LIB_core): $(CORE_O) etc/libetk.map
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(LINK) $(call SO_FLAGS,libetk.so.1) $(call MAP,libetk) $(CORE_O) -o $@ $(LDFLAGS) $(LIBS_core)
+	$(Q)ln -sf libetk.so.1 $(B)/lib/libetk.so
+$(LIB_ml): $(ML_O) $(LIB_core) etc/libetk-ml.map
+	$(call say,LD,$@) $(CC) $(LINK) $(call SO_FLAGS,libetk-ml.so.0) $(call MAP,libetk-ml) $(ML_O) -o $@ -Wl,-rpath,$(ORIGIN) -L$(B)/lib -letk $(LDFLAGS) $(LIBS_ml)
+	$(Q)ln -sf libetk-ml.so.0 $(B)/lib/libetk-ml.so
+$(EXE): $(HOST_O) $(LIB_core)
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(LINK) -rdynamic $(HOST_O) -o $@ -Wl,-rpath,$(ORIGIN)/../lib -L$(B)/lib -letk $(LDFLAGS) $(LIBS_host)
+# A plugin links what its folder's `libs` file names (default: etk-ml etk); its data/ folder is found beside it.
+define PLUGIN_RULE
+$(PLUGIN_DIR)/libproj-$(1).so: $(call o,$(wildcard plugins/$(1)/*.c)) $(LIB_ml) $(LIB_core) etc/plugin.map
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@) $$(CC) $$(LINK) $$(call SO_FLAGS,libproj-$(1).so) $$(call MAP,plugin) $$(filter %.o,$$^) -o $$@ -Wl,-rpath,$$(ORIGIN)/../.. -L$(B)/lib -letk-ml -letk $$(LDFLAGS) -ljansson -lm
+	$$(Q)if [ -d plugins/$(1)/data ]; then rm -rf $(PLUGIN_DIR)/$(1); ln -s $$(abspath plugins/$(1)/data) $(PLUGIN_DIR)/$(1); fi
+endef
+$(foreach p,$(PLUGINS),$(eval $(call PLUGIN_RULE,$(p))))
+$(B)/share/efficientai-toolkit/profiles:
+	@mkdir -p $(@D)
+	$(Q)ln -sfn $(abspath etc/profiles) $@
+
+# ---- tests ----------------------------------------------------------------------------------------------------------------------------
+# Test programs link the objects themselves, so that internals can be reached too.
+TEST_C := $(wildcard tests/host/*.c tests/sdk/*.c tests/plugins/*.c)
+TEST_EXE := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_C))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(filter-out tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+REPLAY_EXE := $(foreach f,$(FUZZ),$(B)/tests/fuzz/$(f))
+BENCH_EXE := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
+PLUGIN_DOMAIN_O := $(call o,$(filter-out %/project.c,$(wildcard plugins/*/*.c)))
+$(B)/obj/core.a: $(CORE_O)
+$(B)/obj/ml.a: $(ML_O)
+$(B)/obj/host.a: $(filter-out %/host/main.o,$(HOST_O))
+$(B)/obj/plugins.a: $(PLUGIN_DOMAIN_O)
+$(B)/obj/%.a:
+	$(Q)rm -f $@; ar rcs $@ $^
+ALL_A := $(B)/obj/host.a $(B)/obj/plugins.a $(B)/obj/ml.a $(B)/obj/core.a
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(B)/obj/tests/fuzz/replay.o $(ALL_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(LINK) $(filter %.o,$^) $(ALL_A) -o $@ $(LDFLAGS) $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+$(B)/tests/%: $(B)/obj/tests/%.o $(ALL_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(LINK) -rdynamic $< $(ALL_A) -o $@ $(LDFLAGS) -lcmocka $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+$(B)/bench/%: $(B)/obj/bench/%.o $(ALL_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(LINK) $< $(ALL_A) -o $@ $(LDFLAGS) $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+
+.PHONY: tests check demo bench fuzz coverage install clean deps
+tests: all $(TEST_EXE) $(REPLAY_EXE)
+check: tests
+	$(Q)B=$(B) SAN=$(SAN) CC="$(CC)" sh tests/run
+demo: all
+	$(Q)sh etc/demo.sh $(B)
+bench: all $(BENCH_EXE)
+	$(Q)B=$(B) sh bench/run
+deps:
+	$(Q)sh etc/deps.sh build check
+clean:
+	rm -rf build build-*
+
+# libFuzzer needs clang: everything is built again with its instrumentation.
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=clang B=build-fuzz CFLAGS="$(FUZZ_FLAGS)" LDFLAGS="-fsanitize=fuzzer,address,undefined" fuzz-programs
+	$(Q)for f in $(FUZZ); do mkdir -p build-fuzz/corpus/$$f; echo "fuzz $$f ($(FUZZ_SECONDS) s)"; \
+	  build-fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -artifact_prefix=build-fuzz/$$f- \
+	    build-fuzz/corpus/$$f tests/fuzz/seeds/$$f > build-fuzz/$$f.log 2>&1 || { tail -40 build-fuzz/$$f.log; exit 1; }; \
+	  grep -E 'stat::number_of_executed_units|cov:' build-fuzz/$$f.log | tail -2; done
+.PHONY: fuzz-programs
+fuzz-programs: $(foreach f,$(FUZZ),$(B)/fuzz/$(f))
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ALL_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $< $(ALL_A) -o $@ $(LDFLAGS) $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+
+coverage:
+	$(Q)$(MAKE) --no-print-directory COVERAGE=1 B=build-coverage CFLAGS="-O0 -g" check
+	$(Q)gcovr -r . --object-directory build-coverage/obj --filter 'host/' --filter 'sdk/' --print-summary -o build-coverage/coverage.txt && tail -4 build-coverage/coverage.txt
+
+# ---- install --------------------------------------------------------------------------------------------------------------------------
+D = $(DESTDIR)$(PREFIX)
+install: all
+	$(Q)install -d $(D)/bin $(D)/lib/pkgconfig $(D)/lib/efficientai-toolkit/plugins $(D)/include/etk $(D)/share/efficientai-toolkit/profiles $(D)/share/doc/efficientai-toolkit
+	$(Q)install -m 755 $(EXE) $(D)/bin/
+	$(Q)for l in libetk:1 libetk-ml:0; do n=$${l%:*}; v=$${l#*:}; install -m 755 $(B)/lib/$$n.so.$$v $(D)/lib/; ln -sf $$n.so.$$v $(D)/lib/$$n.so; done
+	$(Q)install -m 644 sdk/include/etk/*.h $(D)/include/etk/
+	$(Q)install -m 755 $(PLUGIN_SO) $(D)/lib/efficientai-toolkit/plugins/
+	$(Q)for p in $(PLUGINS); do [ -d plugins/$$p/data ] || continue; (cd plugins/$$p/data && find . -type f) | while read -r f; do install -D -m 644 plugins/$$p/data/$$f $(D)/lib/efficientai-toolkit/plugins/$$p/$$f; done; done
+	$(Q)install -m 644 etc/profiles/* $(D)/share/efficientai-toolkit/profiles/
+	$(Q)for n in etk etk-ml; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' etc/$$n.pc.in > $(D)/lib/pkgconfig/$$n.pc; done
+	$(Q)install -m 644 README.md LICENSE $(D)/share/doc/efficientai-toolkit/
+	@echo "installed in $(D)"
+
+-include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d)

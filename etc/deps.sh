@@ -1,0 +1,58 @@
+#!/bin/sh
+# Installs what is missing, and nothing else.   deps.sh [build] [check] [peers]   (default: build)
+#   build  to compile and run     check  to run all tests     peers  to measure against other software
+# Exit 0: all there. Exit 3: packages are missing and cannot be installed here; the line to run is printed.
+set -u
+tiers="${*:-build}"
+debian_build="make gcc libc6-dev pkg-config libyaml-dev libjansson-dev libffi-dev libpcre2-dev libutf8proc-dev libopenblas-dev"
+debian_check="g++ clang lld binutils libcmocka-dev libclang-rt-14-dev procps"
+debian_peers="cmake hyperfine valgrind"
+brew_build="pkg-config libyaml jansson libffi pcre2 utf8proc openblas"
+brew_check="cmocka llvm lld"
+brew_peers="cmake hyperfine"
+
+wanted=""
+for tier in $tiers; do
+  case "$tier" in
+    build | check | peers) ;;
+    *) echo "deps.sh: unknown tier '$tier'; there are build, check and peers" >&2; exit 2 ;;
+  esac
+  if command -v apt-get >/dev/null 2>&1; then eval "wanted=\"\$wanted \$debian_$tier\""; else eval "wanted=\"\$wanted \$brew_$tier\""; fi
+done
+
+missing=""
+if command -v dpkg-query >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1; then
+  for p in $wanted; do
+    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+  done
+  install="apt-get install -y --no-install-recommends"
+  update="apt-get update"
+elif command -v brew >/dev/null 2>&1; then
+  for p in $wanted; do brew list --versions "$p" >/dev/null 2>&1 || missing="$missing $p"; done
+  install="brew install"
+  update=":"
+else
+  command -v pkg-config >/dev/null 2>&1 && pkg-config --exists yaml-0.1 jansson libffi libpcre2-8 libutf8proc && exit 0
+  echo "deps.sh: neither apt-get nor brew is here. Install with your system's tool: $wanted (Debian's names)" >&2
+  exit 3
+fi
+[ -n "$missing" ] || exit 0
+
+run=""
+if [ "$install" != "brew install" ] && [ "$(id -u)" -ne 0 ]; then
+  if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then run="sudo"; else
+    echo "deps.sh: missing:$missing" >&2
+    echo "run as root:  $update && $install$missing" >&2
+    exit 3
+  fi
+fi
+echo "deps.sh: installing$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086
+{ $run $update && $run $install $missing; } >/tmp/etk-deps.$$ 2>&1 || {
+  tail -20 /tmp/etk-deps.$$ >&2
+  rm -f /tmp/etk-deps.$$
+  echo "deps.sh: could not install:$missing" >&2
+  exit 3
+}
+rm -f /tmp/etk-deps.$$

@@ -1,0 +1,49 @@
+/* discover.h: where plugins are, which one a name means, and whether it may be trusted. No plugin code runs here. */
+#ifndef DISCOVER_H
+#define DISCOVER_H
+
+#include "manifest.h"
+
+/* The folders to search, first wins: --plugin-dir (repeatable), $EFFICIENTAI_PLUGIN_PATH (':'), $XDG_DATA_HOME/efficientai-toolkit/plugins, and
+ * <executable>/../lib/efficientai-toolkit/plugins. */
+struct search_path {
+  etk_arena arena;
+  const char **dirs;    /* absolute or as given; missing folders are kept (they are shown by --verbose) */
+  const char **origins; /* "--plugin-dir", "$EFFICIENTAI_PLUGIN_PATH", "user", "install" */
+  size_t count;
+  const char **trusted; /* --trust-dir and $EFFICIENTAI_TRUST_DIRS */
+  size_t trusted_count;
+};
+etk_status search_path_init(etk_error *e, struct search_path *out, const char *const *plugin_dirs, size_t plugin_dir_count,
+                            const char *const *trust_dirs, size_t trust_dir_count);
+void search_path_fini(struct search_path *path);
+
+/* One libproj-<namespace>.so. */
+struct plugin {
+  const char *name_space; /* from the file name */
+  const char *path;
+  const char *origin;     /* of its folder */
+  size_t dir;             /* index in the search path */
+  bool shadowed;          /* a folder before has the same namespace */
+  const char *shadowed_by;/* its path */
+};
+struct plugin_list {
+  etk_arena arena;
+  struct plugin *items; /* sorted by namespace, then search order */
+  size_t count;
+};
+/* Every plugin file in every folder (names only: one readdir per folder, nothing is opened). A folder that cannot be read is skipped with a log
+ * line, except one named by --plugin-dir, which is an error. */
+etk_status discover_all(etk_error *e, struct plugin_list *out, const struct search_path *path);
+void plugin_list_free(struct plugin_list *list);
+/* The first file for an exact namespace, without scanning the folders (one access per folder). ETK_E_NOT_FOUND without a message text of its own. */
+etk_status discover_exact(etk_error *e, struct plugin *out, etk_arena *arena, const struct search_path *path, const char *name_space);
+
+/* Opens for reading after the trust check by fstat on the opened file and its folder: refused (ETK_E_PERMISSION, with the chmod or chown that mends
+ * it) when anyone may write to the file or folder, or its owner is neither root nor the user; group-writable warns. A sticky folder passes. */
+etk_status plugin_open(etk_error *e, int *fd, const struct search_path *path, const struct plugin *plugin);
+/* Trust, then the note; a plugin without a note is loaded and asked (in a child process) by the caller. Checks that the note's namespace is the
+ * file name's. */
+etk_status plugin_manifest(etk_error *e, struct manifest *out, const struct search_path *path, const struct plugin *plugin);
+
+#endif

@@ -1,0 +1,30 @@
+/* loader.h: dlopen and the version handshake. Each way to fail has its own message: the value seen, the value wanted, what to do. */
+#ifndef LOADER_H
+#define LOADER_H
+
+#include "discover.h"
+
+struct loaded {
+  void *handle; /* never closed in the product */
+  const etk_project *project;
+  bool initialised;
+};
+/* Opens with RTLD_NOW|RTLD_LOCAL, finds etk_project_v1 (and recognises other majors by their symbol), checks sizes, versions, strides, tables and
+ * names against the manifest (NULL: none to compare). Does not call init. */
+etk_status plugin_load(etk_error *e, struct loaded *out, const struct plugin *plugin, const struct manifest *manifest);
+etk_status plugin_init(etk_error *e, struct loaded *loaded, const etk_host *host);
+void plugin_deinit(struct loaded *loaded); /* if init succeeded */
+
+/* Loads and handshakes in a child process, so that a plugin that crashes, hangs (10 s) or exits cannot hurt the host. The report is ok or the
+ * reason: "crashed with SIGSEGV while it was loaded", "did not answer within 10 s", … */
+struct probe {
+  bool ok;
+  char reason[ETK_ERROR_SIZE];
+  char version[64], abi[16], summary[256];
+  size_t commands;
+  int64_t elapsed_ns;
+};
+/* count probes, as many at a time as there are cores; results in order. with_init also runs init and deinit. */
+etk_status plugin_probe(etk_error *e, struct probe *out, const struct search_path *path, const struct plugin *plugins, size_t count, bool with_init);
+
+#endif

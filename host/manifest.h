@@ -1,0 +1,54 @@
+/* manifest.h: what a plugin says of itself, as plain data of the host's: read from the note without running code, or from a loaded vtable. */
+#ifndef MANIFEST_H
+#define MANIFEST_H
+
+#include <etk/alloc.h>
+#include <etk/project.h>
+#include <etk/status.h>
+
+/* All strings are decoded (escapes resolved, except in limits, where '|' has a meaning) and live in the manifest's arena. */
+struct manifest_argument {
+  const char *name, *limits, *help;
+  uint32_t kind, need;
+};
+struct manifest_option {
+  const char *name, *default_text, *limits, *group, *aliases, *help;
+  uint32_t kind, flags;
+};
+struct manifest_command {
+  const char *name, *summary; /* name as in C: '_' shown as '-' */
+  uint32_t flags;
+  const struct manifest_argument *arguments;
+  size_t argument_count;
+  const struct manifest_option *options;
+  size_t option_count;
+};
+struct manifest {
+  etk_arena arena;
+  const char *name_space, *version, *summary;
+  unsigned abi_major, abi_minor, host_minor, note_revision;
+  const struct manifest_command *commands;
+  size_t command_count;
+};
+
+void manifest_fini(struct manifest *manifest);
+const struct manifest_command *manifest_command(const struct manifest *manifest, const char *name); /* '-' equals '_' */
+const char *kind_name(uint32_t kind);                /* "int" … ; NULL: unknown */
+bool kind_parse(uint32_t *kind, const char *name);
+/* "greet-all": the spelling for the command line, in the given buffer (at least 64 bytes), which is returned. */
+const char *shown_name(char *out, size_t size, const char *name);
+/* Legal namespaces: [a-z][a-z0-9-]*, at most 64, no "--", not ending in '-', not a built-in. Commands and options: [a-z][a-z0-9_]*, at most 48. */
+bool legal_namespace(const char *name);
+bool legal_name(const char *name);
+/* Names that belong to the host's own options ("json", "config", …): a plugin may not declare them. */
+bool reserved_option(const char *name);
+/* Everything that must hold of a manifest: names legal and unique over arguments, options and aliases of a command; kinds, needs and limits
+ * parse; defaults obey their limits; versions are MAJOR.MINOR.PATCH; variadic only last; required before optional. Each finding is passed to
+ * `report`; returns their number. */
+size_t manifest_check(const struct manifest *manifest, void (*report)(void *user, const char *finding), void *user);
+
+/* From the text of a note (note.c finds it in a file), or from a loaded vtable (loader.c). */
+etk_status manifest_from_text(etk_error *e, struct manifest *out, const char *text, size_t size);
+etk_status manifest_from_project(etk_error *e, struct manifest *out, const etk_project *project);
+
+#endif

@@ -1,0 +1,126 @@
+#include "report.h"
+
+#include <errno.h>
+#include <etk/hardware.h>
+#include <etk/log.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* ---- conversation ---- */
+
+static void say(const struct host *host, const char *label, const char *style, const char *format, va_list arguments) {
+  if (label) fprintf(stderr, "%s%s%s ", host->err_color ? style : "", label, host->err_color ? STYLE_RESET : "");
+  vfprintf(stderr, format, arguments);
+  fputc('\n', stderr);
+}
+
+void host_warn(struct host *host, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  say(host, "warning:", STYLE_YELLOW, format, arguments);
+  va_end(arguments);
+}
+
+void host_note(struct host *host, const char *format, ...) {
+  if (host->quiet) return;
+  va_list arguments;
+  va_start(arguments, format);
+  say(host, NULL, "", format, arguments);
+  va_end(arguments);
+}
+
+static void log_sink(void *user, etk_log_level level, int64_t unix_ms, const char *message) {
+  const struct host *host = user;
+  (void)unix_ms;
+  const char *style = !host->err_color ? "" : level >= ETK_LOG_ERROR ? STYLE_RED : level == ETK_LOG_WARNING ? STYLE_YELLOW : STYLE_DIM;
+  fprintf(stderr, "%s%s:%s %s\n", style, etk_log_level_name(level), *style ? STYLE_RESET : "", message);
+}
+
+void host_log_start(struct host *host) {
+  etk_log_set_sink(log_sink, host);
+  etk_log_set_level(host->verbose > 1 ? ETK_LOG_DEBUG : host->verbose ? ETK_LOG_INFO : host->quiet ? ETK_LOG_ERROR : ETK_LOG_WARNING);
+}
+
+/* ---- documents ---- */
+
+void json_string(etk_text *out, const char *text) {
+  if (text) etk_text_json(out, text, strlen(text));
+  else etk_text_puts(out, "null");
+}
+
+void document_write(etk_text *out, const struct host *host, const struct document *document, bool event) {
+  double ms = document->duration_ms >= 0 ? document->duration_ms : (double)(etk_time_ns() - host->started_ns) / 1e6;
+  etk_text_printf(out, "{%s\"schema_version\":1,\"namespace\":", event ? "\"event\":\"end\"," : "");
+  json_string(out, document->name_space);
+  etk_text_puts(out, ",\"command\":");
+  json_string(out, document->command);
+  etk_text_puts(out, ",\"status\":");
+  json_string(out, document->status);
+  etk_text_puts(out, ",\"run\":");
+  json_string(out, document->run);
+  etk_text_printf(out, ",\"duration_ms\":%.3f,\"results\":", ms < 0 ? 0.0 : ms);
+  etk_text_puts(out, document->results_json ? document->results_json : "{}");
+  etk_text_puts(out, ",\"artifacts\":");
+  etk_text_puts(out, document->artifacts_json ? document->artifacts_json : "[]");
+  etk_text_puts(out, ",\"error\":");
+  if (!document->error || !document->error->status) {
+    etk_text_puts(out, "null}");
+    return;
+  }
+  etk_text_printf(out, "{\"code\":%d,\"name\":", document->error->status);
+  json_string(out, etk_status_name(document->error->status));
+  etk_text_puts(out, ",\"message\":");
+  json_string(out, document->error->message);
+  if (document->hint) {
+    etk_text_puts(out, ",\"hint\":");
+    json_string(out, document->hint);
+  }
+  etk_text_puts(out, "}}");
+}
+
+/* What remains to be said when even the document could not be made. */
+#define NO_MEMORY_DOCUMENT                                                                                                                            \
+  "{\"schema_version\":1,\"namespace\":null,\"command\":null,\"status\":\"failed\",\"run\":null,\"duration_ms\":0,\"results\":{},\"artifacts\":[]," \
+  "\"error\":{\"code\":11,\"name\":\"out of memory\",\"message\":\"out of memory while writing the answer\"}}"
+
+void document_print(struct host *host, const struct document *document) {
+  etk_text text = ETK_TEXT_INIT;
+  document_write(&text, host, document, host->jsonl);
+  fputs(text.failed || !text.data ? NO_MEMORY_DOCUMENT : text.data, stdout);
+  fputc('\n', stdout);
+  etk_text_free(&text);
+}
+
+void host_print_document(struct host *host, const char *command, const char *status, const char *results_json, const etk_error *error) {
+  struct document document = {.command = command, .status = status, .results_json = results_json, .duration_ms = -1, .error = error};
+  document_print(host, &document);
+}
+
+int host_error(struct host *host, const etk_error *error, int exit_code, const char *hint) {
+  if (!exit_code) exit_code = etk_status_exit_code(error->status);
+  if (host->json || host->jsonl) {
+    struct document document = {.name_space = host->name_space, .command = host->command, .duration_ms = -1, .error = error, .hint = hint,
+                                .status = error->status == ETK_E_CANCELLED ? "cancelled" : "failed"};
+    document_print(host, &document);
+    return exit_code;
+  }
+  fflush(stdout);
+  fprintf(stderr, "%s%s:%s %s\n", host->err_color ? STYLE_RED : "", host->program, host->err_color ? STYLE_RESET : "", error->message);
+  if (hint) fprintf(stderr, "%s%s", hint, hint[0] && hint[strlen(hint) - 1] == '\n' ? "" : "\n");
+  return exit_code;
+}
+
+int host_finish(struct host *host, int exit_code) {
+  int saved = 0;
+  bool failed = ferror(stdout) != 0;
+  if (fflush(stdout)) failed = true, saved = errno;
+  if (!failed) return exit_code;
+  clearerr(stdout);
+  if (saved == EPIPE) { /* the reader went away, as `head` does: end as quietly as the signal would have made us */
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+    return 128 + SIGPIPE;
+  }
+  fprintf(stderr, "%s: the answer could not be written to standard output: %s\n", host->program, strerror(saved ? saved : EIO));
+  return exit_code ? exit_code : 1;
+}

@@ -1,0 +1,30 @@
+/* report.h: everything the host says: errors, warnings, documents. Data goes to stdout, conversation to stderr. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "host.h"
+
+/* "warning: …" and plain lines on stderr; --quiet keeps notes back. */
+void host_warn(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
+void host_note(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
+/* Routes etk_log to stderr by --quiet and --verbose. */
+void host_log_start(struct host *host);
+
+/* The parts of the one document; NULL parts are null, {} or [] as the schema says. */
+struct document {
+  const char *name_space, *command, *status, *run, *results_json, *artifacts_json, *hint;
+  double duration_ms; /* negative: since host->started_ns */
+  const etk_error *error;
+};
+/* One line without a newline. `event`: begin with "event":"end", as the last line of --jsonl. */
+void document_write(etk_text *out, const struct host *host, const struct document *document, bool event);
+void document_print(struct host *host, const struct document *document);
+void json_string(etk_text *out, const char *text); /* NULL is null */
+
+#define STYLE_BOLD "\033[1m"
+#define STYLE_DIM "\033[2m"
+#define STYLE_RED "\033[31m"
+#define STYLE_YELLOW "\033[33m"
+#define STYLE_RESET "\033[0m"
+
+#endif

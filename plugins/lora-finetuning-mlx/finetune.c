@@ -1,0 +1,262 @@
+#include "finetune.h"
+#include "loop.h"
+
+#include <etk/alloc.h>
+#include <etk/fs.h>
+#include <etk/hardware.h>
+#include <etk/text.h>
+#include <math.h>
+
+/* Everything a training run works on. */
+struct job {
+  struct session session;
+  etk_adapter *adapter;
+  etk_dataset *train, *valid; /* valid: NULL without one */
+  etk_trainer *trainer;
+  int64_t total_steps, steps_per_epoch;
+  char *checkpoint;           /* <output>-checkpoint */
+};
+
+static void job_close(struct job *j) {
+  etk_trainer_free(j->trainer);
+  etk_dataset_free(j->train);
+  etk_dataset_free(j->valid);
+  etk_adapter_free(j->adapter);
+  session_close(&j->session);
+  etk_free(j->checkpoint);
+}
+
+static etk_status open_adapter(etk_error *e, struct job *j, const struct finetune *f) {
+  const char *from = f->resume ? f->resume : f->resume_adapter;
+  if (!from) return etk_adapter_new(e, &j->adapter, j->session.model, &f->lora, f->seed);
+  etk_status status = etk_adapter_open(e, &j->adapter, j->session.model, from, true);
+  if (!status) etk_adapter_set_dropout(j->adapter, f->lora.dropout);
+  return status;
+}
+
+static etk_status open_data(etk_error *e, struct job *j, const struct finetune *f) {
+  etk_status status = session_data(e, &j->train, &j->session, f->data, "train", f->max_seq_length, true);
+  if (status || !etk_fs_is_dir(f->data)) return status;
+  status = session_data(e, &j->valid, &j->session, f->data, "valid", f->max_seq_length, true);
+  return status == ETK_E_NOT_FOUND ? ETK_OK : status;
+}
+
+static etk_status open_trainer(etk_error *e, struct job *j, const struct finetune *f) {
+  int64_t step = f->batch_size * f->accumulation, count = (int64_t)etk_dataset_count(j->train);
+  j->steps_per_epoch = (count + step - 1) / step;
+  j->total_steps = f->iters ? f->iters : f->epochs * j->steps_per_epoch;
+  int64_t warmup = f->warmup_steps >= 0 ? f->warmup_steps : j->total_steps / 10 < 100 ? j->total_steps / 10 : 100;
+  etk_trainer_options options = {.batch_size = f->batch_size, .accumulation = f->accumulation, .seed = f->seed, .gradient_clipping = f->gradient_clipping,
+                                 .optimizer = etk_optimizer_defaults(!strcmp(f->optimizer, "sgd") ? ETK_SGD : ETK_ADAMW),
+                                 .schedule = {.peak = f->learning_rate, .warmup_steps = warmup, .total_steps = j->total_steps}};
+  etk_schedule_parse(&options.schedule.kind, f->lr_schedule);
+  options.optimizer.weight_decay = f->weight_decay;
+  int64_t longest = etk_dataset_get_stats(j->train).longest;
+  options.max_tokens = (int32_t)(longest > 2 ? longest : 2);
+  etk_status status = etk_trainer_new(e, &j->trainer, j->session.model, j->adapter, &options);
+  if (!status && f->resume) status = etk_trainer_load(e, j->trainer, f->resume);
+  return status;
+}
+
+/* model_from: where the model is; NULL: the project's own. */
+static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const struct finetune *f) {
+  *j = (struct job){0};
+  etk_text name = ETK_TEXT_INIT;
+  size_t size = strlen(f->output);
+  while (size > 1 && f->output[size - 1] == '/') size--;
+  etk_text_append(&name, f->output, size);
+  etk_text_puts(&name, "-checkpoint");
+  j->checkpoint = etk_text_take(&name);
+  etk_status status = j->checkpoint ? session_open(e, &j->session, run, f->model, NULL) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!status) status = open_adapter(e, j, f);
+  if (!status) status = open_data(e, j, f);
+  if (!status) status = open_trainer(e, j, f);
+  if (status) job_close(j);
+  return status;
+}
+
+static etk_status check_settings(etk_run *run, const struct finetune *f) {
+  if (!f->data) return etk_run_fail(run, ETK_E_USAGE, "no --data given: a JSONL file, plain text, or a folder with train.jsonl and valid.jsonl");
+  if (f->resume && f->resume_adapter)
+    return etk_run_fail(run, ETK_E_USAGE, "--resume and --resume-adapter exclude each other: the first goes on with a stopped run, the second begins a new one from an adapter");
+  return ETK_OK;
+}
+
+static void report_data(etk_run *run, const char *split, const etk_dataset *data) {
+  etk_dataset_stats s = etk_dataset_get_stats(data);
+  const etk_cell cells[] = {etk_cell_text("split", split), etk_cell_int("sequences", (int64_t)s.sequences), etk_cell_int("tokens", s.tokens), etk_cell_int("scored", s.scored),
+                            etk_cell_int("shortest", s.shortest), etk_cell_real("mean", s.mean), etk_cell_int("longest", s.longest), etk_cell_int("truncated", (int64_t)s.truncated)};
+  etk_run_result_row(run, "data", cells, sizeof cells / sizeof *cells);
+}
+
+etk_status finetune_validate(etk_run *run, const struct finetune *f) {
+  etk_status status = check_settings(run, f);
+  if (status) return status;
+  etk_error e = ETK_ERROR_INIT;
+  struct job j;
+  status = job_open(&e, &j, run, f);
+  if (status) return report(run, &e);
+  size_t bytes = 0;
+  status = etk_trainer_plan(&e, j.trainer, &bytes);
+  if (!status && !f->force && !f->resume && etk_fs_exists(f->output))
+    status = etk_fail(&e, ETK_E_EXISTS, "%s exists; give another --output, or --force to replace it", f->output);
+  if (!status) {
+    report_data(run, "train", j.train);
+    if (j.valid) report_data(run, "valid", j.valid);
+    etk_run_result_int(run, "steps", j.total_steps);
+    etk_run_result_int(run, "steps_per_epoch", j.steps_per_epoch);
+    etk_run_result_int(run, "trainable_parameters", etk_adapter_parameters(j.adapter));
+    etk_run_result_int(run, "model_bytes", (int64_t)etk_model_bytes(j.session.model));
+    etk_run_result_int(run, "training_bytes", (int64_t)bytes);
+    etk_run_result_flag(run, "valid", true);
+  }
+  job_close(&j);
+  return status ? report(run, &e) : ETK_OK;
+}
+
+static etk_status save_adapter(etk_error *e, void *user, const char *folder) { return etk_adapter_save(e, user, folder, NULL, 0); }
+
+static etk_status write_output(etk_error *e, const struct job *j, const struct finetune *f) {
+  etk_dir *dir;
+  etk_status status = etk_dir_create(e, &dir, f->output, f->force);
+  if (status) return status;
+  status = etk_adapter_save(e, j->adapter, etk_dir_path(dir), NULL, 0);
+  if (status) etk_dir_abort(dir);
+  else status = etk_dir_commit(e, dir);
+  return status ? etk_error_while(e, status, "while writing the adapter %s", f->output) : ETK_OK;
+}
+
+/* Trains and writes; the job stays open for what the caller still wants to know. */
+static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struct finetune *f, struct loop_result *out) {
+  struct loop loop = {.run = run, .label = "train", .session = &j->session, .adapter = j->adapter, .trainer = j->trainer, .train = j->train, .valid = j->valid,
+                      .total_steps = j->total_steps, .eval_steps = f->eval_steps ? f->eval_steps : j->steps_per_epoch, .save_steps = f->save_steps,
+                      .batch_size = f->batch_size, .checkpoint = j->checkpoint, .save = save_adapter, .user = j->adapter};
+  if (!f->force && etk_fs_exists(f->output)) return etk_fail(e, ETK_E_EXISTS, "%s exists; give another --output, or --force to replace it", f->output);
+  size_t bytes;
+  etk_status status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
+  if (!status) status = loop_run(e, &loop, out);
+  if (!status) status = write_output(e, j, f);
+  if (status) return status;
+  etk_error ignored = ETK_ERROR_INIT; /* what the checkpoint held is in the output now */
+  if (f->save_steps || f->resume) etk_fs_remove_tree(&ignored, j->checkpoint);
+  etk_run_artifact(run, f->output, "adapter");
+  return ETK_OK;
+}
+
+static void report_training(etk_run *run, const struct job *j, const struct finetune *f, const struct loop_result *r) {
+  etk_run_result_int(run, "steps", etk_trainer_steps(j->trainer));
+  etk_run_result_int(run, "tokens", r->tokens);
+  etk_run_result_int(run, "trainable_parameters", etk_adapter_parameters(j->adapter));
+  if (r->steps) {
+    etk_run_result_real(run, "first_train_loss", r->first_loss);
+    etk_run_result_real(run, "train_loss", r->last_loss);
+    etk_run_result_real(run, "tokens_per_second", (double)r->tokens / r->seconds);
+  }
+  if (!isnan(r->validation_loss)) {
+    etk_run_result_real(run, "validation_loss", r->validation_loss);
+    etk_run_result_real(run, "validation_perplexity", exp(r->validation_loss));
+  }
+  etk_run_result_int(run, "peak_memory_bytes", etk_hardware_peak_rss_bytes());
+  etk_run_result_text(run, "adapter", f->output);
+}
+
+etk_status finetune_train(etk_run *run, const struct finetune *f) {
+  etk_status status = check_settings(run, f);
+  if (status) return status;
+  etk_error e = ETK_ERROR_INIT;
+  struct job j;
+  struct loop_result result;
+  status = job_open(&e, &j, run, f);
+  if (status) return report(run, &e);
+  etk_dataset_stats stats = etk_dataset_get_stats(j.train);
+  if (stats.truncated) etk_run_log(run, 2, "%zu of %zu sequences were cut at %d tokens; raise --max-seq-length to keep them whole", stats.truncated, stats.sequences, stats.longest);
+  status = run_job(&e, run, &j, f, &result);
+  if (!status) report_training(run, &j, f, &result);
+  job_close(&j);
+  return status ? report(run, &e) : ETK_OK;
+}
+
+/* ---- the demonstration ---- */
+
+enum { SHOWN = 6, ANSWER_TOKENS = 48 };
+
+static etk_status show_answers(etk_error *e, etk_run *run, const struct job *j, const char *prompts_path) {
+  char *text = NULL;
+  size_t size = 0;
+  etk_status status = etk_fs_read(e, &text, &size, prompts_path, 1 << 20);
+  etk_generator *before = NULL, *after = NULL;
+  if (!status) status = etk_generator_new(e, &before, j->session.model, NULL, 0);
+  if (!status) status = etk_generator_new(e, &after, j->session.model, j->adapter, 0);
+  etk_generate_options options = {.sampling = {.temperature = 0, .repetition_penalty = 1}, .max_tokens = ANSWER_TOKENS};
+  int64_t made = 0, ns = 0;
+  char *line = text;
+  for (int i = 0; i < SHOWN && !status && line && *line; i++) {
+    char *end = strchr(line, '\n');
+    if (end) *end = '\0';
+    etk_text prompt = ETK_TEXT_INIT;
+    etk_text_printf(&prompt, "%s\n$", line);
+    char *base = NULL, *tuned = NULL;
+    etk_generation stats;
+    status = prompt.failed ? etk_fail(e, ETK_E_NO_MEMORY, "out of memory") : session_answer(e, &base, &stats, &j->session, before, prompt.data, &options);
+    if (!status) {
+      etk_ids_free(&stats.ids);
+      status = session_answer(e, &tuned, &stats, &j->session, after, prompt.data, &options);
+    }
+    if (!status) {
+      made += (int64_t)stats.ids.count;
+      ns += stats.decode_ns;
+      etk_ids_free(&stats.ids);
+      const etk_cell cells[] = {etk_cell_text("prompt", line), etk_cell_text("base", base + strspn(base, " ")), etk_cell_text("fine_tuned", tuned + strspn(tuned, " "))};
+      etk_run_result_row(run, "answers", cells, 3);
+    }
+    etk_free(base);
+    etk_free(tuned);
+    etk_text_free(&prompt);
+    line = end ? end + 1 : NULL;
+  }
+  if (!status && ns) etk_run_result_real(run, "generation_tokens_per_second", (double)made * 1e9 / (double)ns);
+  etk_generator_free(before);
+  etk_generator_free(after);
+  etk_free(text);
+  return status;
+}
+
+static etk_status demonstrate(etk_error *e, etk_run *run, struct job *j, const struct finetune *f) {
+  etk_dataset *held_out = NULL;
+  etk_evaluation before, after;
+  struct loop_result result = {0};
+  etk_status status = session_data(e, &held_out, &j->session, f->data, "test", 0, true);
+  if (!status) status = session_score(e, &before, run, &j->session, NULL, held_out, 8, "evaluate the base");
+  if (!status) status = run_job(e, run, j, f, &result);
+  if (!status) status = session_score(e, &after, run, &j->session, j->adapter, held_out, 8, "evaluate the result");
+  etk_dataset_free(held_out);
+  if (status) return status;
+  char *prompts = etk_path_join(f->data, "prompts.txt");
+  status = prompts ? show_answers(e, run, j, prompts) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_free(prompts);
+  if (status) return status;
+  etk_run_result_real(run, "perplexity_before", before.perplexity);
+  etk_run_result_real(run, "perplexity_after", after.perplexity);
+  etk_run_metric(run, "held_out_perplexity", 0, before.perplexity);
+  etk_run_metric(run, "held_out_perplexity", result.steps, after.perplexity);
+  report_training(run, j, f, &result);
+  return ETK_OK;
+}
+
+etk_status finetune_demo(etk_run *run, const char *output, int64_t epochs) {
+  static const char *const modules[] = {"all-linear"};
+  etk_error e = ETK_ERROR_INIT;
+  char *data = etk_path_join(etk_run_data_dir(run), "powershell");
+  if (!data) return etk_run_fail(run, ETK_E_NO_MEMORY, "out of memory");
+  struct finetune f = {.data = data, .output = output, .lr_schedule = "cosine", .optimizer = "adamw", .force = true, .epochs = epochs, .batch_size = 8, .accumulation = 1,
+                       .warmup_steps = -1, .learning_rate = 4e-3, .weight_decay = 0.01, .gradient_clipping = 1, .seed = 42,
+                       .lora = {.rank = 16, .alpha = 32, .dropout = 0.05, .target_modules = modules, .target_count = 1}};
+  struct job j;
+  etk_status status = job_open(&e, &j, run, &f);
+  if (!status) {
+    status = demonstrate(&e, run, &j, &f);
+    job_close(&j);
+  }
+  etk_free(data);
+  return status ? report(run, &e) : ETK_OK;
+}

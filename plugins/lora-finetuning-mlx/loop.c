@@ -1,0 +1,69 @@
+#include "loop.h"
+
+#include <etk/alloc.h>
+#include <etk/fs.h>
+#include <math.h>
+
+etk_status loop_checkpoint(etk_error *e, const struct loop *l) {
+  etk_dir *dir;
+  etk_status status = etk_dir_create(e, &dir, l->checkpoint, true);
+  if (status) return status;
+  status = l->save(e, l->user, etk_dir_path(dir));
+  if (!status) status = etk_trainer_save(e, l->trainer, etk_dir_path(dir));
+  if (status) etk_dir_abort(dir);
+  else status = etk_dir_commit(e, dir);
+  return status ? etk_error_while(e, status, "while saving the checkpoint %s", l->checkpoint) : ETK_OK;
+}
+
+static etk_status validate(etk_error *e, const struct loop *l, struct loop_result *out) {
+  etk_evaluation evaluation;
+  etk_status status = session_score(e, &evaluation, l->run, l->session, l->adapter, l->valid, l->batch_size, "validate");
+  if (status) return status;
+  out->validation_loss = evaluation.loss;
+  etk_run_metric(l->run, "validation_loss", etk_trainer_steps(l->trainer), evaluation.loss);
+  return ETK_OK;
+}
+
+/* Ctrl-C: what was learnt is kept. */
+static etk_status stop(etk_error *e, const struct loop *l) {
+  etk_status status = loop_checkpoint(e, l);
+  if (status) return status;
+  return etk_fail(e, ETK_E_CANCELLED, "stopped after step %lld of %lld; the checkpoint is in %s: resume with the same options and --resume%s%s",
+                  (long long)etk_trainer_steps(l->trainer), (long long)l->total_steps, l->checkpoint, l->adapter ? " " : "", l->adapter ? l->checkpoint : "");
+}
+
+static void record(const struct loop *l, const etk_step *step, struct loop_result *out, double *smooth) {
+  double seconds = (double)step->elapsed_ns / 1e9, rate = (double)step->tokens / seconds;
+  if (out->steps == 0) out->first_loss = *smooth = step->loss;
+  *smooth = 0.9 * *smooth + 0.1 * step->loss;
+  out->last_loss = step->loss;
+  out->tokens += step->tokens;
+  out->seconds += seconds;
+  out->steps++;
+  int64_t done = step->step + 1;
+  etk_run_metric(l->run, "train_loss", done, step->loss);
+  etk_run_metric(l->run, "learning_rate", done, step->learning_rate);
+  etk_run_metric(l->run, "tokens_per_second", done, rate);
+  char note[96];
+  snprintf(note, sizeof note, "loss %.3f  %.0f tok/s", *smooth, (double)out->tokens / out->seconds);
+  etk_run_progress(l->run, l->label, done, l->total_steps, note);
+}
+
+etk_status loop_run(etk_error *e, const struct loop *l, struct loop_result *out) {
+  *out = (struct loop_result){.validation_loss = NAN, .first_loss = NAN, .last_loss = NAN};
+  double smooth = 0;
+  while (etk_trainer_steps(l->trainer) < l->total_steps) {
+    if (etk_run_cancelled(l->run)) return stop(e, l);
+    etk_step step;
+    etk_status status = etk_trainer_step(e, l->trainer, l->train, &step);
+    if (status) return etk_error_while(e, status, "while training step %lld", (long long)etk_trainer_steps(l->trainer) + 1);
+    record(l, &step, out, &smooth);
+    int64_t done = step.step + 1;
+    bool last = done == l->total_steps;
+    if (l->valid && (last || (l->eval_steps && done % l->eval_steps == 0))) status = validate(e, l, out);
+    if (status == ETK_E_CANCELLED) return stop(e, l);
+    if (!status && l->save_steps && !last && done % l->save_steps == 0) status = loop_checkpoint(e, l);
+    if (status) return status;
+  }
+  return ETK_OK;
+}

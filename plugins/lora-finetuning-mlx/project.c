@@ -1,0 +1,144 @@
+/* The project lora-finetuning-mlx: its commands as lists, each a thin function over the domain files beside this one. */
+#include "finetune.h"
+#include "pretrain.h"
+#include "session.h"
+
+#include <etk/project.h>
+
+/* Groups are the sections of the predecessor's configuration files; aliases are its keys and those of mlx-lm. */
+#define MODEL_OPTIONS(OPT)                                                                                                                       \
+  OPT(path, model, "-", "exists", "training", "model-path model-name", 0, "Hugging Face folder or llama2.c .bin; default: the model that comes with this project")
+#define LORA_OPTIONS(OPT)                                                                                                                        \
+  OPT(int, rank, "16", "1..1024", "lora", "r", 0, "rank of the update")                                                                          \
+  OPT(real, alpha, "32", "0<..", "lora", "lora-alpha", 0, "scale of the update is alpha/rank")                                                   \
+  OPT(real, dropout, "0.1", "0..<1", "lora", "lora-dropout", 0, "dropout before the update, while training")                                     \
+  OPT(texts, target_modules, "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj", "1..128", "lora", "", 0, "linear layers to adapt, or all-linear")  \
+  OPT(flag, use_rslora, "no", "", "lora", "", ETK_ADVANCED, "scale by alpha/sqrt(rank) instead")
+#define TRAIN_OPTIONS(OPT)                                                                                                                       \
+  MODEL_OPTIONS(OPT)                                                                                                                             \
+  OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with train.jsonl and valid.jsonl")           \
+  OPT(path, output, "adapters", "new", "training", "output-dir", 0, "folder to write the PEFT adapter to")                                       \
+  OPT(path, resume_adapter, "-", "dir", "training", "", 0, "start from this adapter instead of a fresh one")                                     \
+  OPT(path, resume, "-", "dir", "training", "", 0, "go on from this checkpoint folder (written by Ctrl-C and --save-steps)")                     \
+  OPT(flag, force, "no", "", "training", "f", ETK_LOCAL, "replace an existing output folder")                                                    \
+  LORA_OPTIONS(OPT)                                                                                                                              \
+  OPT(int, epochs, "3", "1..", "training", "num-epochs", 0, "passes over the data")                                                              \
+  OPT(int, iters, "-", "1..", "training", "", 0, "optimizer steps; wins over epochs")                                                            \
+  OPT(int, batch_size, "2", "1..65536", "training", "", 0, "sequences a batch")                                                                  \
+  OPT(int, gradient_accumulation_steps, "1", "1..65536", "training", "grad-accumulation-steps", ETK_ADVANCED, "batches an optimizer step")       \
+  OPT(int, max_seq_length, "512", "2..1048576", "training", "max-sequence-length", 0, "longer sequences are cut; bounded by the model's context") \
+  OPT(real, learning_rate, "2e-4", "0<..", "training", "lr", 0, "peak learning rate")                                                            \
+  OPT(choice, lr_schedule, "linear", "constant|linear|cosine", "training", "scheduler", 0, "how the learning rate falls after the warm-up")      \
+  OPT(int, warmup_steps, "-", "0..", "training", "", 0, "steps of linear warm-up; default 100, at most a tenth of the run")                      \
+  OPT(choice, optimizer, "adamw", "adamw|sgd", "training", "", 0, "optimizer")                                                                   \
+  OPT(real, weight_decay, "0.01", "0..", "training", "", 0, "decoupled for adamw")                                                               \
+  OPT(real, gradient_clipping, "1.0", "0..", "training", "max-grad-norm", 0, "global norm above which gradients are scaled down; 0: none")       \
+  OPT(int, eval_steps, "-", "1..", "training", "steps-per-eval", ETK_ADVANCED, "steps between validations; default: each epoch")                 \
+  OPT(int, save_steps, "0", "0..", "training", "save-every", ETK_ADVANCED, "steps between checkpoints; 0: only on Ctrl-C")                       \
+  OPT(int, seed, "42", "0..", "training", "", 0, "data order, fresh weights and dropout")
+#define EVALUATE_OPTIONS(OPT)                                                                                                                    \
+  MODEL_OPTIONS(OPT)                                                                                                                             \
+  OPT(path, adapter_path, "-", "dir", "inference", "adapter", 0, "PEFT adapter folder to apply")                                                 \
+  OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with test.jsonl")                           \
+  OPT(int, batch_size, "8", "1..65536", "inference", "", 0, "sequences a batch")                                                                 \
+  OPT(int, max_seq_length, "-", "2..1048576", "inference", "max-sequence-length", 0, "longer sequences are cut, plain text is windowed; default: the model's context") \
+  OPT(path, per_token, "-", "new", "inference", "", ETK_LOCAL, "file for one JSON line per scored token: id and log-probability")
+#define GENERATE_OPTIONS(OPT)                                                                                                                    \
+  MODEL_OPTIONS(OPT)                                                                                                                             \
+  OPT(path, adapter_path, "-", "dir", "inference", "adapter", 0, "PEFT adapter folder to apply")                                                 \
+  OPT(text, prompt, "", "", "inference", "p", 0, "text to go on from; empty: from the beginning-of-sequence token")                              \
+  OPT(int, max_tokens, "100", "1..1048576", "inference", "max-length n", 0, "new tokens at most")                                                \
+  OPT(real, temperature, "0.7", "0..100", "inference", "temp", 0, "0: always the most likely token")                                             \
+  OPT(real, top_p, "0.9", "0<..1", "inference", "", 0, "smallest set of tokens that holds this much probability")                                \
+  OPT(int, top_k, "50", "0..", "inference", "", 0, "most likely tokens to choose from; 0: all")                                                  \
+  OPT(real, repetition_penalty, "1.0", "0<..", "inference", "", 0, "above 1: tokens seen before become less likely")                             \
+  OPT(flag, ignore_eos, "no", "", "inference", "", ETK_ADVANCED, "do not stop at the end-of-sequence token")                                     \
+  OPT(int, seed, "0", "0..", "inference", "", 0, "of the sampler")
+#define INFO_OPTIONS(OPT)                                                                                                                        \
+  MODEL_OPTIONS(OPT)                                                                                                                             \
+  LORA_OPTIONS(OPT)
+#define PRETRAIN_OPTIONS(OPT)                                                                                                                    \
+  OPT(path, data, "-", "exists", "pretraining", "", 0, "folder with train.jsonl (and valid.jsonl), a JSONL file or plain text")                  \
+  OPT(path, output, "-", "new", "pretraining", "", 0, "folder to write the model to (Hugging Face layout)")                                      \
+  OPT(flag, resume, "no", "", "pretraining", "", 0, "go on from OUTPUT-checkpoint")                                                              \
+  OPT(flag, force, "no", "", "pretraining", "f", ETK_LOCAL, "replace an existing output folder")                                                 \
+  OPT(int, vocab_size, "4096", "300..1000000", "pretraining", "", 0, "of the byte-level BPE tokenizer that is trained first")                    \
+  OPT(int, hidden_size, "192", "8..65536", "pretraining", "", 0, "width")                                                                        \
+  OPT(int, intermediate_size, "512", "8..1048576", "pretraining", "", 0, "width inside the feed-forward layers")                                 \
+  OPT(int, num_hidden_layers, "5", "1..1000", "pretraining", "layers", 0, "layers")                                                              \
+  OPT(int, num_attention_heads, "6", "1..1024", "pretraining", "heads", 0, "attention heads")                                                    \
+  OPT(int, num_key_value_heads, "2", "1..1024", "pretraining", "kv-heads", 0, "key-value heads")                                                 \
+  OPT(int, max_seq_length, "128", "2..1048576", "pretraining", "", 0, "context")                                                                 \
+  OPT(int, epochs, "10", "1..", "pretraining", "", 0, "passes over the data")                                                                    \
+  OPT(int, batch_size, "32", "1..65536", "pretraining", "", 0, "sequences a batch")                                                              \
+  OPT(real, learning_rate, "1e-3", "0<..", "pretraining", "lr", 0, "peak learning rate")                                                         \
+  OPT(choice, lr_schedule, "cosine", "constant|linear|cosine", "pretraining", "", 0, "how the learning rate falls to a tenth after the warm-up") \
+  OPT(int, warmup_steps, "200", "0..", "pretraining", "", 0, "steps of linear warm-up")                                                          \
+  OPT(real, weight_decay, "0.1", "0..", "pretraining", "", 0, "decoupled; not on norms")                                                         \
+  OPT(real, gradient_clipping, "1.0", "0..", "pretraining", "", 0, "global norm; 0: none")                                                       \
+  OPT(int, save_steps, "500", "0..", "pretraining", "", 0, "steps between checkpoints and validations")                                          \
+  OPT(int, seed, "42", "0..", "pretraining", "", 0, "data order and fresh weights")
+#define DEMO_OPTIONS(OPT)                                                                                                                        \
+  OPT(path, output, "demo-adapter", "new", "", "", 0, "folder to write the adapter to (an earlier demo's is replaced)")                          \
+  OPT(int, epochs, "4", "1..100", "", "", 0, "passes over the demonstration data")
+
+#define COMMANDS(CMD)                                                                                                                            \
+  CMD(info, ETK_NONE, INFO_OPTIONS, 0, "Show a model and what LoRA would train in it")                                                           \
+  CMD(validate, ETK_NONE, TRAIN_OPTIONS, 0, "Check settings, model and data, and plan the memory, without training")                             \
+  CMD(train, ETK_NONE, TRAIN_OPTIONS, ETK_TRACKED, "Fine-tune a model with LoRA")                                                                \
+  CMD(generate, ETK_NONE, GENERATE_OPTIONS, ETK_TRACKED, "Continue a prompt")                                                                    \
+  CMD(evaluate, ETK_NONE, EVALUATE_OPTIONS, ETK_TRACKED, "Loss and perplexity of a model on data")                                               \
+  CMD(pretrain, ETK_NONE, PRETRAIN_OPTIONS, ETK_TRACKED, "Train a small Llama-architecture model and its tokenizer from scratch")                \
+  CMD(demo, ETK_NONE, DEMO_OPTIONS, ETK_TRACKED, "Teach the model that comes with this project a dialect, and compare before and after")
+ETK_PROJECT("lora-finetuning-mlx", "0.1.0", "Fine-tune language models with LoRA; evaluate, generate and pretrain", COMMANDS)
+
+#define LORA(o) (etk_lora_options){.rank = (o)->rank, .alpha = (o)->alpha, .dropout = (o)->dropout, .use_rslora = (o)->use_rslora, \
+                                   .target_modules = (o)->target_modules.items, .target_count = (o)->target_modules.count}
+/* validate and train have the same options in structs of different names. */
+#define FINETUNE(o)                                                                                                                              \
+  (struct finetune){.model = (o)->model, .data = (o)->data, .output = (o)->output, .resume_adapter = (o)->resume_adapter, .resume = (o)->resume,  \
+                    .force = (o)->force, .lora = LORA(o), .epochs = (o)->epochs, .iters = (o)->iters, .batch_size = (o)->batch_size,              \
+                    .accumulation = (o)->gradient_accumulation_steps, .max_seq_length = (o)->max_seq_length, .learning_rate = (o)->learning_rate, \
+                    .lr_schedule = (o)->lr_schedule, .warmup_steps = etk_run_source(run, "warmup_steps") ? (o)->warmup_steps : -1,                \
+                    .optimizer = (o)->optimizer, .weight_decay = (o)->weight_decay, .gradient_clipping = (o)->gradient_clipping,                  \
+                    .eval_steps = (o)->eval_steps, .save_steps = (o)->save_steps, .seed = (uint64_t)(o)->seed}
+
+static etk_status info_run(etk_run *run, const struct info_options *o) {
+  etk_lora_options lora = LORA(o);
+  return session_info(run, o->model, &lora);
+}
+
+static etk_status validate_run(etk_run *run, const struct validate_options *o) {
+  struct finetune f = FINETUNE(o);
+  return finetune_validate(run, &f);
+}
+
+static etk_status train_run(etk_run *run, const struct train_options *o) {
+  struct finetune f = FINETUNE(o);
+  return finetune_train(run, &f);
+}
+
+static etk_status evaluate_run(etk_run *run, const struct evaluate_options *o) {
+  struct evaluation evaluation = {.model = o->model, .adapter = o->adapter_path, .data = o->data, .batch_size = o->batch_size,
+                                  .max_seq_length = o->max_seq_length, .per_token = o->per_token};
+  return session_evaluate(run, &evaluation);
+}
+
+static etk_status generate_run(etk_run *run, const struct generate_options *o) {
+  struct generation generation = {.model = o->model, .adapter = o->adapter_path, .prompt = o->prompt, .options = {
+      .sampling = {.temperature = o->temperature, .top_p = o->top_p, .top_k = o->top_k, .repetition_penalty = o->repetition_penalty},
+      .max_tokens = o->max_tokens, .seed = (uint64_t)o->seed, .ignore_eos = o->ignore_eos}};
+  return session_generate(run, &generation);
+}
+
+static etk_status pretrain_run(etk_run *run, const struct pretrain_options *o) {
+  struct pretrain p = {.data = o->data, .output = o->output, .resume = o->resume, .force = o->force, .config = {
+      .architecture = "llama", .vocab_size = o->vocab_size, .hidden_size = o->hidden_size, .intermediate_size = o->intermediate_size,
+      .num_hidden_layers = o->num_hidden_layers, .num_attention_heads = o->num_attention_heads, .num_key_value_heads = o->num_key_value_heads,
+      .max_position_embeddings = o->max_seq_length, .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true},
+      .epochs = o->epochs, .batch_size = o->batch_size, .learning_rate = o->learning_rate, .lr_schedule = o->lr_schedule, .warmup_steps = o->warmup_steps,
+      .weight_decay = o->weight_decay, .gradient_clipping = o->gradient_clipping, .save_steps = o->save_steps, .seed = (uint64_t)o->seed};
+  return pretrain_model(run, &p);
+}
+
+static etk_status demo_run(etk_run *run, const struct demo_options *o) { return finetune_demo(run, o->output, o->epochs); }

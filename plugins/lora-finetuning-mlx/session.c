@@ -1,0 +1,228 @@
+#include "session.h"
+
+#include <etk/alloc.h>
+#include <etk/fs.h>
+#include <etk/hardware.h>
+#include <etk/text.h>
+
+etk_status report(etk_run *run, const etk_error *e) { return etk_run_fail(run, e->status, "%s", e->message); }
+
+etk_status session_open(etk_error *e, struct session *out, etk_run *run, const char *model, const char *adapter) {
+  *out = (struct session){0};
+  out->path = model ? etk_strdup(model) : etk_path_join(etk_run_data_dir(run), "default");
+  if (!out->path) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_status status = etk_model_open(e, &out->model, out->path, NULL);
+  if (!status) {
+    status = etk_model_tokenizer(e, &out->tokenizer, out->model);
+    if (status == ETK_E_NOT_FOUND) status = ETK_OK; /* said again by whoever needs text */
+  }
+  if (!status && adapter) status = etk_adapter_open(e, &out->adapter, out->model, adapter, false);
+  if (status) session_close(out);
+  return status;
+}
+
+void session_close(struct session *s) {
+  etk_adapter_free(s->adapter);
+  etk_tokenizer_free(s->tokenizer);
+  etk_model_unref(s->model);
+  etk_free(s->path);
+  *s = (struct session){0};
+}
+
+etk_status session_data(etk_error *e, etk_dataset **out, const struct session *s, const char *path, const char *split, int64_t max_tokens, bool append_eos) {
+  const etk_model_config *c = etk_model_get_config(s->model);
+  if (!max_tokens || max_tokens > c->max_position_embeddings) max_tokens = c->max_position_embeddings;
+  etk_dataset_options options = {.tokenizer = s->tokenizer, .vocabulary_size = c->vocab_size, .max_tokens = (int32_t)max_tokens, .append_eos = append_eos};
+  if (etk_fs_is_dir(path)) return etk_dataset_open_split(e, out, path, split, &options);
+  return etk_dataset_open(e, out, path, &options);
+}
+
+/* ---- evaluate ---- */
+struct scoring {
+  etk_run *run;
+  const char *label;
+  etk_file *per_token;
+  etk_error error;
+};
+
+static bool on_progress(void *user, int64_t done, int64_t total) {
+  struct scoring *s = user;
+  etk_run_progress(s->run, s->label, done, total, NULL);
+  return !etk_run_cancelled(s->run);
+}
+
+static bool on_token(void *user, int32_t id, double logprob) {
+  struct scoring *s = user;
+  char line[96];
+  int size = snprintf(line, sizeof line, "{\"id\":%d,\"logprob\":%.9g}\n", id, logprob);
+  return etk_file_write(&s->error, s->per_token, line, (size_t)size) == ETK_OK;
+}
+
+etk_status session_score(etk_error *e, etk_evaluation *out, etk_run *run, const struct session *s, const etk_adapter *adapter, const etk_dataset *data, int64_t batch_size, const char *label) {
+  struct scoring scoring = {.run = run, .label = label};
+  etk_evaluate_options options = {.batch_size = batch_size, .progress = on_progress, .user = &scoring};
+  return etk_evaluate(e, out, s->model, adapter, data, &options);
+}
+
+static etk_status evaluate(etk_error *e, etk_run *run, const struct session *s, const struct evaluation *v) {
+  etk_dataset *data = NULL;
+  etk_status status = session_data(e, &data, s, v->data, "test", v->max_seq_length, false);
+  if (status == ETK_E_NOT_FOUND && etk_fs_is_dir(v->data)) status = session_data(e, &data, s, v->data, "valid", v->max_seq_length, false);
+  if (status) return status;
+  struct scoring scoring = {.run = run, .label = "evaluate"};
+  etk_evaluate_options options = {.batch_size = v->batch_size, .progress = on_progress, .user = &scoring};
+  if (v->per_token) {
+    status = etk_file_create(e, &scoring.per_token, v->per_token, true);
+    options.token = on_token;
+  }
+  etk_evaluation result = {0};
+  if (!status) status = etk_evaluate(e, &result, s->model, s->adapter, data, &options);
+  if (status && scoring.error.status) *e = scoring.error; /* the write's own words */
+  if (status) etk_file_abort(scoring.per_token);
+  else if (scoring.per_token) status = etk_file_commit(e, scoring.per_token);
+  etk_dataset_stats stats = etk_dataset_get_stats(data);
+  etk_dataset_free(data);
+  if (status) return status;
+  etk_run_result_real(run, "loss", result.loss);
+  etk_run_result_real(run, "perplexity", result.perplexity);
+  etk_run_result_int(run, "tokens", result.tokens);
+  etk_run_result_int(run, "sequences", result.sequences);
+  etk_run_result_int(run, "truncated", (int64_t)stats.truncated);
+  etk_run_result_real(run, "tokens_per_second", (double)result.tokens * 1e9 / (double)result.elapsed_ns);
+  etk_run_metric(run, "loss", 0, result.loss);
+  etk_run_metric(run, "perplexity", 0, result.perplexity);
+  if (v->per_token) etk_run_artifact(run, v->per_token, "data");
+  return ETK_OK;
+}
+
+etk_status session_evaluate(etk_run *run, const struct evaluation *v) {
+  if (!v->data) return etk_run_fail(run, ETK_E_USAGE, "evaluate needs --data: a JSONL file, plain text, or a folder with test.jsonl");
+  etk_error e = ETK_ERROR_INIT;
+  struct session s;
+  etk_status status = session_open(&e, &s, run, v->model, v->adapter);
+  if (!status) status = evaluate(&e, run, &s, v);
+  session_close(&s);
+  return status ? report(run, &e) : ETK_OK;
+}
+
+/* ---- generate ---- */
+struct stream {
+  etk_run *run; /* NULL: collect only */
+  etk_decoder *decoder;
+  etk_text text;
+  etk_error error;
+};
+
+static bool emit(struct stream *s, int32_t id) {
+  const char *bytes;
+  size_t size;
+  if (etk_decoder_push(&s->error, s->decoder, id, &bytes, &size)) return false;
+  etk_text_append(&s->text, bytes, size);
+  if (s->run && size) etk_run_text(s->run, bytes, size);
+  return !s->run || !etk_run_cancelled(s->run);
+}
+
+static bool on_generated(void *user, int32_t id, double logprob) {
+  (void)logprob;
+  return emit(user, id);
+}
+
+/* The decoder must know what stood before: llama2.c strips the space after the beginning-of-sequence token. */
+static etk_status prime(etk_error *e, struct stream *s, const etk_ids *prompt) {
+  const char *bytes;
+  size_t size;
+  etk_status status = ETK_OK;
+  for (size_t i = 0; i < prompt->count && !status; i++) status = etk_decoder_push(e, s->decoder, prompt->items[i], &bytes, &size);
+  return status;
+}
+
+static etk_status answer(etk_error *e, struct stream *s, etk_generation *out, const struct session *session, etk_generator *generator, const char *prompt, const etk_generate_options *o) {
+  if (!session->tokenizer) return etk_fail(e, ETK_E_NOT_FOUND, "model %s has no tokenizer, so it can take no prompt and give no text", session->path);
+  etk_ids ids = ETK_IDS_INIT;
+  etk_encode_options encode = {.special = true};
+  etk_generate_options options = *o;
+  options.token = on_generated;
+  options.user = s;
+  etk_status status = etk_tokenizer_encode(e, session->tokenizer, &ids, prompt, strlen(prompt), &encode);
+  if (!status) status = etk_decoder_new(e, &s->decoder, session->tokenizer, true);
+  if (!status) status = prime(e, s, &ids);
+  if (!status) status = etk_generate(e, generator, ids.items, ids.count, &options, out);
+  if (!status && !s->error.status) emit(s, -1);
+  if (!status && s->error.status) status = etk_fail(e, s->error.status, "%s", s->error.message);
+  if (!status && s->text.failed) status = etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (status) etk_ids_free(&out->ids);
+  etk_decoder_free(s->decoder);
+  etk_ids_free(&ids);
+  return status;
+}
+
+etk_status session_answer(etk_error *e, char **out, etk_generation *stats, const struct session *session, etk_generator *generator, const char *prompt, const etk_generate_options *options) {
+  struct stream stream = {0};
+  *stats = (etk_generation){0};
+  etk_status status = answer(e, &stream, stats, session, generator, prompt, options);
+  *out = status ? NULL : stream.text.data ? etk_text_take(&stream.text) : etk_strdup("");
+  etk_text_free(&stream.text);
+  return status || *out ? status : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+}
+
+static etk_status generate(etk_error *e, etk_run *run, const struct session *s, const struct generation *g) {
+  etk_generator *generator = NULL;
+  etk_generation out = {0};
+  struct stream stream = {.run = run};
+  etk_status status = etk_generator_new(e, &generator, s->model, s->adapter, 0);
+  if (!status) status = answer(e, &stream, &out, s, generator, g->prompt, &g->options);
+  etk_generator_free(generator);
+  if (!status) {
+    static const char *const stops[] = {"eos", "length", "callback"};
+    int64_t made = (int64_t)out.ids.count;
+    etk_run_result_text(run, "text", stream.text.data ? stream.text.data : "");
+    etk_run_result_int(run, "prompt_tokens", out.prompt_tokens);
+    etk_run_result_int(run, "tokens", made);
+    etk_run_result_text(run, "stop", etk_run_cancelled(run) ? "cancelled" : stops[out.stop]);
+    etk_run_result_real(run, "prompt_tokens_per_second", (double)out.prompt_tokens * 1e9 / (double)(out.prefill_ns + 1));
+    etk_run_result_real(run, "tokens_per_second", (double)made * 1e9 / (double)(out.decode_ns + 1));
+    if (etk_run_cancelled(run)) status = etk_fail(e, ETK_E_CANCELLED, "stopped after %lld tokens", (long long)made);
+  }
+  etk_ids_free(&out.ids);
+  etk_text_free(&stream.text);
+  return status;
+}
+
+etk_status session_generate(etk_run *run, const struct generation *g) {
+  etk_error e = ETK_ERROR_INIT;
+  struct session s;
+  etk_status status = session_open(&e, &s, run, g->model, g->adapter);
+  if (!status) status = generate(&e, run, &s, g);
+  session_close(&s);
+  return status ? report(run, &e) : ETK_OK;
+}
+
+/* ---- info ---- */
+etk_status session_info(etk_run *run, const char *model, const etk_lora_options *lora) {
+  etk_error e = ETK_ERROR_INIT;
+  struct session s;
+  etk_status status = session_open(&e, &s, run, model, NULL);
+  if (!status) status = etk_adapter_new(&e, &s.adapter, s.model, lora, 0);
+  if (!status) {
+    const etk_model_config *c = etk_model_get_config(s.model);
+    int64_t base = etk_model_parameters(s.model), trained = etk_adapter_parameters(s.adapter);
+    etk_run_result_text(run, "model", s.path);
+    etk_run_result_text(run, "architecture", c->architecture);
+    etk_run_result_int(run, "parameters", base);
+    etk_run_result_int(run, "layers", c->num_hidden_layers);
+    etk_run_result_int(run, "hidden_size", c->hidden_size);
+    etk_run_result_int(run, "attention_heads", c->num_attention_heads);
+    etk_run_result_int(run, "key_value_heads", c->num_key_value_heads);
+    etk_run_result_int(run, "vocabulary", c->vocab_size);
+    etk_run_result_int(run, "context", c->max_position_embeddings);
+    etk_run_result_int(run, "memory_bytes", (int64_t)etk_model_bytes(s.model));
+    etk_run_result_flag(run, "tokenizer", s.tokenizer != NULL);
+    etk_run_result_int(run, "lora_rank", lora->rank);
+    etk_run_result_real(run, "lora_alpha", lora->alpha);
+    etk_run_result_int(run, "lora_layers", (int64_t)etk_adapter_count(s.adapter));
+    etk_run_result_int(run, "lora_parameters", trained);
+    etk_run_result_real(run, "lora_share_percent", 100.0 * (double)trained / (double)base);
+  }
+  session_close(&s);
+  return status ? report(run, &e) : ETK_OK;
+}

@@ -1,0 +1,42 @@
+/* session.h: a model with its tokenizer and adapter, opened for one command; evaluation, generation, facts. */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include <etk/dataset.h>
+#include <etk/generate.h>
+#include <etk/project.h>
+#include <etk/trainer.h>
+
+struct session {
+  etk_model *model;
+  etk_tokenizer *tokenizer; /* NULL: the model has none; only {"ids"} data works */
+  etk_adapter *adapter;     /* NULL: the base alone */
+  char *path;               /* of the model, resolved */
+};
+/* model NULL: the one in the project's data folder. */
+etk_status session_open(etk_error *e, struct session *out, etk_run *run, const char *model, const char *adapter);
+void session_close(struct session *session);
+
+/* `split` of the data, prepared for training (append_eos) or scoring. max_tokens 0: the model's context. */
+etk_status session_data(etk_error *e, etk_dataset **out, const struct session *session, const char *path, const char *split, int64_t max_tokens, bool append_eos);
+
+struct evaluation {
+  const char *model, *adapter, *data, *per_token;
+  int64_t batch_size, max_seq_length;
+};
+struct generation {
+  const char *model, *adapter, *prompt;
+  etk_generate_options options;
+};
+etk_status session_evaluate(etk_run *run, const struct evaluation *evaluation);
+etk_status session_generate(etk_run *run, const struct generation *generation);
+etk_status session_info(etk_run *run, const char *model, const etk_lora_options *lora);
+
+/* Scores data with progress under `label`; Ctrl-C stops it. */
+etk_status session_score(etk_error *e, etk_evaluation *out, etk_run *run, const struct session *session, const etk_adapter *adapter, const etk_dataset *data, int64_t batch_size, const char *label);
+/* The text that follows a prompt (allocated), without streaming. */
+etk_status session_answer(etk_error *e, char **out, etk_generation *stats, const struct session *session, etk_generator *generator, const char *prompt, const etk_generate_options *options);
+
+etk_status report(etk_run *run, const etk_error *e); /* hands the error to the host and returns its status */
+
+#endif

@@ -1,0 +1,219 @@
+/* fs_dir.c: folders: made whole or not at all, listed, removed. */
+#include "etk/alloc.h"
+#include "etk/text.h"
+#include "fs_internal.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+struct etk_dir {
+  bool replace;
+  char *path, *temporary;
+};
+
+static void free_dir(etk_dir *dir) {
+  if (!dir) return;
+  etk_free(dir->path);
+  etk_free(dir->temporary);
+  etk_free(dir);
+}
+
+/* "a/b//" → "a/b": a name can be added to it. */
+static char *without_slashes(const char *path) {
+  size_t n = strlen(path);
+  while (n > 1 && path[n - 1] == '/') n--;
+  return etk_strndup(path, n);
+}
+
+static char *beside(const char *path, const char *what) {
+  etk_text prefix = ETK_TEXT_INIT;
+  etk_text_printf(&prefix, "%s.%s", path, what);
+  char *name = prefix.failed ? NULL : etk__fs_temp_name(prefix.data);
+  etk_text_free(&prefix);
+  return name;
+}
+
+static etk_status check_target(etk_error *e, const char *path, bool replace) {
+  struct stat info;
+  if (lstat(path, &info) != 0) return errno == ENOENT ? ETK_OK : etk_fail_errno(e, errno, "cannot examine '%s'", path);
+  if (!replace) return etk_fail(e, ETK_E_EXISTS, "'%s' exists already; choose another name or ask to replace it (--force)", path);
+  if (!S_ISDIR(info.st_mode)) return etk_fail(e, ETK_E_EXISTS, "'%s' is not a folder; a folder cannot take its place", path);
+  return ETK_OK;
+}
+
+etk_status etk_dir_create(etk_error *e, etk_dir **out, const char *path, bool replace) {
+  etk_dir *dir = etk_calloc(1, sizeof *dir);
+  if (dir) dir->path = without_slashes(path);
+  if (!dir || !dir->path) {
+    free_dir(dir);
+    return etk_fail(e, ETK_E_NO_MEMORY, "cannot create '%s': out of memory", path);
+  }
+  dir->replace = replace;
+  const char *base = etk_path_base(dir->path);
+  etk_status status = ETK_OK;
+  if (!*base || strcmp(base, ".") == 0 || strcmp(base, "..") == 0) status = etk_fail(e, ETK_E_INVALID, "'%s' does not name a new folder", path);
+  if (!status) status = check_target(e, dir->path, replace);
+  for (int attempt = 0; !status; attempt++) {
+    etk_free(dir->temporary);
+    dir->temporary = beside(dir->path, "tmp");
+    if (!dir->temporary) status = etk_fail(e, ETK_E_NO_MEMORY, "cannot create '%s': out of memory", path);
+    else if (mkdir(dir->temporary, 0777) == 0) break;
+    else if (errno != EEXIST || attempt == 100) status = etk_fail_errno(e, errno, "cannot create '%s' (the folder above it must exist and be writable)", path);
+  }
+  if (status) {
+    free_dir(dir);
+    return status;
+  }
+  *out = dir;
+  return ETK_OK;
+}
+
+const char *etk_dir_path(const etk_dir *dir) { return dir->temporary; }
+
+static etk_status sync_folder(etk_error *e, const char *path) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return etk_fail_errno(e, errno, "cannot open '%s'", path);
+  int failure = etk__fs_sync(fd);
+  close(fd);
+  return failure ? etk_fail_errno(e, failure, "cannot sync '%s' to disk", path) : ETK_OK;
+}
+
+/* The old folder goes aside, the new one in, and the old one back if that fails. */
+static etk_status swap_in(etk_error *e, etk_dir *dir) {
+  char *old = beside(dir->path, "old");
+  if (!old) return etk_fail(e, ETK_E_NO_MEMORY, "cannot replace '%s': out of memory", dir->path);
+  etk_status status = ETK_OK;
+  bool moved = rename(dir->path, old) == 0;
+  if (!moved && errno != ENOENT) status = etk_fail_errno(e, errno, "cannot move the old '%s' aside", dir->path);
+  if (!status) {
+    int failure = etk__fs_rename_new(dir->temporary, dir->path, true);
+    if (failure) status = etk_fail_errno(e, failure, "cannot rename the finished folder to '%s'", dir->path);
+    if (failure && moved) (void)!rename(old, dir->path);
+  }
+  if (!status && moved) {
+    status = etk_fs_remove_tree(e, old);
+    if (status) etk_error_while(e, status, "'%s' was written, but its old contents remain", dir->path);
+  }
+  etk_free(old);
+  return status;
+}
+
+etk_status etk_dir_commit(etk_error *e, etk_dir *dir) {
+  bool placed = false;
+  etk_status status = sync_folder(e, dir->temporary);
+  if (!status) status = check_target(e, dir->path, dir->replace);
+  if (!status && dir->replace) {
+    status = swap_in(e, dir);
+    placed = access(dir->temporary, F_OK) != 0;
+  } else if (!status) {
+    int failure = etk__fs_rename_new(dir->temporary, dir->path, true);
+    placed = failure == 0;
+    if (failure) status = etk_fail_errno(e, failure, "cannot rename the finished folder to '%s'", dir->path);
+  }
+  if (placed) {
+    int failure = etk__fs_sync_parent(dir->path);
+    if (failure && !status) status = etk_fail_errno(e, failure, "cannot sync the folder of '%s'", dir->path);
+  } else {
+    etk_fs_remove_tree(NULL, dir->temporary);
+  }
+  free_dir(dir);
+  return status;
+}
+
+void etk_dir_abort(etk_dir *dir) {
+  if (!dir) return;
+  etk_fs_remove_tree(NULL, dir->temporary);
+  free_dir(dir);
+}
+
+etk_status etk_fs_make_dirs(etk_error *e, const char *path) {
+  char *copy = etk_strdup(path);
+  if (!copy) return etk_fail(e, ETK_E_NO_MEMORY, "cannot create '%s': out of memory", path);
+  etk_status status = ETK_OK;
+  for (char *p = copy; !status && *p;) {
+    while (*p == '/') p++;
+    while (*p && *p != '/') p++;
+    char held = *p;
+    *p = 0;
+    if (mkdir(copy, 0777) != 0 && !etk_fs_is_dir(copy)) {
+      int failure = errno;
+      if (failure == EEXIST) status = etk_fail(e, ETK_E_EXISTS, "cannot create '%s': '%s' is not a folder", path, copy);
+      else status = etk_fail_errno(e, failure, "cannot create folder '%s'", copy);
+    }
+    *p = held;
+  }
+  etk_free(copy);
+  return status;
+}
+
+/* Removes `name` in the folder `at`; depth bounds the open descriptors. 0 or an errno value. */
+static int remove_at(int at, const char *name, int depth) {
+  if (unlinkat(at, name, 0) == 0 || errno == ENOENT) return 0;
+  int failure = errno;
+  if (failure != EISDIR && failure != EPERM) return failure; /* unlink of a folder: EISDIR on Linux, EPERM by POSIX */
+  if (depth == 0) return ELOOP;
+  int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return errno == ENOTDIR ? failure : errno;
+  DIR *folder = fdopendir(fd);
+  if (!folder) {
+    failure = errno;
+    close(fd);
+    return failure;
+  }
+  failure = 0;
+  struct dirent *entry;
+  while (!failure && (errno = 0, entry = readdir(folder))) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    failure = remove_at(fd, entry->d_name, depth - 1);
+  }
+  if (!failure && !entry) failure = errno;
+  closedir(folder);
+  if (failure) return failure;
+  return unlinkat(at, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : errno;
+}
+
+etk_status etk_fs_remove_tree(etk_error *e, const char *path) {
+  int failure = remove_at(AT_FDCWD, path, 256);
+  return failure ? etk_fail_errno(e, failure, "cannot remove '%s'", path) : ETK_OK;
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+etk_status etk_fs_list(etk_error *e, char ***out, size_t *count, const char *path) {
+  DIR *folder = opendir(path);
+  if (!folder) return etk_fail_errno(e, errno, "cannot list '%s'", path);
+  char **names = NULL;
+  size_t used = 0, capacity = 0;
+  etk_status status = ETK_OK;
+  struct dirent *entry = NULL;
+  while (!status && (errno = 0, entry = readdir(folder))) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (used + 1 >= capacity) {
+      capacity = capacity ? capacity * 2 : 16;
+      char **grown = etk_realloc(names, capacity, sizeof *names);
+      if (grown) names = grown;
+      else status = ETK_E_NO_MEMORY;
+    }
+    if (!status && !(names[used] = etk_strdup(entry->d_name))) status = ETK_E_NO_MEMORY;
+    if (!status) used++;
+  }
+  if (status) etk_fail(e, status, "cannot list '%s': out of memory", path);
+  else if (errno) status = etk_fail_errno(e, errno, "cannot list '%s'", path);
+  closedir(folder);
+  if (!status && !names && !(names = etk_calloc(1, sizeof *names))) status = etk_fail(e, ETK_E_NO_MEMORY, "cannot list '%s': out of memory", path);
+  if (status) {
+    etk_fs_list_free(names, used);
+    return status;
+  }
+  qsort(names, used, sizeof *names, by_bytes);
+  *out = names;
+  *count = used;
+  return ETK_OK;
+}
+
+void etk_fs_list_free(char **names, size_t count) {
+  if (!names) return;
+  for (size_t i = 0; i < count; i++) etk_free(names[i]);
+  etk_free(names);
+}

@@ -1,0 +1,65 @@
+/* etk/config.h: YAML and JSON read into one typed tree with source positions.
+ *
+ * YAML is the 1.2 core schema: `1e-5` is a number, `no` is a string, `true`/`false`/`null`/`~` are what they look like; anchors and aliases
+ * are expanded under a bound, merge keys (`<<`) and custom tags are errors, several documents in a file too. Duplicate keys are errors in both.
+ * Bounds: 16 MiB of text, nesting 64, 1,000,000 nodes after alias expansion. A tree is immutable and may be read by many threads. */
+#ifndef ETK_CONFIG_H
+#define ETK_CONFIG_H
+
+#include "alloc.h"
+#include "status.h"
+#include "text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum etk_config_kind {
+  ETK_CONFIG_NULL,
+  ETK_CONFIG_FLAG,
+  ETK_CONFIG_INT,
+  ETK_CONFIG_REAL,
+  ETK_CONFIG_TEXT,
+  ETK_CONFIG_LIST,
+  ETK_CONFIG_MAP
+} etk_config_kind;
+
+typedef struct etk_config_node etk_config_node;
+struct etk_config_node {
+  etk_config_kind kind;
+  int line, column;       /* 1-based; 0 where the value has no source */
+  const char *key;        /* in a map, else NULL */
+  const char *text;       /* scalars: as written (quotes and escapes resolved), also for numbers; never NULL for a scalar */
+  size_t text_size;       /* bytes of text: strings may hold NUL */
+  bool quoted;            /* the scalar was quoted, so it is text whatever it looks like */
+  bool flag;              /* ETK_CONFIG_FLAG */
+  int64_t integer;        /* ETK_CONFIG_INT */
+  double real;            /* ETK_CONFIG_REAL and ETK_CONFIG_INT */
+  const etk_config_node *first, *next; /* children of lists and maps in file order; siblings */
+  size_t count;           /* children */
+};
+
+typedef struct etk_config etk_config;
+typedef enum etk_config_format { ETK_CONFIG_AUTO, ETK_CONFIG_YAML, ETK_CONFIG_JSON } etk_config_format;
+
+/* `name` is what messages call the source ("train.yaml:3:7: …"). AUTO: JSON for a name that ends in .json, else YAML. */
+etk_status etk_config_parse(etk_error *e, etk_config **out, const char *name, const char *bytes, size_t size, etk_config_format format);
+etk_status etk_config_load(etk_error *e, etk_config **out, const char *path);
+void etk_config_free(etk_config *config);
+const etk_config_node *etk_config_root(const etk_config *config); /* borrowed; an empty file is an empty map */
+const char *etk_config_name(const etk_config *config);
+
+/* A child by key ('-' equals '_'), or NULL; by dot path from a node ("training.learning_rate", "layers.0.name"). */
+const etk_config_node *etk_config_child(const etk_config_node *map, const char *key);
+const etk_config_node *etk_config_find(const etk_config_node *node, const char *path);
+/* Typed reads: a missing key leaves *out alone and is ETK_OK; a wrong kind is an error that names file, line, column, key and kinds. */
+etk_status etk_config_get_int(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, int64_t *out);
+etk_status etk_config_get_real(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, double *out);
+etk_status etk_config_get_flag(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, bool *out);
+etk_status etk_config_get_text(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, const char **out);
+void etk_config_write_json(etk_text *out, const etk_config_node *node, int indent); /* indent 0: one line */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

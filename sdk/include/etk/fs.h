@@ -1,0 +1,64 @@
+/* etk/fs.h: files that are written whole or not at all. Paths are bytes; no call changes the working directory. */
+#ifndef ETK_FS_H
+#define ETK_FS_H
+
+#include "status.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Reads a regular file of at most `limit` bytes; *out is NUL-terminated beyond *size and freed with etk_free. */
+etk_status etk_fs_read(etk_error *e, char **out, size_t *size, const char *path, size_t limit);
+
+/* A file being written: bytes go to a temporary file beside `path`; commit flushes, fsyncs and renames; abort leaves `path` untouched.
+ * Short writes, ENOSPC and EFBIG (RLIMIT_FSIZE; the caller ignores SIGXFSZ) are errors with the bytes wanted in the message.
+ * Without `replace`, an existing path is ETK_E_EXISTS at open and again at commit. */
+typedef struct etk_file etk_file;
+etk_status etk_file_create(etk_error *e, etk_file **out, const char *path, bool replace);
+etk_status etk_file_write(etk_error *e, etk_file *file, const void *bytes, size_t size);
+etk_status etk_file_commit(etk_error *e, etk_file *file); /* consumes file, also on failure */
+void etk_file_abort(etk_file *file);                      /* consumes file; NULL is fine */
+etk_status etk_fs_write(etk_error *e, const char *path, const void *bytes, size_t size, bool replace); /* create, write, commit */
+
+/* Testing: called before every write(2) of this header with the bytes about to be written; a non-zero errno value is failed with. */
+void etk_fs_set_write_hook(int (*hook)(void *user, size_t size), void *user);
+
+/* A folder being written, all or nothing: files go to `<path>.tmp-<random>`, commit renames it to `path` (with `replace`, an old folder
+ * is moved aside first and removed after). etk_dir_path(dir) is where to write meanwhile. */
+typedef struct etk_dir etk_dir;
+etk_status etk_dir_create(etk_error *e, etk_dir **out, const char *path, bool replace);
+const char *etk_dir_path(const etk_dir *dir);
+etk_status etk_dir_commit(etk_error *e, etk_dir *dir); /* consumes dir, also on failure */
+void etk_dir_abort(etk_dir *dir);
+
+/* A read-only map. A map cut short while in use raises SIGBUS: etk_map_name_of finds whose fault it was (async-signal-safe). */
+typedef struct etk_map {
+  const unsigned char *data; /* page-aligned; NULL for an empty file */
+  size_t size;
+  void *owner;
+} etk_map;
+etk_status etk_map_open(etk_error *e, etk_map *out, const char *path);
+void etk_map_close(etk_map *map);
+const char *etk_map_name_of(const void *address); /* path of the live map that holds address, or NULL */
+
+bool etk_fs_exists(const char *path);
+bool etk_fs_is_dir(const char *path);
+etk_status etk_fs_make_dirs(etk_error *e, const char *path); /* mkdir -p, mode 0777 & ~umask */
+etk_status etk_fs_remove_tree(etk_error *e, const char *path); /* rm -rf without following links; a missing path is ETK_OK */
+/* Entries of a folder, sorted by bytes, without "." and ".."; free with etk_fs_list_free. */
+etk_status etk_fs_list(etk_error *e, char ***out, size_t *count, const char *path);
+void etk_fs_list_free(char **names, size_t count);
+char *etk_path_join(const char *a, const char *b); /* allocated; an absolute b wins; NULL: out of memory */
+const char *etk_path_base(const char *path);       /* borrowed: the part after the last '/' */
+char *etk_path_dir(const char *path);              /* allocated: "." where there is none */
+/* $XDG_CONFIG_HOME, _DATA_HOME, _CACHE_HOME, _STATE_HOME with the defaults of the specification; which: "config" "data" "cache" "state". */
+char *etk_path_xdg(const char *which); /* allocated; NULL without $HOME */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,78 @@
+/* etk/model.h: language models: configuration, weights bound by name, one forward function per architecture family.
+ *
+ * Opens a Hugging Face folder (config.json + model.safetensors, sharded too) or a llama2.c .bin. After load a model is immutable, shared by reference
+ * count and safe to read from many threads, unless it was opened for training all of its weights.
+ * This version has the Llama family (model_type "llama"): grouped-query attention, biases, tied embeddings, rope scaling linear and llama3. A field of
+ * config.json that would change the result and is not supported is an error. */
+#ifndef ETK_MODEL_H
+#define ETK_MODEL_H
+
+#include "cache.h"
+#include "graph.h"
+#include "tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum etk_rope_scaling { ETK_ROPE_PLAIN, ETK_ROPE_LINEAR, ETK_ROPE_LLAMA3 } etk_rope_scaling;
+typedef struct etk_model_config {
+  char architecture[32]; /* "llama" */
+  int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
+  int64_t max_position_embeddings;
+  double rms_norm_eps, rope_theta;
+  etk_rope_scaling rope_scaling;
+  double rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_original_positions;
+  bool attention_bias, mlp_bias, tie_word_embeddings;
+  int32_t bos_token_id;  /* -1: none */
+  int32_t eos_token_ids[8];
+  int eos_count;
+} etk_model_config;
+
+typedef struct etk_model etk_model;
+typedef struct etk_model_options {
+  bool trainable; /* weights are copied to F32 memory of our own and marked trainable; else mapped or converted as needed */
+} etk_model_options;
+
+etk_status etk_model_open(etk_error *e, etk_model **out, const char *path, const etk_model_options *options); /* options may be NULL */
+/* Fresh random weights: N(0, 0.02), projections into the residual stream N(0, 0.02/sqrt(2 layers)), norms 1; trainable. */
+etk_status etk_model_new(etk_error *e, etk_model **out, const etk_model_config *config, uint64_t seed);
+etk_model *etk_model_ref(etk_model *model);
+void etk_model_unref(etk_model *model);
+/* Writes config.json, generation_config.json and model.safetensors (weights as dtype) into an existing folder; metadata: pairs key, value. */
+etk_status etk_model_save(etk_error *e, const etk_model *model, const char *folder, etk_dtype dtype, const char *const *metadata, size_t metadata_count);
+
+const etk_model_config *etk_model_get_config(const etk_model *model);
+const char *etk_model_path(const etk_model *model); /* as opened; "" for a new one */
+int64_t etk_model_parameters(const etk_model *model); /* weights, tied ones once */
+size_t etk_model_bytes(const etk_model *model);
+/* Weights by Hugging Face name, in a fixed order. A tied lm_head is not listed. */
+size_t etk_model_weight_count(const etk_model *model);
+const char *etk_model_weight_name(const etk_model *model, size_t index);
+etk_tensor *etk_model_weight_at(const etk_model *model, size_t index);      /* borrowed */
+etk_tensor *etk_model_weight(const etk_model *model, const char *name);     /* borrowed; NULL: none of that name */
+
+/* Parses a config.json text (fuzzing, tests). */
+etk_status etk_model_config_parse(etk_error *e, etk_model_config *out, const char *name, const char *bytes, size_t size);
+
+/* The tokenizer that belongs to a model path: tokenizer.json in its folder, or tokenizer.bin / tok<vocab>.bin beside a llama2.c file. A model
+ * without one: ETK_E_NOT_FOUND. Ids that do not fit the model are an error. */
+etk_status etk_model_tokenizer(etk_error *e, etk_tokenizer **out, const etk_model *model);
+
+typedef struct etk_adapter etk_adapter;
+typedef struct etk_forward {
+  etk_tensor *ids;        /* (batch, tokens) i32 */
+  etk_tensor *positions;  /* (batch, tokens) i32; negative: unused token (with a cache) */
+  etk_tensor *select;     /* (rows) i32, row = b * tokens + t, whose logits are wanted; NULL: all of them */
+  const etk_adapter *adapter; /* NULL: the base alone */
+  bool training;          /* dropout is on */
+  etk_cache *cache;       /* NULL: causal attention within the batch row */
+  etk_tensor *block_table;/* (batch, max_blocks) i32, with a cache */
+} etk_forward;
+/* Records the model; returns logits (rows, vocab) f32. */
+etk_tensor *etk_model_forward(etk_graph *graph, const etk_model *model, const etk_forward *forward);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,67 @@
+/* etk/ops.h: operations. Each records a node in the graph and returns its result at once; nothing is computed before eval.
+ *
+ * Floating operations take and give F32. Shapes are in comments, outermost first; `...` stands for any leading dims. Every operation is
+ * differentiable in its floating inputs unless it says otherwise. A poisoned input gives a poisoned result. */
+#ifndef ETK_OPS_H
+#define ETK_OPS_H
+
+#include "cache.h"
+#include "graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Elementwise. b has a's shape, or is a suffix of it and is repeated over a's leading dims (bias). */
+etk_tensor *etk_add(etk_graph *g, etk_tensor *a, etk_tensor *b);
+etk_tensor *etk_sub(etk_graph *g, etk_tensor *a, etk_tensor *b);
+etk_tensor *etk_mul(etk_graph *g, etk_tensor *a, etk_tensor *b);
+etk_tensor *etk_scale(etk_graph *g, etk_tensor *a, float factor);
+etk_tensor *etk_sigmoid(etk_graph *g, etk_tensor *a);
+etk_tensor *etk_silu(etk_graph *g, etk_tensor *a);                        /* a * sigmoid(a) */
+etk_tensor *etk_swiglu(etk_graph *g, etk_tensor *gate, etk_tensor *up);   /* silu(gate) * up, fused */
+
+/* Shape. */
+etk_tensor *etk_reshape(etk_graph *g, etk_tensor *a, etk_shape shape);    /* same elements; shares storage */
+etk_tensor *etk_transpose(etk_graph *g, etk_tensor *a);                   /* (m, n) -> (n, m), copied */
+etk_tensor *etk_rows(etk_graph *g, etk_tensor *a, etk_tensor *index);     /* a (n, d), index (m) i32 -> (m, d); index -1 gives zeros */
+
+/* Reductions. */
+etk_tensor *etk_sum(etk_graph *g, etk_tensor *a);                         /* -> (1) */
+etk_tensor *etk_mean(etk_graph *g, etk_tensor *a);                        /* -> (1) */
+etk_tensor *etk_sum_leading(etk_graph *g, etk_tensor *a, etk_shape suffix);   /* (..., suffix) -> suffix: what undoes a broadcast */
+etk_tensor *etk_broadcast(etk_graph *g, etk_tensor *a, etk_shape shape);      /* suffix -> (..., suffix); (1) -> any */
+etk_tensor *etk_softmax(etk_graph *g, etk_tensor *a);                     /* over the last axis */
+
+/* Products. */
+/* op(a) op(b) with a (m, k) and b (k, n) after the optional transposes -> (m, n). a may have more dims: (..., k) counts as (rows, k) when it is
+ * not transposed, and the result is (..., n). */
+etk_tensor *etk_matmul(etk_graph *g, etk_tensor *a, etk_tensor *b, bool transpose_a, bool transpose_b);
+/* c + factor * op(a) op(b): one pass, no copy of c where c dies here. */
+etk_tensor *etk_matmul_add(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tensor *b, float factor, bool transpose_a, bool transpose_b);
+
+/* Language models. */
+etk_tensor *etk_embedding(etk_graph *g, etk_tensor *table, etk_tensor *ids); /* table (vocab, d), ids (...) i32 -> (..., d) */
+etk_tensor *etk_rms_norm(etk_graph *g, etk_tensor *x, etk_tensor *weight, float epsilon); /* x (..., d) * weight (d) / rms(x) (Zhang & Sennrich 2019) */
+/* Rotates pairs (i, i + d/2) of each head by position * inverse_frequency[i] (Su et al. 2021, NeoX halves as Hugging Face does).
+ * x (batch, tokens, heads, d), positions (batch, tokens) i32, inverse_frequency (d/2) f32 constant. */
+etk_tensor *etk_rope(etk_graph *g, etk_tensor *x, etk_tensor *positions, etk_tensor *inverse_frequency);
+/* Causal attention within a batch row: q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d) -> like q. heads is a multiple of
+ * kv_heads; query head h reads key head h / (heads/kv_heads). Padding at the right needs no mask: nothing before it sees it. */
+etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale);
+/* The same against a cache, which it first extends: k and v of token t in row b go to position positions[b][t] of the row's sequence, given by
+ * block_table (batch, max_blocks) i32 (-1: none). A token attends to positions 0..positions[b][t] of its row. positions (batch, tokens) i32;
+ * a negative position marks an unused token: nothing is written, its result is zero. Not differentiable. */
+etk_tensor *etk_cached_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer,
+                                 etk_tensor *block_table, etk_tensor *positions, float scale);
+/* logits (n, vocab), targets (n) i32 -> (n): -log softmax(logits)[target], 0 where the target is negative (ignored). */
+etk_tensor *etk_cross_entropy(etk_graph *g, etk_tensor *logits, etk_tensor *targets);
+/* values (n), targets (n) -> (1): mean of the values whose target is not negative; 0 when there are none. */
+etk_tensor *etk_mean_counted(etk_graph *g, etk_tensor *values, etk_tensor *targets);
+/* Zeroes with probability `rate` and scales the rest by 1/(1-rate); reads the graph's random state; rate 0 returns x itself. */
+etk_tensor *etk_dropout(etk_graph *g, etk_tensor *x, float rate);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,166 @@
+/* Prefill in chunks, then one token at a time: graphs recorded once per shape and replayed; positions and block tables are run-time data. */
+#include <etk/alloc.h>
+#include <etk/generate.h>
+#include <etk/hardware.h>
+#include <etk/ops.h>
+
+enum { BLOCK_TOKENS = 16, STEPS = 3 };
+static const int64_t step_tokens[STEPS] = {1, 16, 128}; /* graph widths: decode, short prompts, long prompts */
+
+struct step {
+  etk_graph *graph;
+  etk_tensor *ids, *positions, *select, *block_table, *logits;
+  int64_t tokens;
+};
+
+struct etk_generator {
+  const etk_model *model;
+  const etk_adapter *adapter;
+  etk_cache *cache;
+  int64_t capacity, max_blocks, vocab;
+  int sequence;
+  struct step steps[STEPS];
+  etk_candidate *scratch; /* (vocab) */
+  float *logits;          /* (vocab), a copy that sampling may change */
+  int32_t *seen;          /* (capacity) prompt and answer so far */
+};
+
+static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
+
+static etk_status record(etk_error *e, etk_generator *gen, struct step *s, int64_t tokens) {
+  s->tokens = tokens;
+  s->graph = etk_graph_new();
+  if (!s->graph) return no_memory(e);
+  s->ids = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, tokens), "ids");
+  s->positions = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, tokens), "positions");
+  s->select = etk_graph_input(s->graph, ETK_I32, etk_shape_of(1, 1), "select");
+  s->block_table = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, gen->max_blocks), "block_table");
+  etk_forward forward = {.ids = s->ids, .positions = s->positions, .select = tokens > 1 ? s->select : NULL, .adapter = gen->adapter,
+                         .cache = gen->cache, .block_table = s->block_table};
+  s->logits = etk_model_forward(s->graph, gen->model, &forward); /* (1, vocab) */
+  etk_graph_keep(s->graph, s->logits);
+  return etk_graph_plan(e, s->graph, NULL);
+}
+
+etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, int64_t capacity) {
+  *out = NULL;
+  const etk_model_config *c = etk_model_get_config(model);
+  if (capacity <= 0 || capacity > c->max_position_embeddings) capacity = c->max_position_embeddings;
+  etk_generator *gen = etk_calloc(1, sizeof *gen);
+  if (!gen) return no_memory(e);
+  gen->model = model;
+  gen->adapter = adapter;
+  gen->capacity = capacity;
+  gen->max_blocks = (capacity + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+  gen->vocab = c->vocab_size;
+  etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim,
+                               .block_tokens = BLOCK_TOKENS, .blocks = (int)gen->max_blocks};
+  gen->scratch = etk_calloc((size_t)gen->vocab, sizeof *gen->scratch);
+  gen->logits = etk_calloc((size_t)gen->vocab, sizeof *gen->logits);
+  gen->seen = etk_calloc((size_t)capacity, sizeof *gen->seen);
+  etk_status status = gen->scratch && gen->logits && gen->seen ? etk_cache_new(e, &gen->cache, &options) : no_memory(e);
+  if (!status) status = etk_cache_sequence_new(e, gen->cache, &gen->sequence);
+  if (!status) status = record(e, gen, &gen->steps[0], step_tokens[0]);
+  if (status) etk_generator_free(gen);
+  else *out = gen;
+  return status;
+}
+
+void etk_generator_free(etk_generator *gen) {
+  if (!gen) return;
+  for (int i = 0; i < STEPS; i++) etk_graph_free(gen->steps[i].graph);
+  etk_cache_free(gen->cache);
+  etk_free(gen->scratch);
+  etk_free(gen->logits);
+  etk_free(gen->seen);
+  etk_free(gen);
+}
+
+/* Feeds `count` tokens that stand from `position` on; the logits of the last are then in the step's tensor. */
+static etk_status feed(etk_error *e, etk_generator *gen, struct step *s, const int32_t *ids, int64_t count, int64_t position) {
+  etk_status status = etk_cache_sequence_reserve(e, gen->cache, gen->sequence, (int)(position + count));
+  if (status) return status;
+  int32_t *to = etk_tensor_data(s->ids), *positions = etk_tensor_data(s->positions), *table = etk_tensor_data(s->block_table);
+  for (int64_t i = 0; i < s->tokens; i++) {
+    to[i] = i < count ? ids[i] : 0;
+    positions[i] = i < count ? (int32_t)(position + i) : -1;
+  }
+  *(int32_t *)etk_tensor_data(s->select) = (int32_t)(count - 1);
+  int blocks;
+  const int32_t *numbers = etk_cache_sequence_blocks(gen->cache, gen->sequence, &blocks);
+  for (int64_t i = 0; i < gen->max_blocks; i++) table[i] = i < blocks ? numbers[i] : -1;
+  return etk_graph_eval(e, s->graph);
+}
+
+static etk_status prefill(etk_error *e, etk_generator *gen, const int32_t *ids, int64_t count, struct step **last) {
+  for (int64_t done = 0; done < count;) {
+    int64_t left = count - done;
+    int which = left == 1 ? 0 : left <= step_tokens[1] ? 1 : 2;
+    struct step *s = &gen->steps[which];
+    etk_status status = s->graph ? ETK_OK : record(e, gen, s, step_tokens[which]);
+    int64_t part = left < step_tokens[which] ? left : step_tokens[which];
+    if (!status) status = feed(e, gen, s, ids + done, part, done);
+    if (status) return status;
+    done += part;
+    *last = s;
+  }
+  return ETK_OK;
+}
+
+static bool is_eos(const etk_model_config *c, int32_t id) {
+  for (int i = 0; i < c->eos_count; i++)
+    if (c->eos_token_ids[i] == id) return true;
+  return false;
+}
+
+static etk_status decode(etk_error *e, etk_generator *gen, struct step *s, int64_t position, const etk_generate_options *o, etk_generation *out) {
+  const etk_model_config *c = etk_model_get_config(gen->model);
+  etk_rng rng = etk_rng_new(o->seed, 0x5A3u);
+  out->stop = ETK_STOP_LENGTH;
+  while ((int64_t)out->ids.count < o->max_tokens) {
+    memcpy(gen->logits, etk_tensor_data(s->logits), (size_t)gen->vocab * sizeof *gen->logits);
+    double logprob;
+    int32_t id = etk_sample(gen->logits, gen->vocab, &o->sampling, gen->seen, (size_t)position, &rng, gen->scratch, &logprob);
+    if (!o->ignore_eos && is_eos(c, id)) {
+      out->stop = ETK_STOP_EOS;
+      return ETK_OK;
+    }
+    if (!etk_ids_push(&out->ids, id)) return no_memory(e);
+    if (o->token && !o->token(o->user, id, logprob)) {
+      out->stop = ETK_STOP_CALLBACK;
+      return ETK_OK;
+    }
+    if ((int64_t)out->ids.count == o->max_tokens || position == gen->capacity) return ETK_OK;
+    gen->seen[position] = id;
+    s = &gen->steps[0];
+    etk_status status = feed(e, gen, s, &id, 1, position++);
+    if (status) return status;
+  }
+  return ETK_OK;
+}
+
+etk_status etk_generate(etk_error *e, etk_generator *gen, const int32_t *prompt, size_t prompt_count, const etk_generate_options *o, etk_generation *out) {
+  *out = (etk_generation){.ids = ETK_IDS_INIT};
+  const etk_model_config *c = etk_model_get_config(gen->model);
+  if (!prompt_count) {
+    if (c->bos_token_id < 0) return etk_fail(e, ETK_E_INVALID, "the prompt is empty and the model has no beginning-of-sequence token to start from");
+    prompt = &c->bos_token_id;
+    prompt_count = 1;
+  }
+  if ((int64_t)prompt_count > gen->capacity)
+    return etk_fail(e, ETK_E_INVALID, "the prompt has %zu tokens, %lld fit into the context; shorten it", prompt_count, (long long)gen->capacity);
+  for (size_t i = 0; i < prompt_count; i++)
+    if (prompt[i] < 0 || prompt[i] >= gen->vocab) return etk_fail(e, ETK_E_INVALID, "token %zu of the prompt is %d, the model's ids end at %lld", i, prompt[i], (long long)gen->vocab - 1);
+  memcpy(gen->seen, prompt, prompt_count * sizeof *prompt);
+  etk_cache_sequence_trim(gen->cache, gen->sequence, 0);
+  int64_t start = etk_time_ns();
+  struct step *last = NULL;
+  etk_status status = prefill(e, gen, prompt, (int64_t)prompt_count, &last);
+  int64_t middle = etk_time_ns();
+  if (!status) status = decode(e, gen, last, (int64_t)prompt_count, o, out);
+  out->prompt_tokens = (int64_t)prompt_count;
+  out->prefill_ns = middle - start;
+  out->decode_ns = etk_time_ns() - middle;
+  if (status) etk_ids_free(&out->ids);
+  return status;
+}

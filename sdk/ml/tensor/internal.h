@@ -1,0 +1,159 @@
+/* internal.h: what graph, planner, operations and kernels share.
+ *
+ * Three layers, arrows one way: ops/ describe operations as rows (struct op) and record nodes; tensor/ walks nodes and knows no operation;
+ * kernels/ see pointers and sizes. */
+#ifndef ETK_ML_TENSOR_INTERNAL_H
+#define ETK_ML_TENSOR_INTERNAL_H
+
+#include <etk/alloc.h>
+#include <etk/graph.h>
+#include <stdatomic.h>
+
+enum { MAX_INPUTS = 8, MAX_OUTPUTS = 3, ALIGNMENT = 64 };
+
+struct node;
+
+struct etk_tensor {
+  etk_dtype dtype;
+  bool trainable, kept, input;
+  etk_shape shape;
+  int64_t elements;
+  size_t bytes;
+  void *data;
+  /* Outside graphs (graph NULL): shared by reference count. */
+  atomic_int references;
+  void (*release)(void *owner); /* of wrapped memory; NULL: data is ours or needs no release (owned tells) */
+  void *owner;
+  bool owned;
+  /* In a graph: dies with it. */
+  etk_graph *graph;
+  struct node *node;    /* producer; NULL for inputs and for stand-ins of outside tensors */
+  etk_tensor *source;   /* a stand-in: the outside tensor, of which the graph holds a reference */
+  etk_tensor *storage;  /* whose bytes these are: itself, or for a reshape the tensor it reshapes */
+  int64_t id;           /* dense, from 0 */
+  int64_t buffer;       /* planner: which buffer; -1: none (its data is its own, or it is not needed) */
+};
+
+/* What a shape rule says of each output. */
+struct result {
+  etk_dtype dtype;
+  etk_shape shape;
+};
+
+/* What a forward function gets. in[i] and out[i] are ready; an absent optional input has data NULL. */
+struct call {
+  const struct node *node;
+  const void *attributes;
+  etk_view in[MAX_INPUTS], out[MAX_OUTPUTS];
+  void *scratch; /* as many bytes as op->scratch asked for, 64-byte aligned, uninitialised */
+  int threads;   /* what op->scratch was told */
+  uint64_t seed, step;
+};
+
+/* What a backward function gets and fills: gradients[i] for each i with wanted[i]. outputs[j] is NULL where output j has no gradient.
+ * running[i] is what input i has gathered so far (or NULL): a function that can add to it in one pass says so in accumulated[i]. */
+struct reverse {
+  etk_graph *graph;
+  const struct node *node;
+  etk_tensor *outputs[MAX_OUTPUTS];
+  bool wanted[MAX_INPUTS];
+  etk_tensor *running[MAX_INPUTS];
+  etk_tensor *gradients[MAX_INPUTS];
+  bool accumulated[MAX_INPUTS];
+};
+
+enum {
+  OP_ALIAS = 1,       /* output 0 is input 0's storage; nothing runs */
+  OP_ORDERED = 2,     /* has an effect outside the graph: never dropped, never moved */
+  OP_ELEMENTWISE = 4, /* reads element i of its inputs before it writes element i of output 0, so that inputs may overlap it */
+  OP_INPLACE_0 = 8, OP_INPLACE_1 = 16, OP_INPLACE_2 = 32 /* output 0 may take over input i's storage when that dies here */
+};
+
+/* One const row for each operation. */
+struct op {
+  const char *name;
+  unsigned flags;
+  int inputs_min, inputs_max; /* inputs past inputs_min are optional */
+  unsigned integers;          /* bit i: input i is I32; the others are F32 */
+  /* Fills results and returns ETK_OK, or says what is wrong (the message begins with the operation's name). */
+  etk_status (*shape)(etk_error *e, const struct node *node, struct result *results, int *count);
+  etk_status (*forward)(etk_error *e, const struct call *call);
+  void (*backward)(struct reverse *reverse);                 /* NULL: not differentiable */
+  size_t (*scratch)(const struct node *node, int threads);   /* bytes; NULL: none */
+};
+
+struct node {
+  const struct op *op;
+  int input_count, output_count;
+  etk_tensor *inputs[MAX_INPUTS]; /* tensors of the same graph; an absent optional input is NULL */
+  etk_tensor *outputs[MAX_OUTPUTS];
+  void *attributes;
+  bool live;
+};
+
+struct buffer {
+  size_t bytes, offset;
+  int64_t first, last; /* node numbers between which it is taken */
+};
+
+struct etk_graph {
+  etk_arena arena;
+  struct node **nodes;
+  size_t node_count, node_capacity;
+  etk_tensor **tensors; /* by id: stand-ins, inputs and outputs */
+  size_t tensor_count, tensor_capacity;
+  size_t *sources;      /* open addressing: outside tensor -> 1 + id of its stand-in; 0 free */
+  size_t source_count, source_capacity;
+  etk_status status;
+  etk_error error;
+  etk_tensor poison;
+  uint64_t seed, step;
+  uint64_t random_nodes; /* numbers the random operations */
+  size_t input_bytes, memory_limit;
+  /* plan */
+  bool planned;
+  int planned_threads;
+  etk_plan plan;
+  struct buffer *buffers;
+  size_t buffer_count;
+  /* storage */
+  unsigned char *block;
+  size_t block_bytes;
+  bool debug_poison;
+};
+
+/* ---- graph.c: for operations ---- */
+/* Records a node and returns output 0 (the poisoned tensor on any error). attributes (size bytes) are copied. */
+etk_tensor *etk__record(etk_graph *graph, const struct op *op, etk_tensor *const *inputs, int count, const void *attributes, size_t size);
+etk_tensor *etk__output(etk_tensor *first, int index); /* another output of the node that made `first` */
+bool etk__poisoned(const etk_tensor *tensor);
+/* Poisons the graph (the first cause stays) and returns the poisoned tensor. */
+etk_tensor *etk__poison(etk_graph *graph, etk_status status, const char *format, ...) ETK_PRINTF(3, 4);
+etk_tensor *etk__fill(etk_graph *graph, etk_shape shape, float value); /* ops/reduce.c: a constant */
+/* The graph's own tensor that stands for this one, NULL if there is none. */
+etk_tensor *etk__stand_in(const etk_graph *graph, const etk_tensor *tensor);
+
+/* ---- tests ---- */
+/* Fills storage with NaN before each eval and whenever its tensor dies, so that a planner that reuses too early shows. */
+void etk__graph_set_debug_poison(etk_graph *graph, bool on);
+
+/* ---- shape.c ---- */
+bool etk__shape_is_suffix(const etk_shape *suffix, const etk_shape *shape);
+static inline int64_t etk__last(const etk_shape *shape) { return shape->rank ? shape->dims[shape->rank - 1] : 1; }
+#define SHAPE_TEXT 160
+
+/* ---- blas.c: products of row-major matrices, c = alpha op(a) op(b) + beta c; c (m, n) is not read where beta is 0 ---- */
+struct gemm {
+  bool ta, tb;
+  int64_t m, n, k;
+  float alpha, beta;
+  const float *a, *b;
+  float *c;
+  int64_t lda, ldb, ldc;
+};
+void etk__blas_open(void);                      /* once; call it outside parallel regions before products inside them */
+const char *etk__blas_name(void);               /* the library in use, or "kernels" */
+void etk__gemm(const struct gemm *g);           /* on the calling thread */
+void etk__gemm_parallel(const struct gemm *g);  /* over the pool; the same cut for the same sizes and thread count */
+
+#endif

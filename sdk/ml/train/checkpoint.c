@@ -1,0 +1,123 @@
+/* The state of a run on disk: optimizer.safetensors (moments by parameter) and trainer_state.json (step, and what must not change). */
+#include "trainer.h"
+
+#include <etk/fs.h>
+#include <etk/safetensors.h>
+#include <jansson.h>
+#include <math.h>
+
+static const char *const slots[] = {"exp_avg", "exp_avg_sq"};
+
+static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
+
+/* What the rest of a run depends on. Numbers are compared exactly; the schedule's length may not change either, or the rates would jump. */
+static json_t *course(const etk_trainer *t) {
+  const etk_trainer_options *o = &t->options;
+  return json_pack("{s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:I, s:I, s:f}", "batch_size", (json_int_t)o->batch_size, "accumulation",
+                   (json_int_t)o->accumulation, "max_tokens", (json_int_t)o->max_tokens, "seed", (json_int_t)o->seed, "optimizer", (int)o->optimizer.kind, "beta1",
+                   o->optimizer.beta1, "beta2", o->optimizer.beta2, "epsilon", o->optimizer.epsilon, "momentum", o->optimizer.momentum, "weight_decay",
+                   o->optimizer.weight_decay, "schedule", (int)o->schedule.kind, "learning_rate", o->schedule.peak, "final_learning_rate", o->schedule.floor,
+                   "warmup_steps", (json_int_t)o->schedule.warmup_steps, "total_steps", (json_int_t)o->schedule.total_steps, "gradient_clipping",
+                   o->gradient_clipping);
+}
+
+static etk_status save_moments(etk_error *e, const etk_trainer *t, const char *path) {
+  etk_arena names = ETK_ARENA_INIT;
+  etk_safetensors_item *items = etk_arena_array(&names, 2 * t->count, sizeof *items);
+  size_t count = 0;
+  bool failed = !items;
+  for (size_t i = 0; i < t->count && !failed; i++)
+    for (int slot = 0; slot < 2; slot++) {
+      etk_tensor *state = etk_optimizer_state(t->optimizer, i, slot);
+      if (!state) continue;
+      const char *name = etk_arena_printf(&names, "%s.%s", t->names[i], slots[slot]);
+      if (name) items[count++] = (etk_safetensors_item){name, state, ETK_F32};
+      else failed = true;
+    }
+  etk_status status = failed ? no_memory(e) : etk_safetensors_write(e, path, items, count, NULL, 0, true);
+  etk_arena_fini(&names);
+  return status;
+}
+
+etk_status etk_trainer_save(etk_error *e, const etk_trainer *t, const char *folder) {
+  char *moments = etk_path_join(folder, "optimizer.safetensors"), *state = etk_path_join(folder, "trainer_state.json");
+  json_t *root = json_pack("{s:i, s:I, s:I, s:o}", "schema_version", 1, "step", (json_int_t)t->steps, "sequences", (json_int_t)t->data_count, "course", course(t));
+  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
+  etk_status status = moments && state && text ? save_moments(e, t, moments) : no_memory(e);
+  if (!status) status = etk_fs_write(e, state, text, strlen(text), true);
+  free(text);
+  json_decref(root);
+  etk_free(state);
+  etk_free(moments);
+  return status;
+}
+
+static etk_status same_course(etk_error *e, const etk_trainer *t, const json_t *saved, const char *path) {
+  json_t *now = course(t);
+  if (!now) return no_memory(e);
+  etk_status status = ETK_OK;
+  const char *key;
+  json_t *value;
+  json_object_foreach(now, key, value) {
+    const json_t *before = json_object_get(saved, key);
+    if (status || (json_is_number(before) && json_number_value(before) == json_number_value(value))) continue;
+    status = before ? etk_fail(e, ETK_E_INVALID, "%s: the run began with %s %g, now it is %g; resume with the value it began with", path, key, json_number_value(before), json_number_value(value))
+                    : etk_fail(e, ETK_E_FORMAT, "%s: \"course\" has no \"%s\"", path, key);
+  }
+  json_decref(now);
+  return status;
+}
+
+static etk_status load_moments(etk_error *e, etk_trainer *t, const char *path) {
+  etk_safetensors *file = NULL;
+  etk_status status = etk_safetensors_open(e, &file, path);
+  for (size_t i = 0; i < t->count && !status; i++)
+    for (int slot = 0; slot < 2 && !status; slot++) {
+      etk_tensor *state = etk_optimizer_state(t->optimizer, i, slot);
+      if (!state) continue;
+      char name[512];
+      snprintf(name, sizeof name, "%s.%s", t->names[i], slots[slot]);
+      const etk_safetensors_entry *entry = etk_safetensors_find(file, name);
+      if (!entry) status = etk_fail(e, ETK_E_FORMAT, "%s has no tensor %s; the checkpoint belongs to another model or optimizer", path, name);
+      else if (entry->dtype != ETK_F32 || entry->bytes != etk_tensor_bytes(state))
+        status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has %zu bytes of %s, wanted %zu of F32", path, name, entry->bytes, entry->dtype_name, etk_tensor_bytes(state));
+      else memcpy(etk_tensor_data(state), entry->data, entry->bytes);
+    }
+  etk_safetensors_close(file);
+  return status;
+}
+
+static etk_status load_state(etk_error *e, etk_trainer *t, const char *path, int64_t *steps) {
+  char *text = NULL;
+  size_t size = 0;
+  etk_status status = etk_fs_read(e, &text, &size, path, 1 << 20);
+  if (status) return status;
+  json_error_t error;
+  json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+  etk_free(text);
+  if (!root) return etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+  const json_t *step = json_object_get(root, "step"), *sequences = json_object_get(root, "sequences");
+  if (!json_is_integer(step) || json_integer_value(step) < 0 || !json_is_integer(sequences) || json_integer_value(sequences) < 0)
+    status = etk_fail(e, ETK_E_FORMAT, "%s: \"step\" and \"sequences\" must be whole numbers from 0", path);
+  else status = same_course(e, t, json_object_get(root, "course"), path);
+  if (!status) {
+    *steps = json_integer_value(step);
+    t->data_count = (size_t)json_integer_value(sequences);
+  }
+  json_decref(root);
+  return status;
+}
+
+etk_status etk_trainer_load(etk_error *e, etk_trainer *t, const char *folder) {
+  char *moments = etk_path_join(folder, "optimizer.safetensors"), *state = etk_path_join(folder, "trainer_state.json");
+  int64_t steps = 0;
+  etk_status status = moments && state ? load_state(e, t, state, &steps) : no_memory(e);
+  if (!status) status = load_moments(e, t, moments);
+  if (!status) {
+    t->steps = steps;
+    etk_optimizer_set_steps(t->optimizer, steps);
+  }
+  etk_free(state);
+  etk_free(moments);
+  return status ? etk_error_while(e, status, "while resuming from %s", folder) : ETK_OK;
+}

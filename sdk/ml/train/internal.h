@@ -1,0 +1,25 @@
+/* internal.h: what training and evaluation share. */
+#ifndef ETK_ML_TRAIN_INTERNAL_H
+#define ETK_ML_TRAIN_INTERNAL_H
+
+#include <etk/alloc.h>
+#include <etk/ops.h>
+#include <etk/trainer.h>
+
+/* The model recorded for batches of one shape. losses: per target; loss: their mean over the counted; gradients: of the parameters, when training. */
+struct batch_graph {
+  int64_t rows, columns;
+  etk_graph *graph;
+  etk_tensor *ids, *positions, *targets; /* (rows, columns), (rows, columns), (rows * columns), all i32 */
+  etk_tensor *losses, *loss;             /* (rows * columns), (1) f32 */
+  etk_tensor **gradients;                /* one for each parameter; entries may be NULL */
+  etk_plan plan;
+};
+/* parameters NULL: evaluation. */
+etk_status etk__batch_graph_init(etk_error *e, struct batch_graph *out, const etk_model *model, const etk_adapter *adapter, int64_t rows, int64_t columns,
+                                 etk_tensor *const *parameters, size_t parameter_count);
+void etk__batch_graph_fini(struct batch_graph *graph);
+/* Padded columns for a batch whose longest sequence has `longest` tokens: few different shapes, little padding. */
+int64_t etk__batch_columns(int64_t longest, int64_t max_tokens);
+
+#endif

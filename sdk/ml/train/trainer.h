@@ -1,0 +1,29 @@
+/* trainer.h: the trainer's own data, shared with its checkpoints. */
+#ifndef ETK_ML_TRAIN_TRAINER_H
+#define ETK_ML_TRAIN_TRAINER_H
+
+#include "internal.h"
+
+enum { MAX_GRAPHS = 24 };
+
+struct etk_trainer {
+  etk_arena arena;
+  etk_model *model;
+  etk_adapter *adapter;
+  etk_trainer_options options;
+  etk_tensor **parameters;
+  const char **names;
+  bool *no_decay;
+  etk_tensor **sum;       /* gradients over several batches, where accumulation > 1 */
+  size_t count;           /* of parameters */
+  etk_optimizer *optimizer;
+  struct batch_graph graphs[MAX_GRAPHS];
+  size_t graph_count;
+  etk_sequence *sequences; /* (batch_size) */
+  size_t *order;           /* of order_epoch */
+  int64_t order_epoch;
+  size_t data_count;       /* sequences; 0 until known */
+  int64_t steps;
+};
+
+#endif
