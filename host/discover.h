@@ -1,4 +1,4 @@
-/* discover.h: where plugins are, which one a name means, and whether it may be trusted. No plugin code runs here. */
+/* discover.h: where plugins are, which one a name means, and whether it may be trusted. No plugin code runs in this process. */
 #ifndef DISCOVER_H
 #define DISCOVER_H
 
@@ -39,11 +39,23 @@ void plugin_list_free(struct plugin_list *list);
 /* The first file for an exact namespace, without scanning the folders (one access per folder). ETK_E_NOT_FOUND without a message text of its own. */
 etk_status discover_exact(etk_error *e, struct plugin *out, etk_arena *arena, const struct search_path *path, const char *name_space);
 
-/* Opens for reading after the trust check by fstat on the opened file and its folder: refused (ETK_E_PERMISSION, with the chmod or chown that mends
- * it) when anyone may write to the file or folder, or its owner is neither root nor the user; group-writable warns. A sticky folder passes. */
-etk_status plugin_open(etk_error *e, int *fd, const struct search_path *path, const struct plugin *plugin);
-/* Trust, then the note; a plugin without a note is loaded and asked (in a child process) by the caller. Checks that the note's namespace is the
- * file name's. */
+/* Opens for reading after the trust check by fstat on the opened file and its folder (behind a symbolic link, on the folder it leads to as well):
+ * refused (ETK_E_PERMISSION, with the chmod or chown that mends it) when anyone may write to the file or folder, or its owner is neither root nor the
+ * user; group-writable is reported and does not refuse. A sticky folder passes. */
+struct trust {
+  uint64_t device, inode;
+  bool group_writable;
+};
+etk_status plugin_open(etk_error *e, int *fd, struct trust *trust, const struct search_path *path, const struct plugin *plugin);
+/* The rule itself, over what fstat says. kind: "file" or "folder". user: who runs us. */
+struct stat;
+etk_status trust_check(etk_error *e, const char *kind, const char *path, const struct stat *info, unsigned user);
+/* Trust, then the note. A plugin without one is loaded and asked in a child process, and manifest->asked is set. Checks that the namespace is the file
+ * name's and legal, and that this host speaks the ABI. */
 etk_status plugin_manifest(etk_error *e, struct manifest *out, const struct search_path *path, const struct plugin *plugin);
+/* A file named by the user (`check FILE.so`): fills a plugin and a search path that holds only its folder. */
+etk_status plugin_from_file(etk_error *e, struct plugin *out, etk_arena *arena, const char *file);
+/* The versions that a note and a vtable both state: ETK_E_UNSUPPORTED names what was seen, what this host speaks, and what to do. */
+etk_status abi_check(etk_error *e, const char *file, unsigned abi_major, unsigned abi_minor, unsigned host_minor);
 
 #endif

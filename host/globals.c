@@ -70,9 +70,9 @@ bool reserved_option(const char *name) {
 bool looks_like_option(const char *word) {
   if (word[0] != '-') return false;
   if (word[1] != '-') return isalpha((unsigned char)word[1]) != 0;
-  if (!islower((unsigned char)word[2])) return false;
+  if (!isalpha((unsigned char)word[2])) return false;
   const char *p = word + 2;
-  while (islower((unsigned char)*p) || isdigit((unsigned char)*p) || *p == '-' || *p == '_') p++;
+  while (isalnum((unsigned char)*p) || *p == '-' || *p == '_') p++;
   return !*p || *p == '=';
 }
 
@@ -103,10 +103,10 @@ static etk_status apply(etk_error *e, struct host *host, const struct host_optio
   void *field = (char *)host + option->offset;
   bool on = true;
   int index = 0;
-  etk_status status;
+  etk_status status = ETK_OK;
   switch (option->type) {
   case FLAG: case COUNT: case NO_PROGRESS:
-    if (value && (status = etk_parse_flag(e, &on, value))) return etk_fail(e, ETK_E_USAGE, "--%s: '%s' is neither yes nor no", option->name, value), status = ETK_E_USAGE;
+    if (value && etk_parse_flag(NULL, &on, value)) return etk_fail(e, ETK_E_USAGE, "--%s: '%s' is neither yes nor no", option->name, value);
     if (option->type == FLAG) *(bool *)field = on;
     else if (option->type == COUNT) *(int *)field = on ? *(int *)field + 1 : 0;
     else *(const char **)field = on ? "off" : "auto";

@@ -27,6 +27,7 @@ struct host {
   etk_arena arena;             /* for the whole process */
   const char *name_space, *command; /* what was asked for, once known, for messages and documents */
   int64_t started_ns;
+  int write_error;             /* errno of the first write to stdout that failed */
 };
 
 /* A built-in: arguments after its name, host options taken out. Returns the exit code; prints data to stdout, conversation to stderr, and under
@@ -53,6 +54,9 @@ int host_error(struct host *host, const etk_error *error, int exit_code, const c
 void host_print_document(struct host *host, const char *command, const char *status, const char *results_json, const etk_error *error);
 /* Flushes stdout and turns a failed write (disk full, closed pipe) into an exit code. */
 int host_finish(struct host *host, int exit_code);
+/* The first half: flushes and keeps what went wrong in host->write_error; the exit code that host_finish will give. A reader that went away (`| head`)
+ * ends the process in host_finish, so what must be saved is saved in between. */
+int host_flush(struct host *host, int exit_code);
 
 /* A table on stdout: columns align by display width, numbers to the right, fit to the terminal by cutting the widest text column. */
 struct table;

@@ -29,6 +29,9 @@ struct manifest {
   unsigned abi_major, abi_minor, host_minor, note_revision;
   const struct manifest_command *commands;
   size_t command_count;
+  uint64_t file_device, file_inode; /* of the checked file the note was read from, so that the same one is loaded; inode 0: unknown */
+  bool asked;                       /* the file has no note: the plugin was loaded in a child process and asked */
+  bool group_writable;              /* the file or its folder: said when the plugin is loaded */
 };
 
 void manifest_fini(struct manifest *manifest);
@@ -50,5 +53,11 @@ size_t manifest_check(const struct manifest *manifest, void (*report)(void *user
 /* From the text of a note (note.c finds it in a file), or from a loaded vtable (loader.c). */
 etk_status manifest_from_text(etk_error *e, struct manifest *out, const char *text, size_t size);
 etk_status manifest_from_project(etk_error *e, struct manifest *out, const etk_project *project);
+/* The first of manifest_check's findings that makes a plugin unusable (names, duplicates, reserved options, the order of arguments). */
+etk_status manifest_usable(etk_error *e, const struct manifest *manifest);
+/* Where two manifests of one plugin differ: "command 'train', option 'rank': the note's default is '8', the table's is '16'". */
+etk_status manifest_equal(etk_error *e, const struct manifest *note, const struct manifest *table);
+/* The text of a note for a vtable whose pointers were checked, as ETK_PROJECT would have made it. */
+etk_status manifest_text(etk_error *e, char **text, size_t *size, const etk_project *project);
 
 #endif

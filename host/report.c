@@ -43,7 +43,7 @@ void host_log_start(struct host *host) {
 
 /* ---- documents ---- */
 
-void json_string(etk_text *out, const char *text) {
+void put_json(etk_text *out, const char *text) {
   if (text) etk_text_json(out, text, strlen(text));
   else etk_text_puts(out, "null");
 }
@@ -51,13 +51,13 @@ void json_string(etk_text *out, const char *text) {
 void document_write(etk_text *out, const struct host *host, const struct document *document, bool event) {
   double ms = document->duration_ms >= 0 ? document->duration_ms : (double)(etk_time_ns() - host->started_ns) / 1e6;
   etk_text_printf(out, "{%s\"schema_version\":1,\"namespace\":", event ? "\"event\":\"end\"," : "");
-  json_string(out, document->name_space);
+  put_json(out, document->name_space);
   etk_text_puts(out, ",\"command\":");
-  json_string(out, document->command);
+  put_json(out, document->command);
   etk_text_puts(out, ",\"status\":");
-  json_string(out, document->status);
+  put_json(out, document->status);
   etk_text_puts(out, ",\"run\":");
-  json_string(out, document->run);
+  put_json(out, document->run);
   etk_text_printf(out, ",\"duration_ms\":%.3f,\"results\":", ms < 0 ? 0.0 : ms);
   etk_text_puts(out, document->results_json ? document->results_json : "{}");
   etk_text_puts(out, ",\"artifacts\":");
@@ -68,12 +68,12 @@ void document_write(etk_text *out, const struct host *host, const struct documen
     return;
   }
   etk_text_printf(out, "{\"code\":%d,\"name\":", document->error->status);
-  json_string(out, etk_status_name(document->error->status));
+  put_json(out, etk_status_name(document->error->status));
   etk_text_puts(out, ",\"message\":");
-  json_string(out, document->error->message);
+  put_json(out, document->error->message);
   if (document->hint) {
     etk_text_puts(out, ",\"hint\":");
-    json_string(out, document->hint);
+    put_json(out, document->hint);
   }
   etk_text_puts(out, "}}");
 }
@@ -110,17 +110,21 @@ int host_error(struct host *host, const etk_error *error, int exit_code, const c
   return exit_code;
 }
 
-int host_finish(struct host *host, int exit_code) {
-  int saved = 0;
-  bool failed = ferror(stdout) != 0;
-  if (fflush(stdout)) failed = true, saved = errno;
-  if (!failed) return exit_code;
+int host_flush(struct host *host, int exit_code) {
+  if (fflush(stdout) && !host->write_error) host->write_error = errno;
+  if (ferror(stdout) && !host->write_error) host->write_error = EIO;
   clearerr(stdout);
-  if (saved == EPIPE) { /* the reader went away, as `head` does: end as quietly as the signal would have made us */
+  if (!host->write_error) return exit_code;
+  return host->write_error == EPIPE ? 128 + SIGPIPE : exit_code ? exit_code : 1;
+}
+
+int host_finish(struct host *host, int exit_code) {
+  exit_code = host_flush(host, exit_code);
+  if (host->write_error == EPIPE) { /* the reader went away, as `head` does: end as quietly as the signal would have made us */
     signal(SIGPIPE, SIG_DFL);
     raise(SIGPIPE);
-    return 128 + SIGPIPE;
+  } else if (host->write_error) {
+    fprintf(stderr, "%s: the answer could not be written to standard output: %s\n", host->program, strerror(host->write_error));
   }
-  fprintf(stderr, "%s: the answer could not be written to standard output: %s\n", host->program, strerror(saved ? saved : EIO));
-  return exit_code ? exit_code : 1;
+  return exit_code;
 }

@@ -19,7 +19,7 @@ struct document {
 /* One line without a newline. `event`: begin with "event":"end", as the last line of --jsonl. */
 void document_write(etk_text *out, const struct host *host, const struct document *document, bool event);
 void document_print(struct host *host, const struct document *document);
-void json_string(etk_text *out, const char *text); /* NULL is null */
+void put_json(etk_text *out, const char *text); /* NULL is null */
 
 #define STYLE_BOLD "\033[1m"
 #define STYLE_DIM "\033[2m"

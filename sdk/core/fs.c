@@ -45,7 +45,7 @@ int etk__fs_sync(int fd) {
   int result;
   do result = fsync(fd);
   while (result != 0 && errno == EINTR);
-  return result == 0 || errno == EINVAL || errno == ENOTSUP || errno == EBADF ? 0 : errno;
+  return result == 0 || errno == EINVAL || errno == ENOTSUP ? 0 : errno;
 }
 
 int etk__fs_sync_parent(const char *path) {

@@ -37,6 +37,7 @@ struct etk_config_node {
   double real;            /* ETK_CONFIG_REAL and ETK_CONFIG_INT */
   const etk_config_node *first, *next; /* children of lists and maps in file order; siblings */
   size_t count;           /* children */
+  size_t key_size;        /* bytes of key: a JSON key may hold NUL */
 };
 
 typedef struct etk_config etk_config;

@@ -18,6 +18,9 @@ typedef struct etk_progress {
   bool color, unicode, drawn;
   int width;
   int64_t started_ns, last_ns;
+  bool held; /* the latest update came too soon to be shown; finish shows it */
+  int64_t held_done, held_total;
+  char held_label[64], held_note[128];
 } etk_progress;
 
 void etk_progress_init(etk_progress *progress, FILE *stream, etk_progress_mode mode, bool color); /* AUTO: BAR on a terminal unless TERM=dumb, else PLAIN */

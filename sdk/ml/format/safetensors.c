@@ -104,7 +104,7 @@ static etk_status read_entry(etk_error *e, etk_safetensors *file, etk_safetensor
   if (!dtype) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type '%s', which is not one of the format's", file->name, name, dtype_name);
   entry->dtype_name = dtype->name;
   entry->dtype = dtype->dtype;
-  uint64_t elements;
+  uint64_t elements = 0;
   etk_status s = read_shape(e, file, entry, json_object_get(value, "shape"), &elements);
   if (s == ETK_OK) s = read_range(e, file, name, json_object_get(value, "data_offsets"), where);
   if (s != ETK_OK) return s;

@@ -9,6 +9,8 @@
 #include <etk/graph.h>
 #include <stdatomic.h>
 
+#include "../kernels/kernels.h"
+
 enum { MAX_INPUTS = 8, MAX_OUTPUTS = 3, ALIGNMENT = 64 };
 
 struct node;
@@ -66,7 +68,7 @@ enum {
   OP_ALIAS = 1,       /* output 0 is input 0's storage; nothing runs */
   OP_ORDERED = 2,     /* has an effect outside the graph: never dropped, never moved */
   OP_ELEMENTWISE = 4, /* reads element i of its inputs before it writes element i of output 0, so that inputs may overlap it */
-  OP_INPLACE_0 = 8, OP_INPLACE_1 = 16, OP_INPLACE_2 = 32 /* output 0 may take over input i's storage when that dies here */
+  OP_INPLACE_0 = 8, OP_INPLACE_1 = 16, OP_INPLACE_2 = 32, OP_INPLACE_4 = 128 /* output 0 may take over input i's storage when that dies here */
 };
 
 /* One const row for each operation. */
@@ -142,15 +144,7 @@ bool etk__shape_is_suffix(const etk_shape *suffix, const etk_shape *shape);
 static inline int64_t etk__last(const etk_shape *shape) { return shape->rank ? shape->dims[shape->rank - 1] : 1; }
 #define SHAPE_TEXT 160
 
-/* ---- blas.c: products of row-major matrices, c = alpha op(a) op(b) + beta c; c (m, n) is not read where beta is 0 ---- */
-struct gemm {
-  bool ta, tb;
-  int64_t m, n, k;
-  float alpha, beta;
-  const float *a, *b;
-  float *c;
-  int64_t lda, ldb, ldc;
-};
+/* ---- blas.c: products of matrices (struct gemm) ---- */
 void etk__blas_open(void);                      /* once; call it outside parallel regions before products inside them */
 const char *etk__blas_name(void);               /* the library in use, or "kernels" */
 void etk__gemm(const struct gemm *g);           /* on the calling thread */

@@ -1,0 +1,156 @@
+/* crash.c: a fault while plugin code runs is that plugin's. The handler only formats into fixed buffers and writes to descriptors that are open
+ * already; then the signal is raised again with its default action, so that the exit code is 128 + its number and a core is left where the system
+ * keeps them. */
+#include "report.h"
+#include "run.h"
+
+#include <errno.h>
+#include <etk/alloc.h>
+#include <etk/fs.h>
+#include <etk/hardware.h>
+#include <execinfo.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct fault {
+  int number;
+  const char *name;
+} faults[] = {{SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"}, {SIGABRT, "SIGABRT"}, {SIGFPE, "SIGFPE"}, {SIGILL, "SIGILL"}};
+enum { FAULTS = sizeof faults / sizeof faults[0], FRAMES = 48, STACK_SIZE = 64 << 10 };
+
+/* One call at a time in a process: what the handler needs, made before it can run. */
+static struct {
+  struct sigaction old[FAULTS];
+  stack_t old_stack;
+  void *stack;
+  char who[160], doing[160];
+  char document_head[1024]; /* up to the signal's name, without the run */
+  char run_id[48];
+  int64_t started_ns;
+  struct record *record;
+  bool armed, json, jsonl;
+} crash;
+
+static void put(int fd, const char *text) {
+  size_t size = strlen(text);
+  while (size) {
+    ssize_t wrote = write(fd, text, size);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) return;
+    text += wrote, size -= (size_t)wrote;
+  }
+}
+
+static void put_number(int fd, uint64_t number) {
+  char digits[24];
+  size_t at = sizeof digits - 1;
+  digits[at] = 0;
+  do digits[--at] = (char)('0' + number % 10);
+  while (number /= 10);
+  put(fd, digits + at);
+}
+
+static void tell(int fd, const char *signal_name, const char *mapped, bool full) {
+  if (fd < 0) return;
+  put(fd, "plugin ");
+  put(fd, crash.who);
+  put(fd, " crashed with ");
+  put(fd, signal_name);
+  put(fd, " ");
+  put(fd, crash.doing);
+  put(fd, "\n");
+  if (mapped) {
+    put(fd, "the file ");
+    put(fd, mapped);
+    put(fd, " became shorter while it was being read\n");
+  }
+  if (!full) return;
+  void *frames[FRAMES];
+  int count = backtrace(frames, FRAMES);
+  backtrace_symbols_fd(frames, count, fd);
+}
+
+/* The strings in it were escaped when the head was made; a signal's name needs none. */
+static void tell_json(const char *signal_name) {
+  int fd = STDOUT_FILENO;
+  uint64_t ms = (uint64_t)(etk_time_ns() - crash.started_ns) / 1000000;
+  put(fd, crash.document_head);
+  put(fd, ",\"status\":\"crashed\",\"run\":");
+  put(fd, crash.run_id[0] ? "\"" : "null");
+  put(fd, crash.run_id);
+  if (crash.run_id[0]) put(fd, "\"");
+  put(fd, ",\"duration_ms\":");
+  put_number(fd, ms);
+  put(fd, ",\"results\":{},\"artifacts\":[],\"error\":{\"code\":15,\"name\":\"crash\",\"message\":\"plugin ");
+  put(fd, crash.who);
+  put(fd, " crashed with ");
+  put(fd, signal_name);
+  put(fd, " ");
+  put(fd, crash.doing);
+  put(fd, "\"}}\n");
+}
+
+static void on_fault(int number, siginfo_t *info, void *context) {
+  (void)context;
+  const char *name = "a signal";
+  struct sigaction fall = {.sa_handler = SIG_DFL};
+  for (size_t i = 0; i < FAULTS; i++) {
+    if (faults[i].number == number) name = faults[i].name;
+    sigaction(faults[i].number, &fall, NULL); /* a fault in here ends the process at once */
+  }
+  const char *mapped = number == SIGBUS ? etk_map_name_of(info->si_addr) : NULL;
+  put(STDERR_FILENO, "\n");
+  tell(STDERR_FILENO, name, mapped, true);
+  if (crash.record) {
+    tell(crash.record->crash, name, mapped, true);
+    record_flush_in_signal(crash.record);
+  }
+  if (crash.json) tell_json(name);
+  raise(number); /* blocked until we return, then delivered */
+}
+
+static void plain(char *out, size_t size, const char *text) {
+  size_t n = 0;
+  for (; *text && n + 1 < size; text++)
+    if (*text >= ' ' && *text != '"' && *text != '\\') out[n++] = *text;
+  out[n] = 0;
+}
+
+void crash_arm(struct host *host, const char *name_space, const char *doing) {
+  plain(crash.who, sizeof crash.who, name_space);
+  plain(crash.doing, sizeof crash.doing, doing);
+  crash.json = host->json || host->jsonl;
+  crash.started_ns = host->started_ns;
+  char command[80] = "null";
+  if (host->command) {
+    char name[64];
+    plain(name, sizeof name, host->command);
+    snprintf(command, sizeof command, "\"%s\"", name);
+  }
+  snprintf(crash.document_head, sizeof crash.document_head, "{%s\"schema_version\":1,\"namespace\":\"%s\",\"command\":%s", host->jsonl ? "\"event\":\"end\"," : "",
+           crash.who, command);
+  if (crash.armed) return;
+  void *frame[1];
+  backtrace(frame, 1); /* loads what unwinding needs now, since a handler may not */
+  if (!crash.stack) crash.stack = etk_alloc(STACK_SIZE); /* kept until the process ends */
+  stack_t stack = {.ss_sp = crash.stack, .ss_size = STACK_SIZE};
+  if (crash.stack) sigaltstack(&stack, &crash.old_stack);
+  struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+  sigemptyset(&action.sa_mask);
+  for (size_t i = 0; i < FAULTS; i++) sigaction(faults[i].number, &action, &crash.old[i]);
+  crash.armed = true;
+}
+
+void crash_record(struct record *record) {
+  crash.record = record;
+  snprintf(crash.run_id, sizeof crash.run_id, "%s", record ? record->id : "");
+}
+
+void crash_disarm(void) {
+  if (!crash.armed) return;
+  for (size_t i = 0; i < FAULTS; i++) sigaction(faults[i].number, &crash.old[i], NULL);
+  if (crash.stack) sigaltstack(&crash.old_stack, NULL);
+  crash.record = NULL;
+  crash.armed = false;
+}

@@ -1,0 +1,15 @@
+/* help.h: what a person reads: the host, a namespace, a command. All of it from notes; no plugin code runs. */
+#ifndef HELP_H
+#define HELP_H
+
+#include "host.h"
+
+void help_host(struct host *host); /* also with every plugin's summary */
+void help_namespace(struct host *host, const struct manifest *manifest);
+void help_command(struct host *host, const struct manifest *manifest, const struct manifest_command *command);
+/* "lora-finetuning-mlx:train MODEL DATA… [options]" */
+void usage_line(etk_text *out, const struct host *host, const struct manifest *manifest, const struct manifest_command *command);
+/* The same facts under --json. */
+void manifest_json(etk_text *out, const struct manifest *manifest, const struct manifest_command *only);
+
+#endif

@@ -1,0 +1,116 @@
+#include <etk/alloc.h>
+#include <etk/cache.h>
+
+struct sequence {
+  bool used;
+  int count;       /* blocks it has */
+  int32_t *blocks; /* room for all blocks of the cache, so that reserve does not allocate */
+};
+
+struct etk_cache {
+  etk_cache_options options;
+  size_t layer_floats; /* of keys; of values as many */
+  float *data;         /* (layers, 2, blocks, block_tokens, kv_heads, head_dim) */
+  int32_t *free;       /* a stack of free blocks */
+  int free_count;
+  struct sequence *sequences;
+  int sequence_count;
+};
+
+/* Bytes of K and V of all layers, or false where they overflow. */
+static bool size_of(const etk_cache_options *o, size_t *layer_floats, size_t *bytes) {
+  size_t n = (size_t)o->blocks;
+  if (__builtin_mul_overflow(n, (size_t)o->block_tokens, &n) || __builtin_mul_overflow(n, (size_t)o->kv_heads, &n) || __builtin_mul_overflow(n, (size_t)o->head_dim, &n)) return false;
+  *layer_floats = n;
+  return !__builtin_mul_overflow(n, 2 * sizeof(float) * (size_t)o->layers, bytes) && *bytes <= PTRDIFF_MAX;
+}
+
+etk_status etk_cache_new(etk_error *e, etk_cache **out, const etk_cache_options *options) {
+  etk_cache_options o = *options;
+  size_t floats, bytes;
+  *out = NULL;
+  if (o.block_tokens == 0) o.block_tokens = 16;
+  if (o.layers < 1 || o.kv_heads < 1 || o.head_dim < 1 || o.block_tokens < 1 || o.blocks < 1)
+    return etk_fail(e, ETK_E_INVALID, "cache: %d layers, %d heads of %d, %d blocks of %d: each must be at least 1", o.layers, o.kv_heads, o.head_dim, o.blocks, o.block_tokens);
+  if (!size_of(&o, &floats, &bytes)) return etk_fail(e, ETK_E_NO_MEMORY, "cache: %d blocks of %d tokens are more than can be addressed", o.blocks, o.block_tokens);
+  etk_cache *c = etk_calloc(1, sizeof *c);
+  if (c) {
+    c->options = o;
+    c->layer_floats = floats;
+    c->data = etk_alloc_aligned(bytes, 64);
+    c->free = etk_calloc((size_t)o.blocks, sizeof *c->free);
+  }
+  if (!c || !c->data || !c->free) {
+    etk_cache_free(c);
+    return etk_fail(e, ETK_E_NO_MEMORY, "cache: out of memory for %zu bytes (%d layers, %d blocks of %d tokens): try a shorter context", bytes, o.layers, o.blocks, o.block_tokens);
+  }
+  for (c->free_count = 0; c->free_count < o.blocks; c->free_count++) c->free[c->free_count] = o.blocks - 1 - c->free_count; /* block 0 on top */
+  *out = c;
+  return ETK_OK;
+}
+
+void etk_cache_free(etk_cache *c) {
+  if (!c) return;
+  for (int i = 0; i < c->sequence_count; i++) etk_free(c->sequences[i].blocks);
+  etk_free(c->sequences);
+  etk_free(c->free);
+  etk_free(c->data);
+  etk_free(c);
+}
+
+size_t etk_cache_bytes(const etk_cache *c) { return c->layer_floats * 2 * sizeof(float) * (size_t)c->options.layers; }
+const etk_cache_options *etk_cache_get_options(const etk_cache *c) { return &c->options; }
+float *etk_cache_keys(const etk_cache *c, int layer) { return c->data + 2 * (size_t)layer * c->layer_floats; }
+float *etk_cache_values(const etk_cache *c, int layer) { return c->data + (2 * (size_t)layer + 1) * c->layer_floats; }
+
+static struct sequence *find(const etk_cache *c, int sequence) {
+  return sequence >= 0 && sequence < c->sequence_count && c->sequences[sequence].used ? &c->sequences[sequence] : NULL;
+}
+
+etk_status etk_cache_sequence_new(etk_error *e, etk_cache *c, int *sequence) {
+  int i = 0;
+  while (i < c->sequence_count && c->sequences[i].used) i++;
+  if (i == c->sequence_count) {
+    struct sequence *grown = etk_realloc(c->sequences, (size_t)i + 1, sizeof *grown);
+    if (!grown) return etk_fail(e, ETK_E_NO_MEMORY, "cache: out of memory for sequence %d", i);
+    c->sequences = grown;
+    c->sequences[c->sequence_count++] = (struct sequence){0};
+  }
+  struct sequence *s = &c->sequences[i];
+  if (!s->blocks) s->blocks = etk_calloc((size_t)c->options.blocks, sizeof *s->blocks);
+  if (!s->blocks) return etk_fail(e, ETK_E_NO_MEMORY, "cache: out of memory for sequence %d", i);
+  s->used = true;
+  s->count = 0;
+  *sequence = i;
+  return ETK_OK;
+}
+
+void etk_cache_sequence_trim(etk_cache *c, int sequence, int tokens) {
+  struct sequence *s = find(c, sequence);
+  if (!s) return;
+  int keep = tokens <= 0 ? 0 : (tokens - 1) / c->options.block_tokens + 1;
+  while (s->count > keep) c->free[c->free_count++] = s->blocks[--s->count];
+}
+
+void etk_cache_sequence_free(etk_cache *c, int sequence) {
+  etk_cache_sequence_trim(c, sequence, 0);
+  struct sequence *s = find(c, sequence);
+  if (s) s->used = false;
+}
+
+etk_status etk_cache_sequence_reserve(etk_error *e, etk_cache *c, int sequence, int tokens) {
+  struct sequence *s = find(c, sequence);
+  if (!s) return etk_fail(e, ETK_E_INVALID, "cache: %d is not a sequence", sequence);
+  int wanted = tokens <= 0 ? 0 : (tokens - 1) / c->options.block_tokens + 1;
+  if (wanted - s->count > c->free_count)
+    return etk_fail(e, ETK_E_NO_MEMORY, "cache: %d tokens need %d more blocks of %d, %d of %d are free: try a shorter text or a larger cache", tokens, wanted - s->count,
+                    c->options.block_tokens, c->free_count, c->options.blocks);
+  while (s->count < wanted) s->blocks[s->count++] = c->free[--c->free_count];
+  return ETK_OK;
+}
+
+const int32_t *etk_cache_sequence_blocks(const etk_cache *c, int sequence, int *count) {
+  const struct sequence *s = find(c, sequence);
+  *count = s ? s->count : 0;
+  return s ? s->blocks : NULL;
+}

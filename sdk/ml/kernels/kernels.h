@@ -1,0 +1,100 @@
+/* kernels.h: the hot loops, by pointer and size, on the calling thread. No operation, graph or pool is known here.
+ *
+ * One list names every kernel. `reference` is plain C and stays: it is what the others are tested against. Each file <noun>.isa.c is compiled
+ * once per instruction set. Pointers need only their element's alignment. Unless a comment says otherwise an output may be one of the inputs
+ * of the same extent, but may not overlap one in part; n may be 0. */
+#ifndef ETK_ML_KERNELS_H
+#define ETK_ML_KERNELS_H
+
+#include <etk/hardware.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gemm { /* c = alpha op(a) op(b) + beta c, row-major; op(a) (m, k), op(b) (k, n), c (m, n); beta 0: c is not read */
+  bool ta, tb;
+  int64_t m, n, k;
+  float alpha, beta;
+  const float *a, *b;
+  float *c;
+  int64_t lda, ldb, ldc;
+};
+
+/* g' = scale g; m += (1-beta1)(g'-m); v = beta2 v + (1-beta2) g'^2; p = decay p - step m / (sqrt(v) root + epsilon) */
+struct adamw_step {
+  float scale, one_minus_beta1, beta2, one_minus_beta2, decay, step, root, epsilon;
+};
+
+/* g' = scale g + decay p; with momentum: b = first ? g' : momentum b + g', g' = b; p -= rate g' */
+struct sgd_step {
+  float scale, decay, momentum, rate;
+  bool first;
+};
+
+/* Element `first + i` of a stream is kept where its 32 random bits are at least `threshold`, and multiplied by `scale`; else it is zero.
+ * The bits are word (i mod 4) of Philox block i/4, so that any part can be computed anywhere. */
+struct dropout_mask {
+  uint64_t seed, stream, first; /* first: a multiple of 4 */
+  uint32_t threshold;
+  float scale;
+};
+
+/* clang-format off */
+#define ETK_KERNELS(K)                                                                                                                          \
+  K(void, add_f32, (float *out, const float *a, const float *b, int64_t n))                                                                     \
+  K(void, sub_f32, (float *out, const float *a, const float *b, int64_t n))                                                                     \
+  K(void, mul_f32, (float *out, const float *a, const float *b, int64_t n))                                                                     \
+  K(void, scale_f32, (float *out, const float *a, float factor, int64_t n))                                                                     \
+  K(void, axpy_f32, (float *y, float factor, const float *x, int64_t n))                          /* y += factor x */                           \
+  K(double, sum_f32, (const float *a, int64_t n))                                                                                               \
+  K(double, sum_squares_f32, (const float *a, int64_t n))                                         /* squared and added in double */             \
+  K(float, dot_f32, (const float *a, const float *b, int64_t n))                                                                                \
+  K(void, matvec_f32, (float *y, const float *w, int64_t ldw, const float *x, int64_t rows, int64_t n)) /* y[r] = w[r,:] . x; y overlaps nothing */ \
+  K(void, gemm_f32, (const struct gemm *g))                                                       /* c overlaps neither a nor b */              \
+  K(void, sigmoid_f32, (float *out, const float *a, int64_t n))                                                                                 \
+  K(void, silu_f32, (float *out, const float *a, int64_t n))                                                                                    \
+  K(void, silu_backward_f32, (float *da, const float *dy, const float *a, int64_t n))                                                           \
+  K(void, swiglu_f32, (float *out, const float *gate, const float *up, int64_t n))                                                              \
+  K(void, swiglu_backward_f32, (float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n))                      \
+  K(float, log_sum_exp_f32, (const float *a, int64_t n))                                          /* n >= 1 */                                  \
+  K(void, exp_affine_f32, (float *out, const float *a, float scale, float shift, float factor, int64_t n)) /* factor exp(scale a + shift) */    \
+  K(float, softmax_f32, (float *out, const float *a, float scale, int64_t n))                     /* of scale a; returns its log-sum-exp; n >= 1 */ \
+  K(void, softmax_backward_f32, (float *out, const float *p, const float *dp, float delta, float scale, int64_t n)) /* scale p (dp - delta) */  \
+  K(float, rms_norm_f32, (float *y, const float *x, const float *weight, float epsilon, int64_t n)) /* returns 1/rms; weight overlaps nothing */ \
+  K(void, rms_norm_backward_f32, (float *dx, float *dweight, const float *base, const float *dy, const float *x, const float *weight, float inverse, int64_t n)) \
+      /* dx = base + …; base may be NULL; dweight (may be NULL) is added to and overlaps nothing */                                             \
+  K(void, rope_f32, (float *out, const float *x, const float *cosine, const float *sine, int64_t half))                                         \
+  K(void, dropout_f32, (float *out, const float *x, const struct dropout_mask *mask, int64_t n))                                                \
+  K(void, adamw_f32, (float *p, float *m, float *v, const float *g, const struct adamw_step *s, int64_t n))                                     \
+  K(void, sgd_f32, (float *p, float *momentum, const float *g, const struct sgd_step *s, int64_t n)) /* momentum NULL: none */                  \
+  K(void, f16_to_f32, (float *out, const uint16_t *in, int64_t n))                                                                              \
+  K(void, bf16_to_f32, (float *out, const uint16_t *in, int64_t n))                                                                             \
+  K(void, f32_to_f16, (uint16_t *out, const float *in, int64_t n))                                /* nearest even; NaN stays NaN */             \
+  K(void, f32_to_bf16, (uint16_t *out, const float *in, int64_t n))
+/* clang-format on */
+
+struct kernels {
+  const char *name;
+#define FIELD(result, kernel, arguments) result(*kernel) arguments;
+  ETK_KERNELS(FIELD)
+#undef FIELD
+};
+
+/* Not part of the library's interface although their names begin as public ones do. */
+#pragma GCC visibility push(hidden)
+#define DECLARE_reference(result, kernel, arguments) result etk_k_##kernel##_reference arguments;
+#define DECLARE_base(result, kernel, arguments) result etk_k_##kernel##_base arguments;
+#define DECLARE_avx2(result, kernel, arguments) result etk_k_##kernel##_avx2 arguments;
+#define DECLARE_avx512(result, kernel, arguments) result etk_k_##kernel##_avx512 arguments;
+#define DECLARE_neon(result, kernel, arguments) result etk_k_##kernel##_neon arguments;
+ETK_KERNELS(DECLARE_reference)
+ETK_KERNELS(DECLARE_base)
+ETK_KERNELS(DECLARE_avx2)
+ETK_KERNELS(DECLARE_avx512)
+ETK_KERNELS(DECLARE_neon)
+#pragma GCC visibility pop
+
+const struct kernels *etk__kernels(void);             /* the best that etk_isa_active() allows; chosen once */
+const struct kernels *etk__kernels_at(int index);     /* every table that this machine can run, reference first; NULL past the last */
+
+#endif

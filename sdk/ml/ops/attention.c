@@ -1,0 +1,139 @@
+/* attention: causal, grouped-query, in blocks of query rows so that no (tokens, tokens) matrix exists; forward saves each row's log-sum-exp. */
+#include "rows.h"
+
+enum { BLOCK = 64 }; /* query rows at a time */
+
+struct attention {
+  float scale;
+};
+
+/* Where things lie: q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d). */
+struct layout {
+  int64_t batch, tokens, heads, kv_heads, d, blocks;
+  int64_t q_row, k_row; /* floats from one token to the next */
+};
+static struct layout layout_of(const etk_shape *q, const etk_shape *k) {
+  struct layout l = {.batch = q->dims[0], .tokens = q->dims[1], .heads = q->dims[2], .kv_heads = k->dims[2], .d = q->dims[3]};
+  l.blocks = (l.tokens + BLOCK - 1) / BLOCK;
+  l.q_row = l.heads * l.d;
+  l.k_row = l.kv_heads * l.d;
+  return l;
+}
+static int64_t block_rows(const struct layout *l) { return l->tokens < BLOCK ? l->tokens : BLOCK; }
+
+/* -> like q, and the log-sum-exp of each row of scores (batch, heads, tokens) */
+static etk_status attention_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
+  const etk_shape *q = shape_of(node, 0), *k = shape_of(node, 1), *v = shape_of(node, 2);
+  char a[SHAPE_TEXT], b[SHAPE_TEXT], c[SHAPE_TEXT];
+  bool fits = q->rank == 4 && k->rank == 4 && etk_shape_equal(k, v) && q->dims[0] == k->dims[0] && q->dims[1] == k->dims[1] && q->dims[3] == k->dims[3];
+  if (!fits || q->dims[2] % k->dims[2])
+    return etk_fail(e, ETK_E_SHAPE, "attention: q %s, k %s, v %s: wants (batch, tokens, heads, d) and twice (batch, tokens, kv_heads, d), heads a multiple of kv_heads",
+                    etk_shape_text(a, sizeof a, q), etk_shape_text(b, sizeof b, k), etk_shape_text(c, sizeof c, v));
+  results[0] = (struct result){ETK_F32, *q};
+  results[1] = (struct result){ETK_F32, etk_shape_of(3, q->dims[0], q->dims[2], q->dims[1])};
+  *count = 2;
+  return ETK_OK;
+}
+
+/* Unit: one block of query rows of one head of one batch row. */
+static void attention_unit(const struct call *c, const struct layout *l, int64_t unit, float *scores) {
+  const struct kernels *kernels = etk__kernels();
+  int64_t block = unit % l->blocks, h = unit / l->blocks % l->heads, b = unit / l->blocks / l->heads;
+  int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, kv = h / (l->heads / l->kv_heads);
+  int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
+  float scale = ((const struct attention *)c->attributes)->scale, *sums = out(c, 1) + (b * l->heads + h) * l->tokens;
+  etk__gemm(&(struct gemm){.tb = true, .m = to - from, .n = to, .k = l->d, .alpha = 1, .a = in(c, 0) + at_q, .lda = l->q_row, .b = in(c, 1) + at_k, .ldb = l->k_row,
+                           .c = scores, .ldc = to});
+  for (int64_t i = from; i < to; i++) {
+    float *row = scores + (i - from) * to;
+    sums[i] = kernels->softmax_f32(row, row, scale, i + 1);
+    memset(row + i + 1, 0, (size_t)(to - i - 1) * sizeof *row);
+  }
+  etk__gemm(&(struct gemm){.m = to - from, .n = l->d, .k = to, .alpha = 1, .a = scores, .lda = to, .b = in(c, 2) + at_k, .ldb = l->k_row, .c = out(c, 0) + at_q,
+                           .ldc = l->q_row});
+}
+static void attention_units(void *user, int64_t begin, int64_t end, int slot) {
+  const struct call *c = user;
+  struct layout l = layout_of(&c->in[0].shape, &c->in[1].shape);
+  for (int64_t i = begin; i < end; i++) attention_unit(c, &l, i, (float *)c->scratch + slot * block_rows(&l) * l.tokens);
+}
+static etk_status attention_forward(etk_error *e, const struct call *c) {
+  (void)e;
+  struct layout l = layout_of(&c->in[0].shape, &c->in[1].shape);
+  etk__blas_open();
+  etk_parallel_for(l.batch * l.heads * l.blocks, 1, attention_units, (void *)(uintptr_t)c);
+  return ETK_OK;
+}
+static size_t attention_scratch(const struct node *node, int threads) {
+  struct layout l = layout_of(shape_of(node, 0), shape_of(node, 1));
+  return (size_t)(threads * block_rows(&l) * l.tokens) * sizeof(float);
+}
+
+/* ---- backward: inputs dy, q, k, v, y, log-sum-exp -> dq, dk, dv ---- */
+
+static etk_status backward_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
+  (void)e;
+  for (int i = 0; i < 3; i++) results[i] = (struct result){ETK_F32, *shape_of(node, i + 1)};
+  *count = 3;
+  return ETK_OK;
+}
+
+/* One block of query rows of head h. Scores are computed again; p and ds are (rows, to). first: dk and dv are set, not added to. */
+static void backward_block(const struct call *c, const struct layout *l, int64_t b, int64_t h, int64_t block, bool first, float *p, float *ds) {
+  const struct kernels *kernels = etk__kernels();
+  int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, rows = to - from, kv = h / (l->heads / l->kv_heads);
+  int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
+  const float *dy = in(c, 0) + at_q, *q = in(c, 1) + at_q, *k = in(c, 2) + at_k, *v = in(c, 3) + at_k, *y = in(c, 4) + at_q;
+  const float *sums = in(c, 5) + (b * l->heads + h) * l->tokens;
+  float scale = ((const struct attention *)c->attributes)->scale, beta = first ? 0 : 1;
+  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row, .b = k, .ldb = l->k_row, .c = p, .ldc = to});
+  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row, .b = v, .ldb = l->k_row, .c = ds, .ldc = to});
+  for (int64_t i = from; i < to; i++) {
+    float *p_row = p + (i - from) * to, *ds_row = ds + (i - from) * to;
+    float delta = kernels->dot_f32(dy + (i - from) * l->q_row, y + (i - from) * l->q_row, l->d);
+    kernels->exp_affine_f32(p_row, p_row, scale, -sums[i], 1, i + 1);
+    kernels->softmax_backward_f32(ds_row, p_row, ds_row, delta, scale, i + 1);
+    memset(p_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
+    memset(ds_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
+  }
+  etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = to, .alpha = 1, .a = ds, .lda = to, .b = k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
+  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = ds, .lda = to, .b = q, .ldb = l->q_row, .c = out(c, 1) + at_k,
+                           .ldc = l->k_row});
+  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = p, .lda = to, .b = dy, .ldb = l->q_row, .c = out(c, 2) + at_k,
+                           .ldc = l->k_row});
+}
+
+/* Unit: one key head of one batch row with all its query heads, so that no two units write the same dk and dv. Blocks go from the last, which
+ * covers all keys and so sets them, to the first. */
+static void backward_units(void *user, int64_t begin, int64_t end, int slot) {
+  const struct call *c = user;
+  struct layout l = layout_of(&c->in[1].shape, &c->in[2].shape);
+  int64_t group = l.heads / l.kv_heads, size = block_rows(&l) * l.tokens;
+  float *p = (float *)c->scratch + slot * 2 * size;
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t h = 0; h < group; h++)
+      for (int64_t block = l.blocks; block-- > 0;)
+        backward_block(c, &l, i / l.kv_heads, i % l.kv_heads * group + h, block, h == 0 && block == l.blocks - 1, p, p + size);
+}
+static etk_status backward_forward(etk_error *e, const struct call *c) {
+  (void)e;
+  etk__blas_open();
+  etk_parallel_for(c->in[2].shape.dims[0] * c->in[2].shape.dims[2], 1, backward_units, (void *)(uintptr_t)c);
+  return ETK_OK;
+}
+static size_t backward_scratch(const struct node *node, int threads) {
+  struct layout l = layout_of(shape_of(node, 1), shape_of(node, 2));
+  return (size_t)(threads * 2 * block_rows(&l) * l.tokens) * sizeof(float);
+}
+static const struct op attention_backward_row = {"attention_backward", 0, 6, 6, 0, backward_shape, backward_forward, NULL, backward_scratch};
+
+static void attention_backward(struct reverse *r) {
+  etk_tensor *const *x = r->node->inputs, *const *y = r->node->outputs;
+  etk_tensor *d = RECORD_WITH(r->graph, attention_backward_row, (const struct attention *)r->node->attributes, r->outputs[0], x[0], x[1], x[2], y[0], y[1]);
+  for (int i = 0; i < 3; i++) r->gradients[i] = etk__output(d, i);
+}
+
+static const struct op attention_row = {"attention", 0, 3, 3, 0, attention_shape, attention_forward, attention_backward, attention_scratch};
+etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale) {
+  return RECORD_WITH(g, attention_row, &(struct attention){scale}, q, k, v);
+}

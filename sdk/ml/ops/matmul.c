@@ -1,0 +1,97 @@
+/* matmul matmul_add */
+#include "rows.h"
+
+struct matmul {
+  float factor;
+  bool ta, tb, has_sum; /* has_sum: input 2 is added */
+};
+
+/* The sizes of op(a) op(b), a's leading dims taken as rows. */
+struct sizes {
+  int64_t m, k, n, b_rows; /* b_rows: what b has where a has k */
+};
+static struct sizes sizes_of(const struct node *node) {
+  const struct matmul *x = node->attributes;
+  const etk_shape *a = shape_of(node, 0), *b = shape_of(node, 1);
+  int64_t last = etk__last(a), rows = node->inputs[0]->elements / last;
+  return (struct sizes){x->ta ? last : rows, x->ta ? rows : last, b->dims[x->tb ? 0 : 1], b->dims[x->tb ? 1 : 0]};
+}
+
+static etk_status matmul_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
+  const struct matmul *x = node->attributes;
+  const etk_shape *a = shape_of(node, 0), *b = shape_of(node, 1);
+  char ta[SHAPE_TEXT], tb[SHAPE_TEXT], tc[SHAPE_TEXT], tr[SHAPE_TEXT];
+  const char *name = node->op->name, *a_text = etk_shape_text(ta, sizeof ta, a), *b_text = etk_shape_text(tb, sizeof tb, b);
+  const char *a_mark = x->ta ? " transposed" : "", *b_mark = x->tb ? " transposed" : "";
+  if (b->rank != 2 || a->rank < (x->ta ? 2 : 1) || (x->ta && a->rank != 2))
+    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s: wants (..., k) x (k, n); a transposed side must have rank 2", name, a_text, a_mark, b_text, b_mark);
+  struct sizes s = sizes_of(node);
+  if (s.k != s.b_rows)
+    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s: inner sizes %lld and %lld differ", name, a_text, a_mark, b_text, b_mark, (long long)s.k, (long long)s.b_rows);
+  etk_shape shape = *a;
+  if (x->ta) shape.dims[0] = s.m;
+  shape.dims[shape.rank - 1] = s.n;
+  if (x->has_sum && !etk_shape_equal(shape_of(node, 2), &shape))
+    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s gives %s, which cannot be added to %s", name, a_text, a_mark, b_text, b_mark, etk_shape_text(tr, sizeof tr, &shape),
+                    etk_shape_text(tc, sizeof tc, shape_of(node, 2)));
+  return gives(results, count, &shape);
+}
+
+static etk_status matmul_forward(etk_error *e, const struct call *c) {
+  const struct matmul *x = c->attributes;
+  (void)e;
+  struct sizes s = sizes_of(c->node);
+  struct gemm g = {.ta = x->ta, .tb = x->tb, .m = s.m, .n = s.n, .k = s.k, .alpha = x->factor, .beta = x->has_sum, .a = in(c, 0), .b = in(c, 1), .c = out(c, 0),
+                   .lda = x->ta ? s.m : s.k, .ldb = x->tb ? s.k : s.n, .ldc = s.n};
+  if (x->has_sum && in(c, 2) != g.c) memcpy(g.c, in(c, 2), (size_t)(s.m * s.n) * sizeof(float));
+  etk__gemm_parallel(&g);
+  return ETK_OK;
+}
+
+static etk_tensor *as_matrix(etk_graph *g, etk_tensor *t) {
+  int64_t last = etk__last(&t->shape);
+  return t->shape.rank == 2 ? t : etk_reshape(g, t, etk_shape_of(2, t->elements / last, last));
+}
+
+static etk_tensor *record(etk_graph *g, etk_tensor *a, etk_tensor *b, etk_tensor *sum, const struct matmul *x);
+
+/* factor * a b, added to what input i has gathered so far. */
+static void emit(struct reverse *r, int i, etk_tensor *a, etk_tensor *b, bool ta, bool tb) {
+  etk_tensor *running = r->running[i];
+  struct matmul x = {((const struct matmul *)r->node->attributes)->factor, ta, tb, running != NULL};
+  const etk_shape *shape = shape_of(r->node, i);
+  etk_tensor *d = record(r->graph, a, b, running, &x);
+  r->gradients[i] = etk_shape_equal(&d->shape, shape) || etk__poisoned(d) ? d : etk_reshape(r->graph, d, *shape);
+  r->accumulated[i] = running != NULL;
+}
+
+/* y = a b: da = dy b', db = a' dy; each transpose moves into the product's flags. */
+static void matmul_backward(struct reverse *r) {
+  const struct matmul *x = r->node->attributes;
+  etk_graph *g = r->graph;
+  etk_tensor *a = r->node->inputs[0], *b = r->node->inputs[1], *dy = r->outputs[0];
+  if (r->wanted[0]) {
+    if (x->ta) emit(r, 0, b, dy, x->tb, true);
+    else emit(r, 0, dy, b, false, !x->tb);
+  }
+  if (r->wanted[1]) {
+    if (x->tb) emit(r, 1, as_matrix(g, dy), as_matrix(g, a), true, x->ta);
+    else emit(r, 1, as_matrix(g, a), as_matrix(g, dy), !x->ta, false);
+  }
+  if (x->has_sum) r->gradients[2] = dy;
+}
+
+static const struct op matmul_row = {"matmul", 0, 2, 2, 0, matmul_shape, matmul_forward, matmul_backward, NULL};
+static const struct op matmul_add_row = {"matmul_add", OP_INPLACE_2, 3, 3, 0, matmul_shape, matmul_forward, matmul_backward, NULL};
+
+static etk_tensor *record(etk_graph *g, etk_tensor *a, etk_tensor *b, etk_tensor *sum, const struct matmul *x) {
+  if (x->has_sum) return RECORD_WITH(g, matmul_add_row, x, a, b, sum);
+  return RECORD_WITH(g, matmul_row, x, a, b);
+}
+
+etk_tensor *etk_matmul(etk_graph *g, etk_tensor *a, etk_tensor *b, bool transpose_a, bool transpose_b) {
+  return record(g, a, b, NULL, &(struct matmul){1, transpose_a, transpose_b, false});
+}
+etk_tensor *etk_matmul_add(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tensor *b, float factor, bool transpose_a, bool transpose_b) {
+  return record(g, a, b, c, &(struct matmul){factor, transpose_a, transpose_b, true});
+}

@@ -1,0 +1,38 @@
+/* rows.h: small helpers for the files that describe operations. */
+#ifndef ETK_ML_OPS_ROWS_H
+#define ETK_ML_OPS_ROWS_H
+
+#include "../tensor/internal.h"
+
+#include <etk/ops.h>
+#include <etk/parallel.h>
+
+enum { ELEMENT_GRAIN = 1 << 14 }; /* elements a piece of an elementwise loop has at least: about 10 us of work */
+
+static inline float *in(const struct call *c, int i) { return c->in[i].data; }
+static inline const int32_t *in_integers(const struct call *c, int i) { return c->in[i].data; }
+static inline float *out(const struct call *c, int i) { return c->out[i].data; }
+static inline const etk_shape *shape_of(const struct node *node, int input) { return &node->inputs[input]->shape; }
+
+/* Rows of the last axis in a piece. */
+static inline int64_t row_grain(int64_t row) { return 1 + ELEMENT_GRAIN / (row + 1); }
+
+/* Results of one output with a given shape. */
+static inline etk_status gives(struct result *results, int *count, const etk_shape *shape) {
+  results[0] = (struct result){ETK_F32, *shape};
+  *count = 1;
+  return ETK_OK;
+}
+
+static inline etk_status same_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
+  (void)e;
+  return gives(results, count, shape_of(node, 0));
+}
+
+/* RECORD(graph, row, inputs…); RECORD_WITH(graph, row, pointer to attributes, inputs…) */
+#define TENSORS(...) ((etk_tensor *const[]){__VA_ARGS__})
+#define RECORD(graph, row, ...) etk__record(graph, &(row), TENSORS(__VA_ARGS__), (int)(sizeof TENSORS(__VA_ARGS__) / sizeof(etk_tensor *)), NULL, 0)
+#define RECORD_WITH(graph, row, attributes, ...) \
+  etk__record(graph, &(row), TENSORS(__VA_ARGS__), (int)(sizeof TENSORS(__VA_ARGS__) / sizeof(etk_tensor *)), attributes, sizeof *(attributes))
+
+#endif

@@ -1,0 +1,137 @@
+/* Matrix products through a BLAS that is opened at the first product; without one, through our kernels. The only file that knows CBLAS.
+ *
+ * The pool owns the cores, so a BLAS must stay on the calling thread: OpenBLAS is told before it is opened, because that is when it looks.
+ * OpenBLAS 0.3.21 takes AVX2 kernels on AVX-512 processors that it does not know (Zen 5: 130 GFLOP/s per core; named SkylakeX: 250). */
+#include "internal.h"
+
+#include <dlfcn.h>
+#include <etk/parallel.h>
+#include <limits.h>
+#include <pthread.h>
+#if defined(__has_include)
+#if __has_include(<cblas.h>)
+#include <cblas.h>
+_Static_assert(CblasRowMajor == 101 && CblasNoTrans == 111 && CblasTrans == 112, "CBLAS's published constants");
+#endif
+#endif
+
+enum { ROW_MAJOR = 101, AS_IS = 111, TRANSPOSED = 112 };
+
+typedef void sgemm_function(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb, float beta, float *c,
+                            int ldc);
+
+static struct {
+  pthread_once_t once;
+  sgemm_function *sgemm; /* NULL: our kernels */
+  const char *name;
+} blas = {PTHREAD_ONCE_INIT, NULL, "kernels"};
+
+static const char *const libraries[] = {
+#ifdef __APPLE__
+    "/System/Library/Frameworks/Accelerate.framework/Accelerate", "libopenblas.dylib",
+#else
+    "libopenblas.so.0", "libopenblas.so", "libblas.so.3",
+#endif
+};
+
+/* Sets a variable for the time of the opening, unless the user has. */
+static bool lend(const char *name, const char *value) { return !getenv(name) && setenv(name, value, 0) == 0; }
+static void take_back(bool lent, const char *name) {
+  if (lent) unsetenv(name);
+}
+
+static void open_library(void) {
+  const char *choice = getenv("ETK_BLAS"); /* a library's path or name, or "none" */
+  if (choice && !strcmp(choice, "none")) return;
+  etk_isa isa = etk_isa_active();
+  const char *core = isa == ETK_ISA_AVX512 ? "SkylakeX" : isa == ETK_ISA_AVX2 ? "Haswell" : NULL;
+  bool threads = lend("OPENBLAS_NUM_THREADS", "1"), type = core && lend("OPENBLAS_CORETYPE", core), vec = lend("VECLIB_MAXIMUM_THREADS", "1");
+  for (size_t i = 0; i < (choice ? 1 : sizeof libraries / sizeof *libraries) && !blas.sgemm; i++) {
+    const char *name = choice ? choice : libraries[i];
+    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    void *symbol = library ? dlsym(library, "cblas_sgemm") : NULL;
+    if (symbol) {
+      memcpy(&blas.sgemm, &symbol, sizeof symbol);
+      blas.name = name;
+      void (*set_threads)(int) = NULL; /* for a library that somebody else had opened before */
+      if ((symbol = dlsym(library, "openblas_set_num_threads"))) {
+        memcpy(&set_threads, &symbol, sizeof symbol);
+        set_threads(1);
+      }
+    } else if (library) dlclose(library);
+  }
+  take_back(threads, "OPENBLAS_NUM_THREADS");
+  take_back(type, "OPENBLAS_CORETYPE");
+  take_back(vec, "VECLIB_MAXIMUM_THREADS");
+}
+
+void etk__blas_open(void) { pthread_once(&blas.once, open_library); }
+
+const char *etk__blas_name(void) {
+  etk__blas_open();
+  return blas.name;
+}
+
+void etk__gemm(const struct gemm *g) {
+  etk__blas_open();
+  if (g->m <= 0 || g->n <= 0) return;
+  if (!blas.sgemm || g->k <= 0 || g->m > INT_MAX || g->n > INT_MAX || g->k > INT_MAX || g->lda > INT_MAX || g->ldb > INT_MAX || g->ldc > INT_MAX) {
+    etk__kernels()->gemm_f32(g);
+    return;
+  }
+  blas.sgemm(ROW_MAJOR, g->ta ? TRANSPOSED : AS_IS, g->tb ? TRANSPOSED : AS_IS, (int)g->m, (int)g->n, (int)g->k, g->alpha, g->a, (int)g->lda, g->b, (int)g->ldb,
+             g->beta, g->c, (int)g->ldc);
+}
+
+struct cut {
+  const struct gemm *g;
+  int64_t pieces;
+  bool rows;
+};
+
+static void run_piece(const struct cut *cut, int64_t piece) {
+  struct gemm g = *cut->g;
+  int64_t size = cut->rows ? g.m : g.n;
+  int64_t step = (size + cut->pieces - 1) / cut->pieces;
+  step = (step + 15) / 16 * 16; /* whole register tiles */
+  int64_t begin = piece * step, end = begin + step < size ? begin + step : size;
+  if (begin >= end) return;
+  if (cut->rows) {
+    g.a += g.ta ? begin : begin * g.lda;
+    g.c += begin * g.ldc;
+    g.m = end - begin;
+  } else {
+    g.b += g.tb ? begin * g.ldb : begin;
+    g.c += begin;
+    g.n = end - begin;
+  }
+  etk__gemm(&g);
+}
+
+static void run_pieces(void *user, int64_t begin, int64_t end, int slot) {
+  (void)slot;
+  for (int64_t i = begin; i < end; i++) run_piece(user, i);
+}
+
+/* One row of a against the rows of b: memory-bound, so no packing. */
+static void run_matvec(void *user, int64_t begin, int64_t end, int slot) {
+  const struct gemm *g = user;
+  (void)slot;
+  etk__kernels()->matvec_f32(g->c + begin, g->b + begin * g->ldb, g->ldb, g->a, end - begin, g->k);
+}
+
+void etk__gemm_parallel(const struct gemm *g) {
+  if (g->m == 1 && g->tb && (!g->ta || g->lda == 1) && g->alpha == 1 && g->beta == 0) {
+    etk_parallel_for(g->n, 1 + 65536 / (g->k + 1), run_matvec, (void *)(uintptr_t)g);
+    return;
+  }
+  etk__blas_open();
+  int threads = etk_parallel_threads();
+  double work = (double)g->m * (double)g->n * (double)g->k;
+  if (threads < 2 || work < 64 * 64 * 64) {
+    etk__gemm(g);
+    return;
+  }
+  struct cut cut = {g, threads, g->m >= g->n || g->m >= 32 * threads};
+  etk_parallel_for(cut.pieces, 1, run_pieces, &cut);
+}

@@ -1,0 +1,58 @@
+/* Running a planned graph. Allocates once, at the first eval after a plan. */
+#include "internal.h"
+
+#include <etk/parallel.h>
+#include <etk/text.h>
+
+void etk__graph_set_debug_poison(etk_graph *g, bool on) { g->debug_poison = on; }
+
+static void bind(etk_graph *g) {
+  for (size_t i = 0; i < g->tensor_count; i++) {
+    etk_tensor *t = g->tensors[i];
+    const etk_tensor *storage = t->storage;
+    if (storage->node) t->data = storage->buffer < 0 ? NULL : g->block + g->buffers[storage->buffer].offset;
+  }
+}
+
+static etk_status allocate(etk_error *e, etk_graph *g) {
+  char needs[32], has[32];
+  if (g->memory_limit && g->plan.peak_bytes > g->memory_limit)
+    return etk_fail(e, ETK_E_NO_MEMORY, "needs %s, have %s: try a smaller batch or shorter sequences", etk_format_size(needs, sizeof needs, (int64_t)g->plan.peak_bytes),
+                    etk_format_size(has, sizeof has, (int64_t)g->memory_limit));
+  size_t bytes = g->plan.step_bytes + g->plan.scratch_bytes;
+  g->block = etk_alloc_aligned(bytes ? bytes : 1, ALIGNMENT);
+  if (!g->block)
+    return etk_fail(e, ETK_E_NO_MEMORY, "needs %s for one step, which the system does not give: try a smaller batch or shorter sequences",
+                    etk_format_size(needs, sizeof needs, (int64_t)bytes));
+  g->block_bytes = bytes;
+  bind(g);
+  return ETK_OK;
+}
+
+/* 0xFF bytes are NaN in every floating type and -1 in every integer type. */
+static void poison_dead(const etk_graph *g, int64_t now) {
+  for (size_t i = 0; i < g->buffer_count; i++)
+    if (g->buffers[i].last == now) memset(g->block + g->buffers[i].offset, 0xff, g->buffers[i].bytes);
+}
+
+static etk_status run_node(etk_error *e, const etk_graph *g, const struct node *node) {
+  struct call call = {.node = node, .attributes = node->attributes, .scratch = g->block + g->plan.step_bytes, .threads = g->planned_threads, .seed = g->seed, .step = g->step};
+  for (int i = 0; i < node->input_count; i++)
+    if (node->inputs[i]) call.in[i] = etk_tensor_view(node->inputs[i]);
+  for (int i = 0; i < node->output_count; i++) call.out[i] = etk_tensor_view(node->outputs[i]);
+  return node->op->forward(e, &call);
+}
+
+etk_status etk_graph_eval(etk_error *e, etk_graph *g) {
+  etk_status status = etk_graph_plan(e, g, NULL);
+  if (!status && !g->block) status = allocate(e, g);
+  if (status) return status;
+  if (g->debug_poison) memset(g->block, 0xff, g->block_bytes);
+  for (size_t i = 0; i < g->node_count && !status; i++) {
+    const struct node *node = g->nodes[i];
+    if (!node->live || node->op->flags & OP_ALIAS) continue;
+    status = run_node(e, g, node);
+    if (g->debug_poison) poison_dead(g, (int64_t)i);
+  }
+  return status;
+}
