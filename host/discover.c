@@ -254,7 +254,7 @@ etk_status plugin_manifest(etk_error *e, struct manifest *out, const struct sear
   status = note_read(e, &text, &size, fd, plugin->path);
   close(fd);
   bool asked = status == ETK_E_NOT_FOUND;
-  if (asked) status = plugin_ask(e, &text, &size, plugin);
+  if (asked) status = plugin_asked_text(e, &text, &size, plugin);
   if (!status) {
     status = manifest_from_text(e, out, text, size);
     if (status) etk_error_while(e, status, "%s", plugin->path);

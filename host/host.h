@@ -30,6 +30,17 @@ struct host {
   int write_error;             /* errno of the first write to stdout that failed */
 };
 
+/* main without the name: everything from the words to the exit code. */
+int host_main(int argc, char **argv);
+/* The search path, made at first use; fails only without memory or for a bad --plugin-dir. */
+etk_status host_path(etk_error *e, struct host *host);
+/* A namespace by its exact name: the plugin and its manifest (a plugin without a note is asked in a child process). On failure says so and returns the exit
+ * code. */
+int host_find(struct host *host, const char *name_space, struct plugin *plugin, struct manifest *manifest);
+
+/* Says that the namespace has no such command, and which it has; the exit code. */
+int host_no_command(struct host *host, const struct manifest *manifest, const char *name);
+
 /* A built-in: arguments after its name, host options taken out. Returns the exit code; prints data to stdout, conversation to stderr, and under
  * host->json one document on stdout. */
 struct builtin {

@@ -45,7 +45,8 @@ static bool own_path(char out[PATH_SIZE], const char *root, const char *controll
 }
 
 /* Calls visit for the own cgroup and each above it, below `mount`. Inside a container the host's path may not exist; the mount's top is then ours. */
-static void climb(const char *root, const char *mount, const char *controller, void (*visit)(const char *root, const char *folder, void *user), void *user) {
+static void climb(const char *root, const char *mount, const char *controller, void (*visit)(const char *root, const char *folder, void *user),
+                  void *user) {
   char path[PATH_SIZE], folder[PATH_SIZE + 64];
   if (!own_path(path, root, controller)) return;
   for (;;) {
@@ -87,7 +88,8 @@ static void cores_v2(const char *root, const char *folder, void *user) {
 
 static void cores_v1(const char *root, const char *folder, void *user) {
   int64_t quota, period;
-  if (read_number(&quota, root, folder, "cpu.cfs_quota_us") && read_number(&period, root, folder, "cpu.cfs_period_us")) take_cores(user, quota, period);
+  if (read_number(&quota, root, folder, "cpu.cfs_quota_us") && read_number(&period, root, folder, "cpu.cfs_period_us"))
+    take_cores(user, quota, period);
 }
 
 int etk__cgroup_cores(const char *root) {

@@ -19,7 +19,8 @@ static bool names_json(const char *name) {
 }
 
 etk_status etk_config_parse(etk_error *e, etk_config **out, const char *name, const char *bytes, size_t size, etk_config_format format) {
-  if (size > ETK__CONFIG_TEXT) return etk_fail(e, ETK_E_UNSUPPORTED, "'%s' has %zu bytes; a configuration has at most %d", name, size, (int)ETK__CONFIG_TEXT);
+  if (size > ETK__CONFIG_TEXT)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "'%s' has %zu bytes; a configuration has at most %d", name, size, (int)ETK__CONFIG_TEXT);
   etk_config *config = etk_calloc(1, sizeof *config);
   if (config) config->name = etk_strdup(name);
   if (!config || !config->name) {
@@ -134,7 +135,8 @@ etk_status etk_config_get_flag(etk_error *e, const etk_config *config, const etk
   if (!node) return ETK_OK;
   bool known;
   bool old_style = node->kind == ETK_CONFIG_TEXT && !node->quoted && etk_parse_flag(NULL, &known, node->text) == ETK_OK;
-  if (node->kind != ETK_CONFIG_FLAG) return wrong_kind(e, config, node, ETK_CONFIG_FLAG, old_style ? " (in YAML 1.2 yes, no, on and off are text)" : "");
+  if (node->kind != ETK_CONFIG_FLAG)
+    return wrong_kind(e, config, node, ETK_CONFIG_FLAG, old_style ? " (in YAML 1.2 yes, no, on and off are text)" : "");
   *out = node->flag;
   return ETK_OK;
 }
@@ -143,7 +145,8 @@ etk_status etk_config_get_text(etk_error *e, const etk_config *config, const etk
   const etk_config_node *node = present(map, key);
   if (!node) return ETK_OK;
   if (node->kind != ETK_CONFIG_TEXT) return wrong_kind(e, config, node, ETK_CONFIG_TEXT, node->text ? " (put it in quotes)" : "");
-  if (strlen(node->text) != node->text_size) return etk__config_fail(e, config, ETK_E_INVALID, node->line, node->column, "'%s' holds a NUL character", node->key);
+  if (strlen(node->text) != node->text_size)
+    return etk__config_fail(e, config, ETK_E_INVALID, node->line, node->column, "'%s' holds a NUL character", node->key);
   *out = node->text;
   return ETK_OK;
 }
@@ -154,13 +157,24 @@ static void new_line(etk_text *out, int indent, int level) {
 
 static void write_node(etk_text *out, const etk_config_node *node, int indent, int level) {
   switch (node->kind) {
-  case ETK_CONFIG_NULL: etk_text_puts(out, "null"); return;
-  case ETK_CONFIG_FLAG: etk_text_puts(out, node->flag ? "true" : "false"); return;
-  case ETK_CONFIG_INT: etk_text_printf(out, "%lld", (long long)node->integer); return;
-  case ETK_CONFIG_REAL: etk_text_real(out, node->real); return;
-  case ETK_CONFIG_TEXT: etk_text_json(out, node->text, node->text_size); return;
+  case ETK_CONFIG_NULL:
+    etk_text_puts(out, "null");
+    return;
+  case ETK_CONFIG_FLAG:
+    etk_text_puts(out, node->flag ? "true" : "false");
+    return;
+  case ETK_CONFIG_INT:
+    etk_text_printf(out, "%lld", (long long)node->integer);
+    return;
+  case ETK_CONFIG_REAL:
+    etk_text_real(out, node->real);
+    return;
+  case ETK_CONFIG_TEXT:
+    etk_text_json(out, node->text, node->text_size);
+    return;
   case ETK_CONFIG_LIST:
-  case ETK_CONFIG_MAP: break;
+  case ETK_CONFIG_MAP:
+    break;
   }
   bool map = node->kind == ETK_CONFIG_MAP;
   etk_text_putc(out, map ? '{' : '[');

@@ -29,7 +29,7 @@ typedef struct etk__names {
     size_t size;
     void *value;
     uint64_t hash;
-  } *slots;
+  } * slots;
   size_t capacity, count;
 } etk__names;
 /* The place of the name's value; a new name has NULL there, to be set to something else by the caller. NULL: out of memory. */
@@ -38,7 +38,8 @@ void *etk__names_get(const etk__names *names, const char *bytes, size_t size);
 void etk__names_fini(etk__names *names);
 
 /* "name:line:column: …" */
-etk_status etk__config_fail(etk_error *e, const etk_config *config, etk_status status, int line, int column, const char *format, ...) ETK_PRINTF(6, 7);
+etk_status etk__config_fail(etk_error *e, const etk_config *config, etk_status status, int line, int column, const char *format, ...)
+    ETK_PRINTF(6, 7);
 etk_status etk__config_no_memory(etk_error *e, const etk_config *config);
 etk__node *etk__config_node(etk_config *config, etk_config_kind kind, int line, int column); /* NULL: out of memory */
 /* Appends and counts; fails where the bounds are passed. */

@@ -250,7 +250,8 @@ static etk_status read_value(scanner *s, etk__node **out) {
 
 etk_status etk__config_read_json(etk_error *e, etk_config *config, const char *bytes, size_t size) {
   scanner s = {.e = e, .config = config, .bytes = bytes, .p = bytes, .end = bytes + size, .counted = bytes, .line = 1, .column = 1};
-  if (size >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0) s.bytes = s.p = s.counted = bytes + 3; /* a byte order mark may be passed over (section 8.1) */
+  if (size >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0)
+    s.bytes = s.p = s.counted = bytes + 3; /* a byte order mark may be passed over (section 8.1) */
   skip_space(&s);
   etk__node *root = NULL;
   etk_status status = read_value(&s, &root);

@@ -78,7 +78,8 @@ etk_status etk__config_append(etk_error *e, etk_config *config, etk__node *paren
   parent->nodes += child->nodes;
   if (child->height + 1 > parent->height) parent->height = child->height + 1;
   if (parent->nodes > ETK__CONFIG_NODES)
-    return etk__config_fail(e, config, ETK_E_UNSUPPORTED, child->node.line, child->node.column, "more than %d values (with aliases expanded)", ETK__CONFIG_NODES);
+    return etk__config_fail(e, config, ETK_E_UNSUPPORTED, child->node.line, child->node.column, "more than %d values (with aliases expanded)",
+                            ETK__CONFIG_NODES);
   if (parent->height > ETK__CONFIG_DEPTH)
     return etk__config_fail(e, config, ETK_E_UNSUPPORTED, child->node.line, child->node.column, "nested deeper than %d levels", ETK__CONFIG_DEPTH);
   if (parent->last) parent->last->node.next = &child->node;
@@ -90,7 +91,8 @@ etk_status etk__config_append(etk_error *e, etk_config *config, etk__node *paren
 
 static etk_status duplicate(etk_error *e, const etk_config *config, const etk_config_node *again, const etk_config_node *before) {
   const etk__node *a = (const etk__node *)again, *b = (const etk__node *)before; /* node is the first member */
-  return etk__config_fail(e, config, ETK_E_FORMAT, a->key_line, a->key_column, "key '%s' appears twice (first at %d:%d)", again->key, b->key_line, b->key_column);
+  return etk__config_fail(e, config, ETK_E_FORMAT, a->key_line, a->key_column, "key '%s' appears twice (first at %d:%d)", again->key, b->key_line,
+                          b->key_column);
 }
 
 static bool same_key(const etk_config_node *a, const etk_config_node *b) {

@@ -3,9 +3,7 @@
 #include <math.h>
 #include <yaml.h>
 
-static bool digits_only(const char *p, const char *end, const char *set) {
-  return p < end && strspn(p, set) >= (size_t)(end - p);
-}
+static bool digits_only(const char *p, const char *end, const char *set) { return p < end && strspn(p, set) >= (size_t)(end - p); }
 
 static bool is_integer(const char *text, const char *end) {
   if (text[0] == '0' && text[1] == 'x') return digits_only(text + 2, end, "0123456789abcdefABCDEF");
@@ -96,7 +94,8 @@ typedef struct reader {
 static int line_of(const yaml_event_t *event) { return (int)event->start_mark.line + 1; }
 static int column_of(const yaml_event_t *event) { return (int)event->start_mark.column + 1; }
 
-#define FAIL(reader_, event_, status_, ...) etk__config_fail((reader_)->e, (reader_)->config, (status_), line_of(event_), column_of(event_), __VA_ARGS__)
+#define FAIL(reader_, event_, status_, ...)                                                                                                          \
+  etk__config_fail((reader_)->e, (reader_)->config, (status_), line_of(event_), column_of(event_), __VA_ARGS__)
 
 /* libyaml tells bytes it cannot read by offset, the rest by mark. */
 static etk_status parser_failed(reader *r, const char *bytes, size_t size) {
@@ -108,7 +107,8 @@ static etk_status parser_failed(reader *r, const char *bytes, size_t size) {
       if (bytes[i] == '\n') line++, column = 1;
       else if (((unsigned char)bytes[i] & 0xC0) != 0x80) column++;
     }
-    return etk__config_fail(r->e, r->config, ETK_E_FORMAT, line, column, "%s; configuration files are UTF-8 text", p->problem ? p->problem : "unreadable bytes");
+    return etk__config_fail(r->e, r->config, ETK_E_FORMAT, line, column, "%s; configuration files are UTF-8 text",
+                            p->problem ? p->problem : "unreadable bytes");
   }
   int line = (int)p->problem_mark.line + 1, column = (int)p->problem_mark.column + 1;
   const char *problem = p->problem ? p->problem : "malformed YAML";
@@ -238,7 +238,8 @@ static etk_status on_start(reader *r, const yaml_event_t *event, etk_config_kind
   int wanted = (int)kind;
   etk_status status = read_tag(r, event, tag, &wanted);
   if (status) return status;
-  if (wanted != (int)kind) return FAIL(r, event, ETK_E_FORMAT, "a %s does not fit its tag !!%s", kind == ETK_CONFIG_LIST ? "list" : "map", kind_tags[wanted]);
+  if (wanted != (int)kind)
+    return FAIL(r, event, ETK_E_FORMAT, "a %s does not fit its tag !!%s", kind == ETK_CONFIG_LIST ? "list" : "map", kind_tags[wanted]);
   if (key_wanted(r)) return FAIL(r, event, ETK_E_UNSUPPORTED, "a list or map cannot be a key");
   if (r->depth == ETK__CONFIG_DEPTH) return FAIL(r, event, ETK_E_UNSUPPORTED, "nested deeper than %d levels", ETK__CONFIG_DEPTH);
   etk__node *node = etk__config_node(r->config, kind, line_of(event), column_of(event));
@@ -265,13 +266,19 @@ static etk_status on_event(reader *r, const yaml_event_t *event) {
   switch (event->type) {
   case YAML_DOCUMENT_START_EVENT:
     return r->root ? FAIL(r, event, ETK_E_UNSUPPORTED, "a second document begins here; one file holds one configuration") : ETK_OK;
-  case YAML_SCALAR_EVENT: return on_scalar(r, event);
-  case YAML_ALIAS_EVENT: return on_alias(r, event);
-  case YAML_SEQUENCE_START_EVENT: return on_start(r, event, ETK_CONFIG_LIST, event->data.sequence_start.anchor, event->data.sequence_start.tag);
-  case YAML_MAPPING_START_EVENT: return on_start(r, event, ETK_CONFIG_MAP, event->data.mapping_start.anchor, event->data.mapping_start.tag);
+  case YAML_SCALAR_EVENT:
+    return on_scalar(r, event);
+  case YAML_ALIAS_EVENT:
+    return on_alias(r, event);
+  case YAML_SEQUENCE_START_EVENT:
+    return on_start(r, event, ETK_CONFIG_LIST, event->data.sequence_start.anchor, event->data.sequence_start.tag);
+  case YAML_MAPPING_START_EVENT:
+    return on_start(r, event, ETK_CONFIG_MAP, event->data.mapping_start.anchor, event->data.mapping_start.tag);
   case YAML_SEQUENCE_END_EVENT:
-  case YAML_MAPPING_END_EVENT: return on_end(r);
-  default: return ETK_OK;
+  case YAML_MAPPING_END_EVENT:
+    return on_end(r);
+  default:
+    return ETK_OK;
   }
 }
 

@@ -59,7 +59,8 @@ etk_status etk_dir_create(etk_error *e, etk_dir **out, const char *path, bool re
     dir->temporary = beside(dir->path, "tmp");
     if (!dir->temporary) status = etk_fail(e, ETK_E_NO_MEMORY, "cannot create '%s': out of memory", path);
     else if (mkdir(dir->temporary, 0777) == 0) break;
-    else if (errno != EEXIST || attempt == 100) status = etk_fail_errno(e, errno, "cannot create '%s' (the folder above it must exist and be writable)", path);
+    else if (errno != EEXIST || attempt == 100)
+      status = etk_fail_errno(e, errno, "cannot create '%s' (the folder above it must exist and be writable)", path);
   }
   if (status) {
     free_dir(dir);

@@ -70,7 +70,10 @@ static etk_isa detect_isa(features *f) {
 #elif defined(__APPLE__)
   static const struct {
     const char *key, *name;
-  } keys[] = {{"hw.optional.arm.FEAT_FP16", "fp16"}, {"hw.optional.arm.FEAT_DotProd", "dotprod"}, {"hw.optional.arm.FEAT_I8MM", "i8mm"}, {"hw.optional.arm.FEAT_BF16", "bf16"}};
+  } keys[] = {{"hw.optional.arm.FEAT_FP16", "fp16"},
+              {"hw.optional.arm.FEAT_DotProd", "dotprod"},
+              {"hw.optional.arm.FEAT_I8MM", "i8mm"},
+              {"hw.optional.arm.FEAT_BF16", "bf16"}};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
     int value = 0;
     size_t size = sizeof value;

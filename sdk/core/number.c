@@ -141,8 +141,8 @@ etk_status etk_parse_size(etk_error *e, int64_t *out, const char *text) {
 
 etk_status etk_parse_duration(etk_error *e, int64_t *out, const char *text) {
   static const unit units[] = {
-      {"ns", 1},           {"us", 1000},        {"ms", 1000000},      {"s", SECOND},         {"sec", SECOND},       {"m", 60 * SECOND},
-      {"min", 60 * SECOND}, {"h", 3600 * SECOND}, {"d", 86400 * SECOND},
+      {"ns", 1},          {"us", 1000},         {"ms", 1000000},      {"s", SECOND},         {"sec", SECOND},
+      {"m", 60 * SECOND}, {"min", 60 * SECOND}, {"h", 3600 * SECOND}, {"d", 86400 * SECOND},
   };
   const char *p = skip_spaces(text);
   int64_t total = 0;

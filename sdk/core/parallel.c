@@ -33,9 +33,10 @@ static struct {
   bool started, fork_handled; /* under region */
   int workers, spins;
   pthread_t threads[MAX_THREADS];
-  _Atomic int wanted;  /* by etk_parallel_set_threads; 0: default */
+  _Atomic int wanted;   /* by etk_parallel_set_threads; 0: default */
   _Atomic int fallback; /* the default once known, else 0 */
-} pool = {.region = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+} pool = {
+    .region = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
 static _Thread_local int slot_inside = -1; /* the slot whose body this thread runs */
 

@@ -42,7 +42,8 @@ static void describe(char out[LINE], const etk_progress *progress, int64_t done,
 #define ADD(...) (n += (size_t)snprintf(out + n, LINE - n, __VA_ARGS__), n = n < LINE ? n : LINE - 1)
   if (total > 0) {
     ADD("%3d%%  %lld/%lld", (int)((double)done * 100 / (double)total), (long long)done, (long long)total);
-    if (done > 0 && done < total) ADD("  %s left", etk_format_duration(time, sizeof time, (int64_t)((double)elapsed / (double)done * (double)(total - done))));
+    if (done > 0 && done < total)
+      ADD("  %s left", etk_format_duration(time, sizeof time, (int64_t)((double)elapsed / (double)done * (double)(total - done))));
     if (done >= total) ADD("  %s", etk_format_duration(time, sizeof time, elapsed));
   } else {
     ADD("%lld  %s", (long long)done, etk_format_duration(time, sizeof time, elapsed));
@@ -88,7 +89,8 @@ static void draw_bar(etk_progress *progress, const char *label, const char *rest
   char line[LINE * 2];
   const char *edge = progress->unicode ? "\u2595" : "[", *end = progress->unicode ? "\u258F" : "]";
   if (cells > 0) {
-    fprintf(progress->stream, "\r%s %s%s%s%s%s %s\033[K", label, edge, progress->color ? "\033[36m" : "", bar, progress->color ? "\033[0m" : "", end, rest);
+    fprintf(progress->stream, "\r%s %s%s%s%s%s %s\033[K", label, edge, progress->color ? "\033[36m" : "", bar, progress->color ? "\033[0m" : "", end,
+            rest);
   } else {
     snprintf(line, sizeof line, "%s %s", label, rest);
     fprintf(progress->stream, "\r%.*s\033[K", (int)fit(line, width), line);

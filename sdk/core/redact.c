@@ -2,9 +2,7 @@
 #include "etk/log.h"
 #include <strings.h>
 
-static bool is_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
-}
+static bool is_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'; }
 
 static bool ends_with(const char *name, size_t size, const char *ending) {
   size_t n = strlen(ending);
@@ -13,9 +11,10 @@ static bool ends_with(const char *name, size_t size, const char *ending) {
 
 /* Whether a key called `name` holds a secret: "HF_TOKEN", "db.password", "x-api-key"; but "eos_token" is a word of a vocabulary. */
 static bool is_secret(const char *name, size_t size) {
-  static const char *const endings[] = {"apikey",      "api_key",     "api-key",    "password",   "passwd",     "passphrase", "secret",
-                                        "secret_key",  "secret-key",  "access_key", "access-key", "private_key", "private-key", "token"};
-  static const char *const vocabulary[] = {"bos", "eos", "pad", "unk", "mask", "cls", "sep", "stop", "start", "end", "next", "last", "first", "special", "per", "image"};
+  static const char *const endings[] = {"apikey",     "api_key",    "api-key",    "password",   "passwd",      "passphrase",  "secret",
+                                        "secret_key", "secret-key", "access_key", "access-key", "private_key", "private-key", "token"};
+  static const char *const vocabulary[] = {"bos",   "eos", "pad",  "unk",  "mask",  "cls",     "sep", "stop",
+                                           "start", "end", "next", "last", "first", "special", "per", "image"};
   bool found = false;
   for (size_t i = 0; !found && i < sizeof endings / sizeof endings[0]; i++) found = ends_with(name, size, endings[i]);
   if (!found || !ends_with(name, size, "token") || size == 5) return found;

@@ -30,11 +30,11 @@ static const struct {
   int errno_value;
   etk_status status;
 } errnos[] = {
-    {ENOENT, ETK_E_NOT_FOUND},    {ENOTDIR, ETK_E_NOT_FOUND},  {EEXIST, ETK_E_EXISTS},        {ENOTEMPTY, ETK_E_EXISTS},
-    {ENOSPC, ETK_E_NO_SPACE},     {EFBIG, ETK_E_NO_SPACE},     {EDQUOT, ETK_E_NO_SPACE},      {EACCES, ETK_E_PERMISSION},
-    {EPERM, ETK_E_PERMISSION},    {EROFS, ETK_E_PERMISSION},   {ENOMEM, ETK_E_NO_MEMORY},     {EINVAL, ETK_E_INVALID},
-    {ENAMETOOLONG, ETK_E_INVALID}, {ELOOP, ETK_E_INVALID},     {EISDIR, ETK_E_INVALID},       {ECANCELED, ETK_E_CANCELLED},
-    {ENODEV, ETK_E_UNAVAILABLE},  {ENXIO, ETK_E_UNAVAILABLE},  {ENOSYS, ETK_E_UNSUPPORTED},   {ENOTSUP, ETK_E_UNSUPPORTED},
+    {ENOENT, ETK_E_NOT_FOUND},     {ENOTDIR, ETK_E_NOT_FOUND}, {EEXIST, ETK_E_EXISTS},      {ENOTEMPTY, ETK_E_EXISTS},
+    {ENOSPC, ETK_E_NO_SPACE},      {EFBIG, ETK_E_NO_SPACE},    {EDQUOT, ETK_E_NO_SPACE},    {EACCES, ETK_E_PERMISSION},
+    {EPERM, ETK_E_PERMISSION},     {EROFS, ETK_E_PERMISSION},  {ENOMEM, ETK_E_NO_MEMORY},   {EINVAL, ETK_E_INVALID},
+    {ENAMETOOLONG, ETK_E_INVALID}, {ELOOP, ETK_E_INVALID},     {EISDIR, ETK_E_INVALID},     {ECANCELED, ETK_E_CANCELLED},
+    {ENODEV, ETK_E_UNAVAILABLE},   {ENXIO, ETK_E_UNAVAILABLE}, {ENOSYS, ETK_E_UNSUPPORTED}, {ENOTSUP, ETK_E_UNSUPPORTED},
 };
 
 /* Ends text that filled its buffer with "…" after the last whole character. */
@@ -141,10 +141,6 @@ void etk_error_clear(etk_error *e) {
   e->message[0] = 0;
 }
 
-const char *etk_status_name(etk_status status) {
-  return status >= 0 && status < STATUS_COUNT ? statuses[status].name : "unknown status";
-}
+const char *etk_status_name(etk_status status) { return status >= 0 && status < STATUS_COUNT ? statuses[status].name : "unknown status"; }
 
-int etk_status_exit_code(etk_status status) {
-  return status >= 0 && status < STATUS_COUNT ? statuses[status].exit_code : 1;
-}
+int etk_status_exit_code(etk_status status) { return status >= 0 && status < STATUS_COUNT ? statuses[status].exit_code : 1; }

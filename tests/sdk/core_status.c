@@ -43,8 +43,8 @@ static void errno_picks_the_status(void **state) {
   static const struct {
     int number;
     etk_status status;
-  } rows[] = {{ENOENT, ETK_E_NOT_FOUND}, {ENOSPC, ETK_E_NO_SPACE}, {EFBIG, ETK_E_NO_SPACE}, {EDQUOT, ETK_E_NO_SPACE},
-              {EACCES, ETK_E_PERMISSION}, {ENOMEM, ETK_E_NO_MEMORY}, {EEXIST, ETK_E_EXISTS}, {EIO, ETK_E_IO}, {12345, ETK_E_IO}};
+  } rows[] = {{ENOENT, ETK_E_NOT_FOUND}, {ENOSPC, ETK_E_NO_SPACE}, {EFBIG, ETK_E_NO_SPACE}, {EDQUOT, ETK_E_NO_SPACE}, {EACCES, ETK_E_PERMISSION},
+              {ENOMEM, ETK_E_NO_MEMORY}, {EEXIST, ETK_E_EXISTS},   {EIO, ETK_E_IO},         {12345, ETK_E_IO}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     etk_error e = ETK_ERROR_INIT;
     assert_int_equal(etk_fail_errno(&e, rows[i].number, "cannot open 'f'"), rows[i].status);
@@ -96,7 +96,8 @@ static void exit_codes_are_those_of_the_design(void **state) {
   assert_int_equal(etk_status_exit_code(ETK_E_CANCELLED), 130);
   for (etk_status s = ETK_OK; s <= ETK_E_INTERNAL; s++) {
     assert_string_not_equal(etk_status_name(s), "unknown status");
-    if (s != ETK_OK && s != ETK_E_USAGE && s != ETK_E_UNAVAILABLE && s != ETK_E_CHECK && s != ETK_E_CANCELLED) assert_int_equal(etk_status_exit_code(s), 1);
+    if (s != ETK_OK && s != ETK_E_USAGE && s != ETK_E_UNAVAILABLE && s != ETK_E_CHECK && s != ETK_E_CANCELLED)
+      assert_int_equal(etk_status_exit_code(s), 1);
   }
   assert_string_equal(etk_status_name(ETK_OK), "ok");
   assert_string_equal(etk_status_name(99), "unknown status");

@@ -17,7 +17,7 @@ static void a_builder_grows_and_gives_its_text_away(void **state) {
   char expected[4001];
   for (int i = 0; i < 1000; i++) {
     etk_text_printf(&t, "%03d,", i);
-    snprintf(expected + 4 * i, 5, "%03d,", i);
+    snprintf(expected + 4 * i, sizeof expected - 4 * (size_t)i, "%03d,", i);
   }
   assert_int_equal(t.size, 4000);
   char *text = etk_text_take(&t);
@@ -59,9 +59,23 @@ static void reals_are_the_shortest_that_read_back(void **state) {
   static const struct {
     double value;
     const char *text;
-  } rows[] = {{0, "0"}, {-0.0, "-0"}, {1, "1"}, {0.1, "0.1"}, {1e-5, "1e-5"}, {1e22, "1e22"}, {123456, "123456"}, {-2.5, "-2.5"}, {1.0 / 3, "0.3333333333333333"},
-              {0.1 + 0.2, "0.30000000000000004"}, {5e-324, "5e-324"}, {2.2250738585072014e-308, "2.2250738585072014e-308"}, {1.7976931348623157e308, "1.7976931348623157e308"},
-              {9007199254740993, "9007199254740992"}, {NAN, "null"}, {INFINITY, "null"}, {-INFINITY, "null"}};
+  } rows[] = {{0, "0"},
+              {-0.0, "-0"},
+              {1, "1"},
+              {0.1, "0.1"},
+              {1e-5, "1e-5"},
+              {1e22, "1e22"},
+              {123456, "123456"},
+              {-2.5, "-2.5"},
+              {1.0 / 3, "0.3333333333333333"},
+              {0.1 + 0.2, "0.30000000000000004"},
+              {5e-324, "5e-324"},
+              {2.2250738585072014e-308, "2.2250738585072014e-308"},
+              {1.7976931348623157e308, "1.7976931348623157e308"},
+              {9007199254740993, "9007199254740992"},
+              {NAN, "null"},
+              {INFINITY, "null"},
+              {-INFINITY, "null"}};
   for (size_t i = 0; i < COUNT(rows); i++) {
     etk_text t = ETK_TEXT_INIT;
     etk_text_real(&t, rows[i].value);
@@ -91,13 +105,22 @@ static void whole_numbers_parse_whole(void **state) {
   static const struct {
     const char *text;
     int64_t value;
-  } good[] = {{"0", 0}, {"-1", -1}, {"+7", 7}, {"007", 7}, {"1_000_000", 1000000}, {"0xfF", 255}, {"-0x10", -16}, {"9223372036854775807", INT64_MAX}, {"-9223372036854775808", INT64_MIN}};
+  } good[] = {{"0", 0},
+              {"-1", -1},
+              {"+7", 7},
+              {"007", 7},
+              {"1_000_000", 1000000},
+              {"0xfF", 255},
+              {"-0x10", -16},
+              {"9223372036854775807", INT64_MAX},
+              {"-9223372036854775808", INT64_MIN}};
   for (size_t i = 0; i < COUNT(good); i++) {
     int64_t value = 42;
     assert_int_equal(etk_parse_int(NULL, &value, good[i].text), ETK_OK);
     assert_int_equal(value, good[i].value);
   }
-  static const char *const bad[] = {"", "-", "12x", " 1", "1 ", "0x", "0xg", "_1", "1_", "1__0", "1.0", "1e3", "--1", "+-1", "9223372036854775808", "-9223372036854775809", "0x1_"};
+  static const char *const bad[] = {
+      "", "-", "12x", " 1", "1 ", "0x", "0xg", "_1", "1_", "1__0", "1.0", "1e3", "--1", "+-1", "9223372036854775808", "-9223372036854775809", "0x1_"};
   for (size_t i = 0; i < COUNT(bad); i++) {
     int64_t value = 42;
     etk_error e = ETK_ERROR_INIT;
@@ -150,7 +173,9 @@ static void sizes_have_decimal_and_binary_units(void **state) {
   static const struct {
     const char *text;
     int64_t value;
-  } good[] = {{"100", 100}, {"0", 0}, {"512 kB", 512000}, {"4GiB", INT64_C(4) << 30}, {"1.5KiB", 1536}, {"2k", 2000}, {"1gb", 1000000000}, {"8191PiB", INT64_C(8191) << 50}, {" 7 B ", 7}, {"0.5 MiB", 524288}};
+  } good[] = {{"100", 100},     {"0", 0},           {"512 kB", 512000},  {"4GiB", INT64_C(4) << 30},
+              {"1.5KiB", 1536}, {"2k", 2000},       {"1gb", 1000000000}, {"8191PiB", INT64_C(8191) << 50},
+              {" 7 B ", 7},     {"0.5 MiB", 524288}};
   for (size_t i = 0; i < COUNT(good); i++) {
     int64_t value = -1;
     assert_int_equal(etk_parse_size(NULL, &value, good[i].text), ETK_OK);
@@ -169,7 +194,16 @@ static void durations_add_up_their_parts(void **state) {
   static const struct {
     const char *text;
     int64_t value;
-  } good[] = {{"90s", INT64_C(90000000000)}, {"1h30m", INT64_C(5400000000000)}, {"250ms", 250000000}, {"3", INT64_C(3000000000)}, {"0.5", 500000000}, {"1 m 32 s", INT64_C(92000000000)}, {"2d", INT64_C(172800000000000)}, {"10us", 10000}, {"7ns", 7}, {"1.5h", INT64_C(5400000000000)}};
+  } good[] = {{"90s", INT64_C(90000000000)},
+              {"1h30m", INT64_C(5400000000000)},
+              {"250ms", 250000000},
+              {"3", INT64_C(3000000000)},
+              {"0.5", 500000000},
+              {"1 m 32 s", INT64_C(92000000000)},
+              {"2d", INT64_C(172800000000000)},
+              {"10us", 10000},
+              {"7ns", 7},
+              {"1.5h", INT64_C(5400000000000)}};
   for (size_t i = 0; i < COUNT(good); i++) {
     int64_t value = -1;
     assert_int_equal(etk_parse_duration(NULL, &value, good[i].text), ETK_OK);
@@ -189,13 +223,26 @@ static void sizes_and_durations_are_short_to_read(void **state) {
   static const struct {
     int64_t value;
     const char *text;
-  } sizes[] = {{0, "0 B"}, {17, "17 B"}, {1023, "1023 B"}, {1024, "1.0 KiB"}, {1536, "1.5 KiB"}, {INT64_C(4) << 30, "4.0 GiB"}, {1048575, "1.0 MiB"}, {-1536, "-1.5 KiB"}, {INT64_MAX, "8.0 EiB"}, {INT64_MIN, "-8.0 EiB"}};
+  } sizes[] = {
+      {0, "0 B"},           {17, "17 B"},        {1023, "1023 B"},       {1024, "1.0 KiB"},      {1536, "1.5 KiB"}, {INT64_C(4) << 30, "4.0 GiB"},
+      {1048575, "1.0 MiB"}, {-1536, "-1.5 KiB"}, {INT64_MAX, "8.0 EiB"}, {INT64_MIN, "-8.0 EiB"}};
   for (size_t i = 0; i < COUNT(sizes); i++) assert_string_equal(etk_format_size(out, sizeof out, sizes[i].value), sizes[i].text);
   static const struct {
     int64_t value;
     const char *text;
-  } times[] = {{0, "0 ns"}, {999, "999 ns"}, {1500, "1.5 us"}, {250000, "250 us"}, {250000000, "250 ms"}, {2500000, "2.5 ms"}, {INT64_C(3000000000), "3 s"}, {INT64_C(3210000000), "3.2 s"}, {INT64_C(59990000000), "1 m"},
-               {INT64_C(92000000000), "1 m 32 s"}, {INT64_C(5400000000000), "1 h 30 m"}, {INT64_C(183600000000000), "2 d 3 h"}, {INT64_C(-250000000), "-250 ms"}};
+  } times[] = {{0, "0 ns"},
+               {999, "999 ns"},
+               {1500, "1.5 us"},
+               {250000, "250 us"},
+               {250000000, "250 ms"},
+               {2500000, "2.5 ms"},
+               {INT64_C(3000000000), "3 s"},
+               {INT64_C(3210000000), "3.2 s"},
+               {INT64_C(59990000000), "1 m"},
+               {INT64_C(92000000000), "1 m 32 s"},
+               {INT64_C(5400000000000), "1 h 30 m"},
+               {INT64_C(183600000000000), "2 d 3 h"},
+               {INT64_C(-250000000), "-250 ms"}};
   for (size_t i = 0; i < COUNT(times); i++) assert_string_equal(etk_format_duration(out, sizeof out, times[i].value), times[i].text);
   etk_format_duration(out, sizeof out, INT64_MIN);
   etk_format_duration(out, sizeof out, INT64_MAX);
@@ -221,7 +268,9 @@ static void every_code_point_goes_there_and_back(void **state) {
 
 static void what_is_not_utf8_is_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xC3\x28", "\xE2\x82\x28"};
+  static const char *const bad[] = {"\x80",         "\xC0\x80",         "\xC1\xBF",         "\xE0\x80\x80",     "\xE0\x9F\xBF",
+                                    "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF",
+                                    "\xC3\x28",     "\xE2\x82\x28"};
   for (size_t i = 0; i < COUNT(bad); i++) {
     uint32_t c;
     assert_int_equal(etk_utf8_decode(&c, bad[i], strlen(bad[i])), 0);
@@ -237,7 +286,19 @@ static void widths_are_those_of_terminals(void **state) {
   static const struct {
     const char *text;
     size_t width;
-  } rows[] = {{"", 0}, {"abc", 3}, {"\xC3\xA4", 1}, {"e\xCC\x81", 1}, {"\xE6\xBC\xA2\xE5\xAD\x97", 4}, {"\xF0\x9F\x98\x80", 2}, {"\xE2\x80\x8B", 0}, {"\xED\x95\x9C", 2}, {"\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", 2}, {"\xEF\xBC\xA1", 2}, {"\xFF", 1}, {"\xE2\x96\x88", 1}, {"\t", 0}};
+  } rows[] = {{"", 0},
+              {"abc", 3},
+              {"\xC3\xA4", 1},
+              {"e\xCC\x81", 1},
+              {"\xE6\xBC\xA2\xE5\xAD\x97", 4},
+              {"\xF0\x9F\x98\x80", 2},
+              {"\xE2\x80\x8B", 0},
+              {"\xED\x95\x9C", 2},
+              {"\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", 2},
+              {"\xEF\xBC\xA1", 2},
+              {"\xFF", 1},
+              {"\xE2\x96\x88", 1},
+              {"\t", 0}};
   for (size_t i = 0; i < COUNT(rows); i++) assert_int_equal(etk_utf8_width(rows[i].text, strlen(rows[i].text)), rows[i].width);
 }
 
@@ -287,8 +348,19 @@ static void suggestions_are_what_a_person_meant(void **state) {
   static const char *const words[] = {"train", "generate", "evaluate", "validate", "learning-rate", "learning-rate-schedule", "info", "batch-size"};
   static const struct {
     const char *word, *meant;
-  } rows[] = {{"TRAIN", "train"}, {"learning_rate", "learning-rate"}, {"trian", "train"}, {"gen", "generate"}, {"learning", NULL}, {"eval", "evaluate"}, {"validat", "validate"}, {"evalute", "evaluate"},
-              {"batchsize", "batch-size"}, {"quantize", NULL}, {"", NULL}, {"inof", "info"}, {"x", NULL}};
+  } rows[] = {{"TRAIN", "train"},
+              {"learning_rate", "learning-rate"},
+              {"trian", "train"},
+              {"gen", "generate"},
+              {"learning", NULL},
+              {"eval", "evaluate"},
+              {"validat", "validate"},
+              {"evalute", "evaluate"},
+              {"batchsize", "batch-size"},
+              {"quantize", NULL},
+              {"", NULL},
+              {"inof", "info"},
+              {"x", NULL}};
   for (size_t i = 0; i < COUNT(rows); i++) {
     const char *seen = etk_text_suggest(rows[i].word, words, COUNT(words));
     if (!rows[i].meant) assert_null(seen);

@@ -32,18 +32,17 @@
       fail_msg("%s: %s (%s), wanted %s with \"%s\"", #call, etk_status_name(fails_status), fails_error.message, etk_status_name(wanted), (part)); \
   } while (0)
 
-enum { PATHS = 16, PATH_BYTES = 4096 };
-/* One of PATHS buffers that take turns. */
+enum { PATHS = 8192 };
+/* A path that lives as long as the program (and is reachable, so that it is no leak). */
 static inline char *path_of(const char *format, ...) ETK_PRINTF(1, 2);
 static inline char *path_of(const char *format, ...) {
-  static char buffers[PATHS][PATH_BYTES];
-  static int turn;
-  char *buffer = buffers[turn++ % PATHS];
+  static char *all[PATHS];
+  static int count;
   va_list list;
   va_start(list, format);
-  vsnprintf(buffer, PATH_BYTES, format, list);
+  if (count == PATHS || vasprintf(&all[count], format, list) < 0) abort();
   va_end(list);
-  return buffer;
+  return all[count++];
 }
 
 static inline char *shared(const char *name) {

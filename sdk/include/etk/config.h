@@ -53,7 +53,8 @@ const char *etk_config_name(const etk_config *config);
 /* A child by key ('-' equals '_'), or NULL; by dot path from a node ("training.learning_rate", "layers.0.name"). */
 const etk_config_node *etk_config_child(const etk_config_node *map, const char *key);
 const etk_config_node *etk_config_find(const etk_config_node *node, const char *path);
-/* Typed reads: a missing key leaves *out alone and is ETK_OK; a wrong kind is an error that names file, line, column, key and kinds. */
+/* Typed reads: a missing key, or null, leaves *out alone and is ETK_OK; a wrong kind is an error that names file, line, column, key and kinds.
+ * A whole number may be written 1e3 or 10.0; the text of a number has to be quoted. */
 etk_status etk_config_get_int(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, int64_t *out);
 etk_status etk_config_get_real(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, double *out);
 etk_status etk_config_get_flag(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, bool *out);

@@ -13,7 +13,8 @@
 extern "C" {
 #endif
 
-/* body(user, begin, end, slot) handles [begin, end); slot is 0 … threads-1 and no two running bodies share one. */
+/* body(user, begin, end, slot) handles [begin, end); slot is 0 … threads-1 and no two running bodies share one. A region has at most one piece
+ * for each slot, and the slot is the piece's number, so what a slot sums up repeats too. A process may fork between regions, not inside one. */
 typedef void (*etk_parallel_body)(void *user, int64_t begin, int64_t end, int slot);
 /* Runs body over [0, count) in pieces of at least `grain`; returns when all are done. Never fails: without threads it runs inline. */
 void etk_parallel_for(int64_t count, int64_t grain, etk_parallel_body body, void *user);

@@ -3,6 +3,7 @@
 #include <etk/generate.h>
 #include <etk/hardware.h>
 #include <etk/ops.h>
+#include <math.h>
 
 enum { BLOCK_TOKENS = 16, STEPS = 3 };
 static const int64_t step_tokens[STEPS] = {1, 16, 128}; /* graph widths: decode, short prompts, long prompts */
@@ -121,6 +122,7 @@ static etk_status decode(etk_error *e, etk_generator *gen, struct step *s, int64
     memcpy(gen->logits, etk_tensor_data(s->logits), (size_t)gen->vocab * sizeof *gen->logits);
     double logprob;
     int32_t id = etk_sample(gen->logits, gen->vocab, &o->sampling, gen->seen, (size_t)position, &rng, gen->scratch, &logprob);
+    if (!isfinite(logprob)) return etk_fail(e, ETK_E_INVALID, "the model gives no finite probability to the token at position %lld; its weights hold infinities or NaN", (long long)position);
     if (!o->ignore_eos && is_eos(c, id)) {
       out->stop = ETK_STOP_EOS;
       return ETK_OK;

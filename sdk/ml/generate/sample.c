@@ -2,21 +2,18 @@
 #include <etk/generate.h>
 
 #include <math.h>
-#include <stdlib.h>
 
 /* Larger logit first; ties to the smaller id, so that results do not depend on the sort. */
-static int by_logit(const void *a, const void *b) {
-  const etk_candidate *x = a, *y = b;
+static int by_logit(const etk_candidate *x, const etk_candidate *y) {
   if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
   return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static void penalise(float *logits, int64_t vocab, double penalty, const int32_t *seen, size_t count) {
+/* Each token once, however often it was seen; scratch marks those that were. */
+static void penalise(float *logits, int64_t vocab, double penalty, const int32_t *seen, size_t count, etk_candidate *scratch) {
+  for (int64_t i = 0; i < vocab; i++) scratch[i].id = 0;
   for (size_t i = 0; i < count; i++) {
-    if (seen[i] < 0 || seen[i] >= vocab) continue;
-    bool repeated = false; /* each token once, however often it was seen; contexts are short, so a look back costs little */
-    for (size_t j = i; j > 0 && !repeated && i - j < 256; j--) repeated = seen[j - 1] == seen[i];
-    if (repeated) continue;
+    if (seen[i] < 0 || seen[i] >= vocab || scratch[seen[i]].id++) continue;
     float *logit = &logits[seen[i]];
     *logit = (float)(*logit > 0 ? *logit / penalty : *logit * penalty);
   }
@@ -54,28 +51,54 @@ static void select_top(etk_candidate *c, int64_t count, int64_t k) {
   }
 }
 
+static void sift(etk_candidate *c, int64_t at, int64_t count) {
+  for (int64_t child; (child = 2 * at + 1) < count; at = child) {
+    if (child + 1 < count && by_logit(&c[child], &c[child + 1]) < 0) child++;
+    if (by_logit(&c[at], &c[child]) >= 0) return;
+    etk_candidate swap = c[at];
+    c[at] = c[child];
+    c[child] = swap;
+  }
+}
+
+/* Heapsort, because libc's qsort allocates. */
+static void sort(etk_candidate *c, int64_t count) {
+  for (int64_t at = count / 2; at-- > 0;) sift(c, at, count);
+  for (int64_t end = count; end-- > 1;) {
+    etk_candidate swap = c[0];
+    c[0] = c[end];
+    c[end] = swap;
+    sift(c, 0, end);
+  }
+}
+
+/* Relative to the most likely candidate, so that no temperature overflows. */
+static double weight(const etk_candidate *c, int64_t i, double temperature) { return exp(((double)c[i].logit - (double)c[0].logit) / temperature); }
+
 int32_t etk_sample(float *logits, int64_t vocab, const etk_sampling *s, const int32_t *seen, size_t seen_count, etk_rng *rng, etk_candidate *scratch, double *logprob) {
-  if (s->repetition_penalty > 0 && s->repetition_penalty != 1) penalise(logits, vocab, s->repetition_penalty, seen, seen_count);
+  if (s->repetition_penalty > 0 && s->repetition_penalty != 1) penalise(logits, vocab, s->repetition_penalty, seen, seen_count, scratch);
   if (s->temperature <= 0) return greedy(logits, vocab, logprob);
-  for (int64_t i = 0; i < vocab; i++) scratch[i] = (etk_candidate){(float)(logits[i] / s->temperature), (int32_t)i};
+  for (int64_t i = 0; i < vocab; i++) scratch[i] = (etk_candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i}; /* NaN has no place in an order */
   int64_t count = s->top_k > 0 && s->top_k < vocab ? s->top_k : vocab;
   if (count < vocab) select_top(scratch, vocab, count);
-  qsort(scratch, (size_t)count, sizeof *scratch, by_logit);
+  sort(scratch, count);
   double sum = 0;
-  for (int64_t i = 0; i < count; i++) sum += exp((double)scratch[i].logit - (double)scratch[0].logit);
+  for (int64_t i = 0; i < count; i++) sum += weight(scratch, i, s->temperature);
   if (s->top_p > 0 && s->top_p < 1) { /* the shortest head whose probability reaches top_p */
     double head = 0;
     int64_t kept = 0;
-    while (kept < count && head < s->top_p * sum) head += exp((double)scratch[kept++].logit - (double)scratch[0].logit);
-    count = kept;
-    sum = head;
+    while (kept < count && head < s->top_p * sum) head += weight(scratch, kept++, s->temperature);
+    if (kept > 0) {
+      count = kept;
+      sum = head;
+    }
   }
   double draw = etk_rng_uniform(rng) * sum;
   int64_t chosen = 0;
   for (double passed = 0; chosen < count - 1; chosen++) {
-    passed += exp((double)scratch[chosen].logit - (double)scratch[0].logit);
+    passed += weight(scratch, chosen, s->temperature);
     if (draw < passed) break;
   }
-  if (logprob) *logprob = (double)scratch[chosen].logit - (double)scratch[0].logit - log(sum);
+  if (logprob) *logprob = ((double)scratch[chosen].logit - (double)scratch[0].logit) / s->temperature - log(sum);
   return scratch[chosen].id;
 }

@@ -25,10 +25,9 @@ struct adamw_step {
   float scale, one_minus_beta1, beta2, one_minus_beta2, decay, step, root, epsilon;
 };
 
-/* g' = scale g + decay p; with momentum: b = first ? g' : momentum b + g', g' = b; p -= rate g' */
+/* g' = scale g + decay p; with momentum: b = momentum b + g', g' = b; p -= rate g' */
 struct sgd_step {
   float scale, decay, momentum, rate;
-  bool first;
 };
 
 /* Element `first + i` of a stream is kept where its 32 random bits are at least `threshold`, and multiplied by `scale`; else it is zero.

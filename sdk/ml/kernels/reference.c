@@ -119,7 +119,7 @@ void K(adamw_f32)(float *p, float *m, float *v, const float *g, const struct ada
 void K(sgd_f32)(float *p, float *momentum, const float *g, const struct sgd_step *s, int64_t n) {
   EACH {
     float d = s->scale * g[i] + s->decay * p[i];
-    if (momentum) d = momentum[i] = s->first ? d : s->momentum * momentum[i] + d;
+    if (momentum) d = momentum[i] = s->momentum * momentum[i] + d;
     p[i] -= s->rate * d;
   }
 }

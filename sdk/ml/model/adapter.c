@@ -153,7 +153,7 @@ static etk_status unsupported(etk_error *e, const char *name, const char *key, c
 
 /* Keys that this version reads nothing from: anything but empty, false or null would change the result. */
 static etk_status check_unsupported(etk_error *e, const char *name, const json_t *root) {
-  static const char *const keys[] = {"use_dora", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern", "layer_replication", "lora_bias",
+  static const char *const keys[] = {"use_dora", "fan_in_fan_out", "modules_to_save", "layers_to_transform", "rank_pattern", "alpha_pattern", "layer_replication", "lora_bias",
                                      "target_parameters", "trainable_token_indices", "exclude_modules", "megatron_config", "corda_config", "eva_config"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
     const json_t *value = json_object_get(root, keys[i]);
@@ -327,11 +327,14 @@ static json_t *peft_json(const etk_adapter *a) {
     list = json_array();
     for (size_t i = 0; i < a->options.target_count; i++) json_array_append_new(list, json_string(a->options.target_modules[i]));
   }
-  json_t *alpha = a->options.alpha == floor(a->options.alpha) ? json_integer((json_int_t)a->options.alpha) : json_real(a->options.alpha);
-  return json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:f, s:o, s:b, s:s, s:b, s:b, s:b, s:n, s:n, s:n, s:{}, s:{}}", "peft_type", "LORA", "task_type", "CAUSAL_LM",
-                   "base_model_name_or_path", etk_model_path(a->model), "revision", "inference_mode", 1, "r", (json_int_t)a->options.rank, "lora_alpha", alpha,
-                   "lora_dropout", a->options.dropout, "target_modules", list, "fan_in_fan_out", 0, "bias", "none", "use_rslora", a->options.use_rslora, "use_dora", 0,
-                   "init_lora_weights", 1, "modules_to_save", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern");
+  json_t *base = json_string(etk_model_path(a->model));
+  if (!base) base = json_string(""); /* a path that is no UTF-8 */
+  json_t *alpha = a->options.alpha == floor(a->options.alpha) && fabs(a->options.alpha) < 1e15 ? json_integer((json_int_t)a->options.alpha) : json_real(a->options.alpha);
+  return json_pack("{s:s, s:s, s:o, s:n, s:n, s:b, s:I, s:o, s:f, s:o, s:b, s:s, s:b, s:b, s:b, s:n, s:n, s:n, s:n, s:n, s:s, s:{}, s:{}, s:{}}", "peft_type", "LORA",
+                   "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "auto_mapping", "inference_mode", 1, "r",
+                   (json_int_t)a->options.rank, "lora_alpha", alpha, "lora_dropout", a->options.dropout, "target_modules", list, "fan_in_fan_out", 0, "bias", "none",
+                   "use_rslora", a->options.use_rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", "layers_to_transform", "layers_pattern",
+                   "layer_replication", "megatron_config", "megatron_core", "megatron.core", "loftq_config", "rank_pattern", "alpha_pattern");
 }
 
 static etk_status write_config(etk_error *e, const etk_adapter *a, const char *folder) {

@@ -46,8 +46,8 @@ static etk_status read_integer(etk_error *e, const char *name, const json_t *roo
     if (required) return etk_fail(e, ETK_E_FORMAT, "%s: has no \"%s\", which a llama model needs", name, key);
     return ETK_OK;
   }
-  if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > (json_int_t)1 << 31)
-    return wrong(e, name, key, value, "a whole number from 1 to 2^31");
+  if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX)
+    return wrong(e, name, key, value, "a whole number from 1 to 2^31 - 1");
   *out = json_integer_value(value);
   return ETK_OK;
 }
@@ -91,16 +91,21 @@ static etk_status read_rope(etk_error *e, const char *name, const json_t *root, 
   return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has type \"%.40s\"; this version knows default, linear and llama3", name, key, kind);
 }
 
+static bool is_token(const json_t *value) {
+  return json_is_integer(value) && json_integer_value(value) >= -1 && json_integer_value(value) <= INT32_MAX;
+}
+
 static etk_status read_tokens(etk_error *e, const char *name, const json_t *root, etk_model_config *c) {
   const json_t *bos = json_object_get(root, "bos_token_id");
+  if (json_is_integer(bos) && !is_token(bos)) return wrong(e, name, "bos_token_id", bos, "a token id");
   c->bos_token_id = json_is_integer(bos) ? (int32_t)json_integer_value(bos) : -1;
   const json_t *eos = json_object_get(root, "eos_token_id");
-  if (json_is_integer(eos)) c->eos_token_ids[c->eos_count++] = (int32_t)json_integer_value(eos);
+  if (is_token(eos)) c->eos_token_ids[c->eos_count++] = (int32_t)json_integer_value(eos);
   else if (json_is_array(eos)) {
     size_t i;
     json_t *item;
     json_array_foreach(eos, i, item) {
-      if (!json_is_integer(item) || c->eos_count == 8) return wrong(e, name, "eos_token_id", eos, "a token id or a list of at most 8");
+      if (!is_token(item) || c->eos_count == 8) return wrong(e, name, "eos_token_id", eos, "a token id or a list of at most 8");
       c->eos_token_ids[c->eos_count++] = (int32_t)json_integer_value(item);
     }
   } else if (eos && !json_is_null(eos)) return wrong(e, name, "eos_token_id", eos, "a token id or a list of them");

@@ -117,5 +117,6 @@ static const struct op cached_row = {"cached_attention", OP_ORDERED, 5, 5, 8 | 1
 etk_tensor *etk_cached_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table, etk_tensor *positions,
                                  float scale) {
   if (!cache) return etk__poison(g, ETK_E_INVALID, "cached_attention: no cache");
-  return RECORD_WITH(g, cached_row, &(struct cached){cache, layer, scale}, q, k, v, block_table, positions);
+  struct cached attributes = {cache, layer, scale};
+  return RECORD_WITH(g, cached_row, &attributes, q, k, v, block_table, positions);
 }

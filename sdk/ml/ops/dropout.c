@@ -30,5 +30,6 @@ static void dropout_backward(struct reverse *r) {
 etk_tensor *etk_dropout(etk_graph *g, etk_tensor *x, float rate) {
   if (rate == 0) return x;
   if (!(rate > 0 && rate < 1)) return etk__poison(g, ETK_E_INVALID, "dropout: rate %g is not in [0, 1)", (double)rate);
-  return RECORD_WITH(g, dropout_row, &(struct dropout){rate, g->random_nodes++ & 0xfffff}, x);
+  struct dropout attributes = {rate, g->random_nodes++ & 0xfffff};
+  return RECORD_WITH(g, dropout_row, &attributes, x);
 }

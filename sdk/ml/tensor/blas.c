@@ -1,7 +1,8 @@
 /* Matrix products through a BLAS that is opened at the first product; without one, through our kernels. The only file that knows CBLAS.
  *
  * The pool owns the cores, so a BLAS must stay on the calling thread: OpenBLAS is told before it is opened, because that is when it looks.
- * OpenBLAS 0.3.21 takes AVX2 kernels on AVX-512 processors that it does not know (Zen 5: 130 GFLOP/s per core; named SkylakeX: 250). */
+ * It is also told its core type, unless $OPENBLAS_CORETYPE is set: so ETK_ISA caps products too, and all processors of one instruction set
+ * give the same bits. (Zen 5, 0.3.21, training shapes: SkylakeX 250 GFLOP/s per core, as its own choice Cooperlake; Haswell 130.) */
 #include "internal.h"
 
 #include <dlfcn.h>
@@ -40,11 +41,20 @@ static void take_back(bool lent, const char *name) {
   if (lent) unsetenv(name);
 }
 
+/* The core type that stands for the instruction set in use; NULL: OpenBLAS chooses. */
+static const char *core_type(void) {
+  etk_hardware hardware;
+  etk_isa isa = etk_isa_active();
+  if (isa == ETK_ISA_AVX512) return "SkylakeX";
+  if (isa == ETK_ISA_AVX2) return "Haswell";
+  etk_hardware_get(&hardware);
+  return hardware.isa == ETK_ISA_AVX512 || hardware.isa == ETK_ISA_AVX2 ? "Prescott" : NULL; /* capped to the base of x86-64 */
+}
+
 static void open_library(void) {
   const char *choice = getenv("ETK_BLAS"); /* a library's path or name, or "none" */
   if (choice && !strcmp(choice, "none")) return;
-  etk_isa isa = etk_isa_active();
-  const char *core = isa == ETK_ISA_AVX512 ? "SkylakeX" : isa == ETK_ISA_AVX2 ? "Haswell" : NULL;
+  const char *core = core_type();
   bool threads = lend("OPENBLAS_NUM_THREADS", "1"), type = core && lend("OPENBLAS_CORETYPE", core), vec = lend("VECLIB_MAXIMUM_THREADS", "1");
   for (size_t i = 0; i < (choice ? 1 : sizeof libraries / sizeof *libraries) && !blas.sgemm; i++) {
     const char *name = choice ? choice : libraries[i];

@@ -35,7 +35,7 @@ static void poison_dead(const etk_graph *g, int64_t now) {
     if (g->buffers[i].last == now) memset(g->block + g->buffers[i].offset, 0xff, g->buffers[i].bytes);
 }
 
-static etk_status run_node(etk_error *e, const etk_graph *g, const struct node *node) {
+etk_status etk__run_node(etk_error *e, const etk_graph *g, const struct node *node) {
   struct call call = {.node = node, .attributes = node->attributes, .scratch = g->block + g->plan.step_bytes, .threads = g->planned_threads, .seed = g->seed, .step = g->step};
   for (int i = 0; i < node->input_count; i++)
     if (node->inputs[i]) call.in[i] = etk_tensor_view(node->inputs[i]);
@@ -51,7 +51,7 @@ etk_status etk_graph_eval(etk_error *e, etk_graph *g) {
   for (size_t i = 0; i < g->node_count && !status; i++) {
     const struct node *node = g->nodes[i];
     if (!node->live || node->op->flags & OP_ALIAS) continue;
-    status = run_node(e, g, node);
+    status = etk__run_node(e, g, node);
     if (g->debug_poison) poison_dead(g, (int64_t)i);
   }
   return status;

@@ -135,7 +135,8 @@ etk_tensor *etk__fill(etk_graph *graph, etk_shape shape, float value); /* ops/re
 /* The graph's own tensor that stands for this one, NULL if there is none. */
 etk_tensor *etk__stand_in(const etk_graph *graph, const etk_tensor *tensor);
 
-/* ---- tests ---- */
+/* ---- eval.c, for tests and benches ---- */
+etk_status etk__run_node(etk_error *e, const etk_graph *graph, const struct node *node); /* storage must be there */
 /* Fills storage with NaN before each eval and whenever its tensor dies, so that a planner that reuses too early shows. */
 void etk__graph_set_debug_poison(etk_graph *graph, bool on);
 

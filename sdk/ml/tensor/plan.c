@@ -35,7 +35,7 @@ static void find_last_uses(const etk_graph *g, int64_t *last) {
 }
 
 /* The buffer that output 0 may take over from an input that dies at node `now`, or -1. */
-static int64_t buffer_to_take(const etk_graph *g, const struct node *node, const int64_t *last, int64_t now) {
+static int64_t buffer_to_take(const struct node *node, const int64_t *last, int64_t now) {
   for (int i = 0; i < node->input_count; i++) {
     if (!(node->op->flags & (unsigned)(OP_INPLACE_0 << i)) || !node->inputs[i]) continue;
     const etk_tensor *storage = node->inputs[i]->storage;
@@ -56,7 +56,7 @@ static void assign_buffers(etk_graph *g, const int64_t *last) {
     if (!node->live || node->op->flags & OP_ALIAS) continue;
     for (int j = 0; j < node->output_count; j++) {
       etk_tensor *t = node->outputs[j];
-      t->buffer = j == 0 ? buffer_to_take(g, node, last, (int64_t)i) : -1;
+      t->buffer = j == 0 ? buffer_to_take(node, last, (int64_t)i) : -1;
       if (t->buffer < 0) {
         t->buffer = (int64_t)g->buffer_count++;
         g->buffers[t->buffer] = (struct buffer){.bytes = aligned(t->bytes), .first = (int64_t)i};

@@ -207,6 +207,12 @@ etk_status etk__tokenizer_configure(etk_error *e, etk_tokenizer *t, const char *
 /* ---- llama2c.c ---- */
 etk_status etk__llama2c_encode(etk_error *e, const etk_tokenizer *t, etk__scratch *scratch, etk_ids *out, const char *text, size_t size);
 
+/* ---- bpe_write.c: a byte-level tokenizer.json, with tokenizer_config.json beside it where bos or eos are named ---- */
+typedef struct etk__join {
+  int32_t left, right, id;
+} etk__join;
+etk_status etk__bpe_write(etk_error *e, const char *path, const etk__vocabulary *v, const etk__join *joins, size_t count, const etk_bpe_options *options, bool replace);
+
 /* ---- json.c: reading with messages ---- */
 const char *etk__json_text(const json_t *object, const char *key);
 bool etk__json_flag(const json_t *object, const char *key, bool otherwise);

@@ -15,7 +15,7 @@ static etk_status new_step(etk_error *e, etk__splitter *out, const char *file, e
 }
 
 static etk_status add_pattern(etk_error *e, etk__splitter *out, const char *file, const char *pattern, bool literal, etk__behaviour behaviour, bool invert) {
-  etk__split *step;
+  etk__split *step = NULL;
   etk_status s = new_step(e, out, file, SPLIT_REGEX, &step);
   if (s != ETK_OK) return s;
   step->behaviour = behaviour;
@@ -46,7 +46,7 @@ static etk_status read_split(etk_error *e, etk__splitter *out, const char *file,
 }
 
 static etk_status read_byte_level(etk_error *e, etk__splitter *out, const char *file, const json_t *json) {
-  etk__split *step;
+  etk__split *step = NULL;
   etk_status s = ETK_OK;
   if (etk__json_flag(json, "add_prefix_space", true)) s = new_step(e, out, file, SPLIT_PREFIX_SPACE, &step);
   if (s == ETK_OK && etk__json_flag(json, "use_regex", true)) s = add_pattern(e, out, file, etk__gpt2_pattern, false, SPLIT_ISOLATED, false);
@@ -55,7 +55,7 @@ static etk_status read_byte_level(etk_error *e, etk__splitter *out, const char *
 
 static etk_status read_metaspace(etk_error *e, etk__splitter *out, etk_arena *arena, const char *file, const json_t *json) {
   const char *replacement = etk__json_text(json, "replacement"), *scheme = etk__json_text(json, "prepend_scheme");
-  etk__split *step;
+  etk__split *step = NULL;
   etk_status s = new_step(e, out, file, SPLIT_METASPACE, &step);
   if (s != ETK_OK) return s;
   step->replacement = etk_arena_strdup(arena, replacement ? replacement : "\xe2\x96\x81");

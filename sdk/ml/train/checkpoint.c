@@ -115,6 +115,8 @@ etk_status etk_trainer_load(etk_error *e, etk_trainer *t, const char *folder) {
   if (!status) status = load_moments(e, t, moments);
   if (!status) {
     t->steps = steps;
+    etk_free(t->order); /* it may be of other data */
+    t->order = NULL;
     etk_optimizer_set_steps(t->optimizer, steps);
   }
   etk_free(state);

@@ -126,7 +126,7 @@ etk_status etk_optimizer_step(etk_error *e, etk_optimizer *o, etk_tensor *const 
     struct update u = {.parameter = x, .gradient = etk_tensor_data(gradients[i])};
     u.adamw = (struct adamw_step){(float)scale, (float)(1 - p->beta1), (float)p->beta2, (float)(1 - p->beta2), (float)(1 - rate * decay), (float)(rate / correction1),
                                   (float)(1 / sqrt(correction2)), (float)p->epsilon};
-    u.sgd = (struct sgd_step){(float)scale, (float)decay, (float)p->momentum, (float)rate, o->steps == 1};
+    u.sgd = (struct sgd_step){(float)scale, (float)decay, (float)p->momentum, (float)rate};
     etk_parallel_for(etk_tensor_elements(x->tensor), GRAIN, p->kind == ETK_ADAMW ? adamw_range : sgd_range, &u);
   }
   return ETK_OK;

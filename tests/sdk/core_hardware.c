@@ -1,0 +1,168 @@
+/* Tests of etk/hardware.h: this machine, and others replayed from folders that look like their /proc and /sys. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "core/hardware_internal.h"
+#include "etk/alloc.h"
+#include "etk/fs.h"
+#include <unistd.h>
+
+static char root[64];
+
+static int make_root(void **state) {
+  (void)state;
+  snprintf(root, sizeof root, "/tmp/etk-hw-XXXXXX");
+  return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state) {
+  (void)state;
+  return etk_fs_remove_tree(NULL, root) == ETK_OK ? 0 : -1;
+}
+
+static void put(const char *path, const char *text) {
+  char *full = etk_path_join(root, path), *folder = etk_path_dir(full);
+  assert_int_equal(etk_fs_make_dirs(NULL, folder), ETK_OK);
+  etk_error e = ETK_ERROR_INIT;
+  if (etk_fs_write(&e, full, text, strlen(text), true)) fail_msg("%s", e.message);
+  etk_free(full);
+  etk_free(folder);
+}
+
+static void this_machine_is_described_quickly(void **state) {
+  (void)state;
+  etk_hardware h;
+  int64_t begin = etk_time_ns();
+  etk_hardware_get(&h);
+  assert_true(etk_time_ns() - begin < INT64_C(200000000)); /* 10 ms are promised; the rest is for a busy machine under a sanitizer */
+  assert_true(h.logical_cores >= 1 && h.usable_cores >= 1 && h.usable_cores <= h.logical_cores);
+  assert_true(h.memory_bytes > 1 << 20 && h.memory_available_bytes > 0 && h.memory_available_bytes <= h.memory_bytes);
+  assert_true(h.platform[0] && h.architecture[0] && h.chip[0]);
+#if defined(__linux__)
+  assert_string_equal(h.platform, "linux");
+#endif
+}
+
+static void a_version_2_quota_is_rounded_up(void **state) {
+  (void)state;
+  put("proc/self/cgroup", "0::/a/b\n");
+  assert_int_equal(etk__cgroup_cores(root), 0);
+  put("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+  assert_int_equal(etk__cgroup_cores(root), 0);
+  put("sys/fs/cgroup/a/b/cpu.max", "250000 100000\n");
+  assert_int_equal(etk__cgroup_cores(root), 3);
+  put("sys/fs/cgroup/a/cpu.max", "50000 100000\n"); /* the one above is tighter */
+  assert_int_equal(etk__cgroup_cores(root), 1);
+  assert_int_equal(etk__hardware_usable_cores(root), 1);
+  put("sys/fs/cgroup/a/cpu.max", "nonsense\n");
+  assert_int_equal(etk__cgroup_cores(root), 3);
+}
+
+static void a_container_sees_its_own_limit_at_the_top(void **state) {
+  (void)state;
+  put("proc/self/cgroup", "0::/docker/not/visible/here\n");
+  put("sys/fs/cgroup/cpu.max", "200000 100000\n");
+  assert_int_equal(etk__cgroup_cores(root), 2);
+}
+
+static void a_version_1_quota_is_found_too(void **state) {
+  (void)state;
+  put("proc/self/cgroup", "5:memory:/m\n4:cpu,cpuacct:/x\n1:name=systemd:/\n0::/\n");
+  put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "-1\n");
+  put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us", "100000\n");
+  assert_int_equal(etk__cgroup_cores(root), 0);
+  put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "150000\n");
+  assert_int_equal(etk__cgroup_cores(root), 2);
+  put("sys/fs/cgroup/memory/m/memory.limit_in_bytes", "1000000000\n");
+  put("sys/fs/cgroup/memory/m/memory.usage_in_bytes", "400000000\n");
+  put("sys/fs/cgroup/memory/m/memory.stat", "cache 5\ntotal_inactive_file 100000000\n");
+  int64_t used;
+  assert_int_equal(etk__cgroup_memory(root, &used), 1000000000);
+  assert_int_equal(used, 300000000);
+  put("sys/fs/cgroup/memory/m/memory.limit_in_bytes", "9223372036854771712\n"); /* how version 1 says: none */
+  assert_int_equal(etk__cgroup_memory(root, &used), 0);
+}
+
+static void memory_is_that_of_the_container_where_less(void **state) {
+#if !defined(__linux__)
+  (void)state;
+  skip();
+#else
+  (void)state;
+  put("proc/cpuinfo", "processor\t: 0\nmodel name\t: Some Chip 9000\n");
+  put("proc/meminfo", "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:    8000000 kB\n");
+  etk_hardware h;
+  etk__hardware_read(&h, root);
+  assert_string_equal(h.chip, "Some Chip 9000");
+  assert_int_equal(h.memory_bytes, INT64_C(16384000000));
+  assert_int_equal(h.memory_available_bytes, INT64_C(8192000000));
+  put("proc/self/cgroup", "0::/c\n");
+  put("sys/fs/cgroup/c/memory.max", "2000000000\n");
+  put("sys/fs/cgroup/c/memory.current", "900000000\n");
+  put("sys/fs/cgroup/c/memory.stat", "anon 1\ninactive_file 400000000\nactive_file 7\n");
+  etk__hardware_read(&h, root);
+  assert_int_equal(h.memory_bytes, 2000000000);
+  assert_int_equal(h.memory_available_bytes, 1500000000);
+#endif
+}
+
+static void a_machine_without_proc_is_unknown_but_described(void **state) {
+  (void)state;
+  etk_hardware h;
+  etk__hardware_read(&h, root);
+#if defined(__linux__)
+  assert_string_equal(h.chip, "unknown");
+  assert_int_equal(h.memory_bytes, 0);
+#endif
+  assert_true(h.usable_cores >= 1);
+}
+
+static void the_instruction_set_is_capped(void **state) {
+  (void)state;
+  bool known;
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX512, NULL, &known), ETK_ISA_AVX512);
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX512, "avx2", &known), ETK_ISA_AVX2);
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX2, "avx512", &known), ETK_ISA_AVX2);
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX2, "base", &known), ETK_ISA_BASE);
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX2, "neon", &known), ETK_ISA_BASE);
+  assert_int_equal(etk__isa_capped(ETK_ISA_NEON, "avx2", &known), ETK_ISA_NEON);
+  assert_true(known);
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX2, "sse", &known), ETK_ISA_AVX2);
+  assert_false(known);
+  etk_hardware h;
+  etk_hardware_get(&h);
+  assert_true(etk_isa_active() <= h.isa);
+  for (int i = ETK_ISA_BASE; i <= ETK_ISA_AVX512; i++) assert_string_not_equal(etk_isa_name((etk_isa)i), "unknown");
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) assert_true(h.isa >= ETK_ISA_AVX2 && strstr(h.isa_features, "avx2 fma"));
+  assert_int_equal(h.isa == ETK_ISA_AVX512,
+                   __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"));
+#endif
+}
+
+static void clocks_and_peak_memory_move_one_way(void **state) {
+  (void)state;
+  int64_t wall = etk_time_ns(), cpu = etk_cpu_time_ns(), peak = etk_hardware_peak_rss_bytes();
+  assert_true(wall > 0 && cpu > 0 && peak > 100000);
+  enum { SIZE = 32 << 20 };
+  char *block = etk_alloc(SIZE);
+  memset(block, 1, SIZE);
+  assert_true(block[SIZE / 2] == 1);
+  etk_free(block);
+  assert_true(etk_time_ns() > wall && etk_cpu_time_ns() > cpu);
+  assert_true(etk_hardware_peak_rss_bytes() >= peak);
+  assert_true(etk_hardware_peak_rss_bytes() >= SIZE);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(this_machine_is_described_quickly), TEST(a_version_2_quota_is_rounded_up),
+      TEST(a_container_sees_its_own_limit_at_the_top),     TEST(a_version_1_quota_is_found_too),
+      TEST(memory_is_that_of_the_container_where_less),    TEST(a_machine_without_proc_is_unknown_but_described),
+      cmocka_unit_test(the_instruction_set_is_capped),     cmocka_unit_test(clocks_and_peak_memory_move_one_way),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

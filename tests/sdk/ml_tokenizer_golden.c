@@ -1,0 +1,102 @@
+/* Ids and texts of another implementation (tests/goldens/tokenizers.mjs), and of llama.cpp's vocabulary tests in the shared material. */
+#include "ml_golden.h"
+
+#include <etk/text.h>
+#include <etk/tokenizer.h>
+
+static json_t *golden;
+
+static etk_tokenizer *tokenizer_of(const json_t *variant) {
+  json_t *file = json_deep_copy(json_object_get(json_object_get(golden, "bases"), json_string_value(json_object_get(variant, "base"))));
+  assert_int_equal(json_object_update(file, json_object_get(variant, "keys")), 0);
+  assert_int_equal(json_object_update(json_object_get(file, "model"), json_object_get(variant, "model")), 0);
+  char *bytes = json_dumps(file, JSON_COMPACT);
+  etk_tokenizer *tokenizer = NULL;
+  works(etk_tokenizer_parse_json(e, &tokenizer, json_string_value(json_object_get(variant, "name")), bytes, strlen(bytes)));
+  free(bytes);
+  json_decref(file);
+  return tokenizer;
+}
+
+static void show(etk_text *out, const char *what, const int32_t *ids, size_t count) {
+  etk_text_printf(out, "%s [", what);
+  for (size_t i = 0; i < count; i++) etk_text_printf(out, " %d", (int)ids[i]);
+  etk_text_puts(out, " ] ");
+}
+
+static const json_t *variant_at(size_t index) { return json_array_get(json_object_get(golden, "variants"), index); }
+
+static int check_cases(const json_t *variant, const etk_tokenizer *tokenizer) {
+  int wrong = 0;
+  const json_t *cases = json_object_get(variant, "cases");
+  for (size_t i = 0; i < json_array_size(cases); i++) {
+    const json_t *item = json_array_get(cases, i), *text = json_object_get(item, "text");
+    int32_t wanted[512];
+    size_t count = json_ids(json_object_get(item, "ids"), wanted, 512);
+    etk_ids ids = ETK_IDS_INIT;
+    etk_encode_options options = {.special = true, .parse_special = true};
+    works(etk_tokenizer_encode(e, tokenizer, &ids, json_string_value(text), json_string_length(text), &options));
+    if (ids.count != count || (count && memcmp(ids.items, wanted, count * sizeof *wanted))) {
+      etk_text message = ETK_TEXT_INIT;
+      show(&message, "got", ids.items, ids.count);
+      show(&message, "wanted", wanted, count);
+      print_error("%s: \"%s\": %s\n", json_string_value(json_object_get(variant, "name")), json_string_value(text), message.data);
+      etk_text_free(&message);
+      wrong++;
+    }
+    etk_ids_free(&ids);
+  }
+  return wrong;
+}
+
+static int check_decoding(const json_t *variant, const etk_tokenizer *tokenizer) {
+  int wrong = 0;
+  const json_t *cases = json_object_get(variant, "cases");
+  for (size_t i = 0; i < json_array_size(cases); i++) {
+    const json_t *item = json_array_get(cases, i), *decoded = json_object_get(item, "decoded");
+    int32_t ids[512];
+    size_t count = json_ids(json_object_get(item, "ids"), ids, 512), size = 0;
+    char *text = NULL;
+    works(etk_tokenizer_decode(e, tokenizer, &text, &size, ids, count, true));
+    if (size != json_string_length(decoded) || memcmp(text, json_string_value(decoded), size)) {
+      print_error("%s: decoded \"%s\", wanted \"%s\"\n", json_string_value(json_object_get(variant, "name")), text, json_string_value(decoded));
+      wrong++;
+    }
+    etk_free(text);
+  }
+  return wrong;
+}
+
+static void every_variant(int (*check)(const json_t *variant, const etk_tokenizer *tokenizer)) {
+  int wrong = 0;
+  size_t count = json_array_size(json_object_get(golden, "variants"));
+  assert_true(count >= 20);
+  for (size_t i = 0; i < count; i++) {
+    etk_tokenizer *tokenizer = tokenizer_of(variant_at(i));
+    assert_true(json_array_size(json_object_get(variant_at(i), "cases")) >= 25);
+    wrong += check(variant_at(i), tokenizer);
+    etk_tokenizer_free(tokenizer);
+  }
+  assert_int_equal(wrong, 0);
+}
+
+static void ids_equal_another_implementation(void **state) {
+  (void)state;
+  every_variant(check_cases);
+}
+
+static void texts_equal_another_implementation(void **state) {
+  (void)state;
+  every_variant(check_decoding);
+}
+
+int main(void) {
+  golden = load_json("tests/goldens/tokenizers.json");
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(ids_equal_another_implementation),
+      cmocka_unit_test(texts_equal_another_implementation),
+  };
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  json_decref(golden);
+  return failed;
+}
