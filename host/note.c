@@ -39,7 +39,7 @@ bool note_scan(const unsigned char **text, size_t *size, const unsigned char *by
     const unsigned char *p = bytes + at;
     uint64_t name_size = note_u32(p), text_size = note_u32(p + 4);
     uint32_t type = note_u32(p + 8);
-    if (!name_size && !text_size && !type) { /* linkers pad with zeros between notes */
+    if (!name_size) { /* linkers pad with zeros between notes, and no note is nameless */
       at += 4;
       continue;
     }

@@ -12,7 +12,7 @@ uint64_t process_started(long pid);
 
 struct record {
   struct host *host;
-  char id[40];      /* "20261121T044902Z-k3xq2a": sorts by time */
+  char id[40];      /* "20261121T044902Z-3xkq2a": sorts by time */
   char dir[4096];
   int metrics, log, crash; /* descriptors; -1: not open */
   bool broken;

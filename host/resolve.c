@@ -112,7 +112,7 @@ static bool is_group(const struct resolver *r, const char *path) {
   return false;
 }
 
-/* The known key nearest to `key`: by spelling, or the same last part in another group. In `out`; NULL: none. */
+/* The known key nearest to `key`: the same last part in another group, or by spelling. In `out`; NULL: none. */
 static const char *near_key(const struct resolver *r, const char *key, char *out, size_t out_size) {
   enum { MOST = 256 };
   char (*keys)[160] = etk_calloc(MOST, sizeof *keys);
@@ -129,7 +129,7 @@ static const char *near_key(const struct resolver *r, const char *key, char *out
       count++;
     }
   const char *spelled = keys && pointers ? etk_text_suggest(key, pointers, count) : NULL;
-  if (spelled) found = spelled;
+  if (!found) found = spelled;
   if (found) snprintf(out, out_size, "%s", found);
   etk_free(keys);
   etk_free(pointers);
@@ -182,8 +182,8 @@ static bool is_other_namespace(struct resolver *r, const etk_config_node *node) 
 static etk_status read_map(etk_error *e, struct resolver *r, const struct file *file, const etk_config_node *map, const char *prefix, int depth) {
   for (const etk_config_node *node = map->first; node; node = node->next) {
     const char *key = etk_arena_printf(&r->host->arena, "%s%s%s", prefix, *prefix ? "." : "", node->key);
-    const char *origin = etk_arena_printf(&r->host->arena, "%s:%d:%d", file->name, node->line, node->column);
-    const char *what = etk_arena_printf(&r->host->arena, "%s:%d:%d: %s", file->name, node->line, node->column, key ? key : "");
+    const char *origin = etk_arena_printf(&r->host->arena, "%s:%d:%d", file->name, node->key_line, node->key_column);
+    const char *what = etk_arena_printf(&r->host->arena, "%s:%d:%d: %s", file->name, node->key_line, node->key_column, key ? key : "");
     if (!key || !origin || !what) return no_memory(e);
     bool own = !depth && etk_text_equal_name(node->key, r->manifest->name_space);
     if (own && !file->section) continue; /* read after the rest, since it is the more exact address */
@@ -203,7 +203,7 @@ static etk_status read_map(etk_error *e, struct resolver *r, const struct file *
     } else {
       char near[160];
       const char *suggestion = near_key(r, key, near, sizeof near);
-      return etk_fail(e, ETK_E_USAGE, "%s:%d:%d: no command of %s knows the key '%s'%s%s%s", file->name, node->line, node->column, r->manifest->name_space, key,
+      return etk_fail(e, ETK_E_USAGE, "%s:%d:%d: no command of %s knows the key '%s'%s%s%s", file->name, node->key_line, node->key_column, r->manifest->name_space, key,
                       suggestion ? "; did you mean '" : "", suggestion ? suggestion : "", suggestion ? "'?" : "");
     }
     if (status) return status;
@@ -232,7 +232,7 @@ static etk_status read_file(etk_error *e, struct resolver *r, const char *path, 
     if (!etk_text_equal_name(node->key, r->manifest->name_space) || node->kind == ETK_CONFIG_NULL) continue;
     file.section = true;
     if (node->kind != ETK_CONFIG_MAP)
-      status = etk_fail(e, ETK_E_USAGE, "%s:%d:%d: the section %s wants a map, not %s", path, node->line, node->column, node->key, node_nouns[node->kind]);
+      status = etk_fail(e, ETK_E_USAGE, "%s:%d:%d: the section %s wants a map, not %s", path, node->key_line, node->key_column, node->key, node_nouns[node->kind]);
     else status = read_map(e, r, &file, node, "", 0);
     if (!status) status = settle(e, r, source);
   }

@@ -70,7 +70,7 @@ static void broken(struct record *record, const char *file, int error) {
   host_warn(record->host, "this run is no longer recorded, the work goes on: %s/%s: %s", record->dir, file, strerror(error));
 }
 
-/* Whole lines or nothing: what a full disk cut is taken back. */
+/* Whole lines only: the one that a full disk cut is taken back. */
 static int append(int fd, const char *bytes, size_t size) {
   struct stat before;
   bool known = !fstat(fd, &before);
@@ -80,7 +80,8 @@ static int append(int fd, const char *bytes, size_t size) {
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) {
       int error = wrote < 0 ? errno : ENOSPC;
-      if (known && ftruncate(fd, before.st_size)) error = errno;
+      while (done && bytes[done - 1] != '\n') done--;
+      if (known && ftruncate(fd, before.st_size + (off_t)done)) error = errno;
       return error;
     }
     done += (size_t)wrote;
@@ -103,18 +104,21 @@ static bool random_bytes(unsigned char *out, size_t size) {
 #endif
 }
 
+/* The second, then six base32 digits: two of the millisecond, four at random. Their alphabet is in the order of bytes, so that ids sort by time. */
 static void new_id(char *out, size_t size, char month[8]) {
-  static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
+  static const char letters[] = "234567abcdefghijklmnopqrstuvwxyz";
   unsigned char bytes[6];
   char tail[7];
-  time_t now = time(NULL);
+  int64_t ms = unix_ms();
+  time_t now = (time_t)(ms / 1000);
   struct tm t;
   gmtime_r(&now, &t);
   if (!random_bytes(bytes, sizeof bytes)) {
     uint64_t seed = (uint64_t)etk_time_ns() ^ (uint64_t)getpid() << 32;
     for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(seed >> (i * 7));
   }
-  for (size_t i = 0; i < 6; i++) tail[i] = letters[bytes[i] & 31];
+  tail[0] = letters[ms % 1000 >> 5], tail[1] = letters[ms % 1000 & 31];
+  for (size_t i = 2; i < 6; i++) tail[i] = letters[bytes[i] & 31];
   tail[6] = 0;
   snprintf(month, 8, "%04u-%02u", (unsigned)(t.tm_year + 1900) % 10000, (unsigned)(t.tm_mon + 1) % 100);
   snprintf(out, size, "%04d%02d%02dT%02d%02d%02dZ-%s", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, tail);

@@ -1,5 +1,6 @@
 /* services.c: the etk_host table: what a plugin's etk_run_… calls arrive at. Each takes the run's lock; text may come from the command's thread only,
  * the rest from any. */
+#include "loader.h"
 #include "report.h"
 #include "run.h"
 
@@ -62,7 +63,10 @@ void services_log(struct run *run, int level, const char *message) {
   pthread_mutex_unlock(&run->lock);
 }
 
-static void service_log(etk_run *base, int level, const char *message) { services_log(run_of(base), level, message); }
+static void service_log(etk_run *base, int level, const char *message) {
+  if (base) services_log(run_of(base), level, message);
+  else etk_log((etk_log_level)level, "%s", message ? message : ""); /* from init, which has no run */
+}
 
 static void library_log(void *user, etk_log_level level, int64_t time_ms, const char *message) {
   (void)time_ms;
@@ -186,6 +190,10 @@ static int service_given(etk_run *base, const char *name) { return name ? resolv
 
 static void service_fail(etk_run *base, etk_status status, const char *message) {
   struct run *run = run_of(base);
+  if (!base) { /* from init, which has no run */
+    plugin_init_said(status, message);
+    return;
+  }
   pthread_mutex_lock(&run->lock);
   if (!run->failure.status && !run->failure.message[0]) {
     run->failure.status = status;

@@ -94,7 +94,7 @@ static const char test_sh[] =
     "  esac\n"
     "}\n"
     "\n"
-    "expect 'the host lists the project' '@' \"$(run projects)\"\n"
+    "expect 'the host lists the project' '\"namespace\":\"@\",\"version\":\"0.1.0\"' \"$(run projects --json)\"\n"
     "answer=$(run @:greet Ada --times 2 --json)\n"
     "expect 'greet succeeds' '\"status\":\"ok\"' \"$answer\"\n"
     "expect 'greet greets by name' '\"greeting\":\"Hello, Ada!\"' \"$answer\"\n"

@@ -19,7 +19,6 @@ typedef struct etk__node {
   size_t nodes;  /* of the expanded tree below and with this one */
   int height;    /* levels of lists and maps below and with this one */
   bool complete; /* no more children will come */
-  int key_line, key_column;
 } etk__node;
 
 /* Open addressing from (bytes, size) to a pointer, for keys of one map and for anchors. Free with etk__names_fini. */

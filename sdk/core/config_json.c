@@ -212,8 +212,8 @@ static etk_status read_children(scanner *s, etk__node *parent) {
     if (status) return status;
     child->node.key = key;
     child->node.key_size = key_size;
-    child->key_line = key_line;
-    child->key_column = key_column;
+    child->node.key_line = key_line;
+    child->node.key_column = key_column;
     status = etk__config_append(s->e, s->config, parent, child);
     if (status) return status;
     skip_space(s);

@@ -90,9 +90,8 @@ etk_status etk__config_append(etk_error *e, etk_config *config, etk__node *paren
 }
 
 static etk_status duplicate(etk_error *e, const etk_config *config, const etk_config_node *again, const etk_config_node *before) {
-  const etk__node *a = (const etk__node *)again, *b = (const etk__node *)before; /* node is the first member */
-  return etk__config_fail(e, config, ETK_E_FORMAT, a->key_line, a->key_column, "key '%s' appears twice (first at %d:%d)", again->key, b->key_line,
-                          b->key_column);
+  return etk__config_fail(e, config, ETK_E_FORMAT, again->key_line, again->key_column, "key '%s' appears twice (first at %d:%d)", again->key,
+                          before->key_line, before->key_column);
 }
 
 static bool same_key(const etk_config_node *a, const etk_config_node *b) {

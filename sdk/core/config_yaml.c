@@ -120,8 +120,8 @@ static etk_status parser_failed(reader *r, const char *bytes, size_t size) {
 static void take_key(reader *r, etk__node *child) {
   child->node.key = r->key;
   child->node.key_size = r->key_size;
-  child->key_line = r->key_line;
-  child->key_column = r->key_column;
+  child->node.key_line = r->key_line;
+  child->node.key_column = r->key_column;
   r->key = NULL;
 }
 

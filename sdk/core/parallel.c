@@ -9,6 +9,7 @@
 #include "etk/text.h"
 #include "hardware_internal.h"
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,6 +27,7 @@ static struct {
 
   _Atomic uint64_t ticket; /* region << 32 | pieces << 16 | next */
   _Atomic int pending;     /* pieces not done yet */
+  _Atomic int caller_cpu;  /* where the region's caller was when it published */
   int64_t count;           /* the job */
   etk_parallel_body body;
   void *user;
@@ -81,9 +83,38 @@ static bool work_waits(void) {
   return (ticket & 0xFFFF) < (ticket >> 16 & 0xFFFF);
 }
 
+/* Some kernels leave two threads that sleep often on one core for seconds, while another core idles (seen on Linux 6.18 in a small virtual machine:
+ * two threads no faster than one). A worker that finds itself on the caller's core steps off it; which cores it may use stays as it was. */
+static void step_aside(int64_t *last_ns) {
+#if defined(__linux__)
+  int cpu = sched_getcpu();
+  if (pool.spins == 0 || cpu < 0 || cpu >= CPU_SETSIZE || cpu != atomic_load_explicit(&pool.caller_cpu, memory_order_relaxed)) return;
+  int64_t now = etk_time_ns();
+  cpu_set_t allowed, others;
+  if (now - *last_ns < 2000000 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return; /* a move costs some 10 us: not all the time */
+  *last_ns = now;
+  others = allowed;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+  sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+  (void)last_ns;
+#endif
+}
+
+static int this_cpu(void) {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
 static void *worker(void *unused) {
   (void)unused;
+  int64_t moved_ns = 0;
   for (;;) {
+    step_aside(&moved_ns);
     while (help()) continue;
     for (int i = 0; i < pool.spins && !work_waits(); i++) relax();
     if (work_waits()) continue;
@@ -116,6 +147,7 @@ static void start(int threads) {
   if (!pool.fork_handled) pool.fork_handled = pthread_atfork(NULL, NULL, forget) == 0;
   /* Spinning for work only helps where the others have cores of their own. */
   pool.spins = threads <= etk__hardware_usable_cores("") ? SPINS : 0;
+  atomic_store_explicit(&pool.caller_cpu, this_cpu(), memory_order_relaxed);
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return;
   pthread_attr_setstacksize(&attributes, STACK);
@@ -146,6 +178,7 @@ static void publish(int64_t count, int pieces, etk_parallel_body body, void *use
   pool.body = body;
   pool.user = user;
   atomic_store_explicit(&pool.pending, pieces, memory_order_relaxed);
+  atomic_store_explicit(&pool.caller_cpu, this_cpu(), memory_order_relaxed);
   uint64_t region = (atomic_load_explicit(&pool.ticket, memory_order_relaxed) >> 32) + 1;
   atomic_store_explicit(&pool.ticket, region << 32 | (uint64_t)pieces << 16, memory_order_release);
   pthread_mutex_lock(&pool.sleep);

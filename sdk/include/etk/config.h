@@ -38,6 +38,7 @@ struct etk_config_node {
   const etk_config_node *first, *next; /* children of lists and maps in file order; siblings */
   size_t count;           /* children */
   size_t key_size;        /* bytes of key: a JSON key may hold NUL */
+  int key_line, key_column; /* of the key; line and column are the value's */
 };
 
 typedef struct etk_config etk_config;

@@ -1,8 +1,12 @@
 /* etk/dataset.h: training and evaluation data as token sequences with a loss mask, and batches of them.
  *
  * Files: JSONL with one object a line — {"text"}, {"prompt","completion"} (prompt masked), {"messages":[{role,content}]} (see below), {"ids":[…]}
- * (verbatim) — or plain text (any other extension than .jsonl/.json): one document, cut into windows of max_tokens. The kind is found per line;
- * unknown keys are ignored; a broken line is an error with file and line. Folders: train.jsonl, valid.jsonl, test.jsonl.
+ * (verbatim), {"instruction","input","output"} (Alpaca: the prompt is "### Instruction:\n…\n\n### Input:\n…\n\n### Response:\n", the Input part only
+ * where it is not empty); a .json file may hold a list of such objects — or plain text (any other extension than .jsonl/.json): one document, cut into
+ * windows of max_tokens. The kind is found per line; unknown keys are ignored; a broken line is an error with file and line. Blank lines, CRLF and a
+ * leading byte order mark are accepted. Folders: train.jsonl, valid.jsonl, test.jsonl (also .json, .txt).
+ * A prompt and its completion are tokenised apart, so that the prompt's tokens are those that generation sees. A sequence of fewer than two tokens
+ * has nothing to predict and is left out; one whose prompt fills max_tokens stays, with nothing scored.
  * Messages, until chat templates are read (a later version): "<|role|>\ncontent\n" for each, the last assistant message counts for the loss. */
 #ifndef ETK_DATASET_H
 #define ETK_DATASET_H

@@ -38,6 +38,7 @@
  *
  * Lifecycle. The host reads the note to list, help, complete and check without running plugin code. To run, it loads the file with
  * RTLD_NOW|RTLD_LOCAL, checks the vtable, calls init once (if any) on the main thread, then one command, then deinit if init succeeded.
+ * init has no run: it may call the host's log and fail (whose message is why it failed) with a NULL run, and nothing else of the host.
  * A plugin is never unloaded. query(id) may be called between init and deinit and returns a static table or NULL.
  * All host services below may be called by the thread that runs the command; log, metric, progress and cancelled by any thread.
  *

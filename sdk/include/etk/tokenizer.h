@@ -39,13 +39,14 @@ bool etk_ids_push(etk_ids *ids, int32_t id); /* false: out of memory */
 
 /* Appends the ids of text. special: add the beginning (and whatever else) as the tokenizer's post-processor or add_bos_token says; an
  * end-of-sequence token that a post-processor would add is left out (training adds it, see etk/dataset.h).
- * Control tokens written in the text are matched when parse_special. */
+ * Control tokens written in the text are matched when parse_special. Bytes that are not UTF-8 count as U+FFFD. */
 typedef struct etk_encode_options {
   bool special;
   bool parse_special;
 } etk_encode_options;
 etk_status etk_tokenizer_encode(etk_error *e, const etk_tokenizer *tokenizer, etk_ids *out, const char *text, size_t size, const etk_encode_options *options);
-/* Text of the ids (allocated, NUL-terminated; etk_free). skip_special leaves control tokens out. Invalid UTF-8 from cut tokens is kept as bytes. */
+/* Text of the ids (allocated, NUL-terminated; etk_free). skip_special leaves control tokens out. Invalid UTF-8 from cut tokens is kept as bytes.
+ * Ids without a token (rows that a model is padded with) give nothing. */
 etk_status etk_tokenizer_decode(etk_error *e, const etk_tokenizer *tokenizer, char **out, size_t *size, const int32_t *ids, size_t count, bool skip_special);
 
 /* Decodes one id at a time and never cuts a code point: bytes come out when they are whole. */
@@ -55,8 +56,9 @@ void etk_decoder_free(etk_decoder *decoder);
 /* *bytes is valid until the next call; *size may be 0. id -1 flushes what is left, broken bytes as U+FFFD. */
 etk_status etk_decoder_push(etk_error *e, etk_decoder *decoder, int32_t id, const char **bytes, size_t *size);
 
-/* Trains a byte-level BPE (GPT-2's alphabet and splitting) and writes a Hugging Face tokenizer.json to `path`. Deterministic: ties go to the pair
- * that is smaller by its parts' ids. special[0..] get the first ids, so name the end of text first. texts: one document each. */
+/* Trains a byte-level BPE (GPT-2's alphabet and splitting) and writes a Hugging Face tokenizer.json to `path`, and, where bos or eos are given, a
+ * tokenizer_config.json beside it that names them. Deterministic: ties go to the pair that is smaller by its parts' ids. special[0..] get
+ * the first ids, so name the end of text first. texts: one document each. */
 typedef struct etk_bpe_options {
   int vocabulary_size;       /* including specials and the 256 bytes */
   int minimum_frequency;     /* of a pair; 0: 2 */

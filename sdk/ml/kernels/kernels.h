@@ -31,9 +31,10 @@ struct sgd_step {
 };
 
 /* Element `first + i` of a stream is kept where its 32 random bits are at least `threshold`, and multiplied by `scale`; else it is zero.
- * The bits are word (i mod 4) of Philox block i/4, so that any part can be computed anywhere. */
+ * In each group of 64 elements, e in the group has word e/16 of Philox block (group * 16 + e mod 16): any part can be computed anywhere, and
+ * vectors of up to 16 floats need no shuffling. */
 struct dropout_mask {
-  uint64_t seed, stream, first; /* first: a multiple of 4 */
+  uint64_t seed, stream, first; /* first: a multiple of 64 */
   uint32_t threshold;
   float scale;
 };

@@ -101,10 +101,11 @@ void K(rope_f32)(float *out, const float *x, const float *cosine, const float *s
 }
 
 void K(dropout_f32)(float *out, const float *x, const struct dropout_mask *mask, int64_t n) {
-  uint32_t bits[4] = {0};
   EACH {
-    if (i % 4 == 0) etk_rng_block(bits, mask->seed, mask->stream, (mask->first + (uint64_t)i) / 4);
-    out[i] = bits[i % 4] >= mask->threshold ? mask->scale * x[i] : 0;
+    uint32_t bits[4];
+    uint64_t at = mask->first + (uint64_t)i;
+    etk_rng_block(bits, mask->seed, mask->stream, at / 64 * 16 + at % 16);
+    out[i] = bits[at % 64 / 16] >= mask->threshold ? mask->scale * x[i] : 0;
   }
 }
 

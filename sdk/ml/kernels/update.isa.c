@@ -30,24 +30,48 @@ void K(sgd_f32)(float *p, float *momentum, const float *g, const struct sgd_step
   }
 }
 
+/* The low and the high half of the 64-bit products of all lanes with a constant. */
+#if defined(__x86_64__)
+#if defined(ETK_ISA_avx512)
+typedef __m512i whole_vector;
+#define MULTIPLY_EVEN _mm512_mul_epu32
+#elif defined(ETK_ISA_avx2)
+typedef __m256i whole_vector;
+#define MULTIPLY_EVEN _mm256_mul_epu32
+#else
+typedef __m128i whole_vector;
+#define MULTIPLY_EVEN _mm_mul_epu32
+#endif
+typedef uint64_t pairs __attribute__((vector_size(4 * LANES))); /* two lanes in each */
+INLINE void multiply(vu x, uint32_t factor, vu *low, vu *high) {
+  vu f = factor + (vu){0};
+  pairs even = (pairs)MULTIPLY_EVEN((whole_vector)x, (whole_vector)f), odd = (pairs)MULTIPLY_EVEN((whole_vector)((pairs)x >> 32), (whole_vector)f);
+  *low = (vu)((even & 0xffffffff) | odd << 32);
+  *high = (vu)(even >> 32 | (odd & ~UINT64_C(0xffffffff)));
+}
+#else
 typedef uint64_t wide __attribute__((vector_size(8 * LANES)));
+INLINE void multiply(vu x, uint32_t factor, vu *low, vu *high) {
+  wide product = __builtin_convertvector(x, wide) * factor;
+  *low = __builtin_convertvector(product, vu);
+  *high = __builtin_convertvector(product >> 32, vu);
+}
+#endif
 
-/* Philox 4x32-10 (Salmon et al. 2011) on LANES counters at once; word j of block l is x[j][l]. */
+/* Philox 4x32-10 (Salmon et al. 2011) on LANES counters at once; word j of block counter + l is x[j][l]. */
 INLINE void philox(vu x[4], const struct dropout_mask *mask, uint64_t counter) {
   uint32_t k0 = (uint32_t)mask->seed, k1 = (uint32_t)(mask->seed >> 32);
-  uint32_t low[LANES], high[LANES];
-  for (int l = 0; l < LANES; l++) {
-    low[l] = (uint32_t)(counter + (uint64_t)l);
-    high[l] = (uint32_t)((counter + (uint64_t)l) >> 32);
-  }
-  memcpy(&x[0], low, sizeof low);
-  memcpy(&x[1], high, sizeof high);
+  uint32_t lane[LANES]; /* counter is a multiple of LANES, so the low half does not carry */
+  for (int l = 0; l < LANES; l++) lane[l] = (uint32_t)l;
+  memcpy(&x[0], lane, sizeof lane);
+  x[0] += (uint32_t)counter;
+  x[1] = (uint32_t)(counter >> 32) + (vu){0};
   x[2] = (uint32_t)mask->stream + (vu){0};
   x[3] = (uint32_t)(mask->stream >> 32) + (vu){0};
   for (int round = 0; round < 10; round++) {
-    wide a = __builtin_convertvector(x[0], wide) * 0xD2511F53u, b = __builtin_convertvector(x[2], wide) * 0xCD9E8D57u;
-    vu low_a = __builtin_convertvector(a, vu), high_a = __builtin_convertvector(a >> 32, vu);
-    vu low_b = __builtin_convertvector(b, vu), high_b = __builtin_convertvector(b >> 32, vu);
+    vu low_a, high_a, low_b, high_b;
+    multiply(x[0], 0xD2511F53u, &low_a, &high_a);
+    multiply(x[2], 0xCD9E8D57u, &low_b, &high_b);
     x[0] = high_b ^ x[1] ^ k0;
     x[1] = low_b;
     x[2] = high_a ^ x[3] ^ k1;
@@ -57,14 +81,22 @@ INLINE void philox(vu x[4], const struct dropout_mask *mask, uint64_t counter) {
   }
 }
 
+/* Groups of 64 elements take 16 blocks; element e of a group is word e/16 of block e mod 16, so that vectors of any width are contiguous. */
 void K(dropout_f32)(float *out, const float *x, const struct dropout_mask *mask, int64_t n) {
-  for (int64_t i = 0; i < n; i += 4 * LANES) {
-    vu words[4];
-    uint32_t bits[4 * LANES];
-    philox(words, mask, (mask->first + (uint64_t)i) / 4);
-    for (int l = 0; l < LANES; l++)
-      for (int j = 0; j < 4; j++) bits[4 * l + j] = words[j][l];
-    int64_t stop = n - i < 4 * LANES ? n - i : 4 * LANES;
-    for (int64_t j = 0; j < stop; j++) out[i + j] = bits[j] >= mask->threshold ? mask->scale * x[i + j] : 0;
-  }
+  vf scale = splat(mask->scale);
+  vu threshold = (mask->threshold ^ 0x80000000u) + (vu){0}; /* compared as signed, which all instruction sets can */
+  for (int64_t group = 0; group < n; group += 64)
+    for (int64_t part = 0; part < 16; part += LANES) {
+      vu words[4];
+      philox(words, mask, (mask->first + (uint64_t)group) / 4 + (uint64_t)part);
+      for (int j = 0; j < 4; j++) {
+        int64_t at = group + 16 * j + part, left = n - at;
+        if (left <= 0) break;
+        vi kept = (vi)(words[j] ^ 0x80000000u) >= (vi)threshold;
+        vf y = scale * (left >= LANES ? load(x + at) : load_part(x + at, left, 0));
+        y = (vf)((vi)y & kept);
+        if (left >= LANES) store(out + at, y);
+        else store_part(out + at, y, left);
+      }
+    }
 }

@@ -36,7 +36,18 @@ INLINE vf load(const float *p) { return *(const unaligned_vf *)p; }
 INLINE void store(float *p, vf x) { *(unaligned_vf *)p = x; }
 INLINE vf splat(float x) { return x - (vf){0}; }
 INLINE vi splat_int(int32_t x) { return x + (vi){0}; }
-/* The first n lanes (0 < n < LANES); the others are `rest`. */
+/* The first n lanes (0 < n < LANES); the others are `rest`, and what lies behind them in memory is not touched. */
+#if defined(ETK_ISA_avx512)
+INLINE vf load_part(const float *p, int64_t n, float rest) { return _mm512_mask_loadu_ps(splat(rest), (__mmask16)((1u << n) - 1), p); }
+INLINE void store_part(float *p, vf x, int64_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }
+#elif defined(ETK_ISA_avx2)
+INLINE vi first_lanes(int64_t n) { return splat_int((int32_t)n) > (vi){0, 1, 2, 3, 4, 5, 6, 7}; }
+INLINE vf load_part(const float *p, int64_t n, float rest) {
+  vi mask = first_lanes(n);
+  return _mm256_blendv_ps(splat(rest), _mm256_maskload_ps(p, (__m256i)mask), (vf)mask);
+}
+INLINE void store_part(float *p, vf x, int64_t n) { _mm256_maskstore_ps(p, (__m256i)first_lanes(n), x); }
+#else
 INLINE vf load_part(const float *p, int64_t n, float rest) {
   vf x = splat(rest);
   for (int64_t i = 0; i < n; i++) x[i] = p[i];
@@ -45,6 +56,7 @@ INLINE vf load_part(const float *p, int64_t n, float rest) {
 INLINE void store_part(float *p, vf x, int64_t n) {
   for (int64_t i = 0; i < n; i++) p[i] = x[i];
 }
+#endif
 
 INLINE vf select_where(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 

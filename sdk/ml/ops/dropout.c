@@ -6,7 +6,7 @@ struct dropout {
   uint64_t number; /* among the random operations of the graph */
 };
 
-enum { CHUNK = 4096 }; /* elements; a multiple of 4, the words of a Philox block */
+enum { CHUNK = 4096 }; /* elements; a multiple of 64 (see struct dropout_mask) */
 
 static void dropout_chunks(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;

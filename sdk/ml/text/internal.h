@@ -19,6 +19,8 @@ bool etk__is_mark(uint32_t c);
 void etk__put_lower(etk_text *out, uint32_t c); /* the full lower-case mapping, without context */
 /* Appends text with every broken byte sequence as U+FFFD. */
 void etk__put_repaired(etk_text *out, const char *text, size_t size);
+/* The position behind the character at `at`; size + 1 at the end, so that a search beyond an empty match ends. */
+size_t etk__step(const char *text, size_t size, size_t at);
 /* GPT-2's alphabet: a printable character for each byte. */
 uint32_t etk__byte_to_char(unsigned char byte);
 int etk__char_to_byte(uint32_t c); /* -1: not of the alphabet */

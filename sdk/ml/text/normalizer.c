@@ -172,21 +172,20 @@ static void put_mapped(etk_text *out, const char *text, size_t size, etk__normal
 
 etk_status etk__replace_all(etk_error *e, const etk__regex *regex, pcre2_match_data *match, const char *content, etk_text *out, const char *text, size_t size) {
   size_t done = 0, at = 0;
-  for (;;) {
+  bool matched = false;
+  while (at <= size) {
     bool found;
     size_t start = 0, end = 0;
     etk_status s = etk__regex_find(e, regex, match, text, size, at, &found, &start, &end);
     if (s != ETK_OK) return s;
     if (!found) break;
-    etk_text_append(out, text + done, start - done);
-    etk_text_puts(out, content);
-    done = at = end;
-    if (start == end) { /* an empty match: go on behind the next character */
-      if (end >= size) break;
-      uint32_t c;
-      size_t n = etk_utf8_decode(&c, text + end, size - end);
-      at = end + (n ? n : 1);
+    if (start < end || !matched || start != done) { /* an empty match right behind a match does not count */
+      etk_text_append(out, text + done, start - done);
+      etk_text_puts(out, content);
+      done = end;
+      matched = true;
     }
+    at = start < end ? end : etk__step(text, size, end);
   }
   etk_text_append(out, text + done, size - done);
   return ETK_OK;

@@ -167,20 +167,20 @@ static etk_status cut_push(etk_error *e, cutter *c, size_t begin, size_t end, bo
 static etk_status run_regex(etk_error *e, const run *r, int step, const char *text, size_t size, bool first) {
   cutter c = {.r = r, .step = step, .text = text, .first = first};
   size_t done = 0, at = 0;
+  bool matched = false;
   etk_status s = ETK_OK;
   while (s == ETK_OK && at <= size) {
     bool found;
     size_t start = 0, end = 0;
     s = etk__regex_find(e, r->splitter->steps[step].regex, r->scratch->match, text, size, at, &found, &start, &end);
     if (s != ETK_OK || !found) break;
-    if (start > done) s = cut_push(e, &c, done, start, false);
-    if (s == ETK_OK) s = cut_push(e, &c, start, end, true);
-    done = at = end;
-    if (start == end) { /* an empty match cuts, and the search goes on behind the next character */
-      uint32_t point;
-      size_t n = end < size ? etk_utf8_decode(&point, text + end, size - end) : 1;
-      at = end + (n ? n : 1);
+    if (start < end || !matched || start != done) { /* an empty match right behind a match does not count */
+      if (start > done) s = cut_push(e, &c, done, start, false);
+      if (s == ETK_OK) s = cut_push(e, &c, start, end, true);
+      done = end;
+      matched = true;
     }
+    at = start < end ? end : etk__step(text, size, end);
   }
   if (s == ETK_OK && done < size) s = cut_push(e, &c, done, size, false);
   return s == ETK_OK ? cut_flush(e, &c) : s;

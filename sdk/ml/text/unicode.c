@@ -72,6 +72,12 @@ void etk__put_repaired(etk_text *out, const char *text, size_t size) {
   etk_text_append(out, text + good, size - good);
 }
 
+size_t etk__step(const char *text, size_t size, size_t at) {
+  uint32_t c;
+  size_t n = at < size ? etk_utf8_decode(&c, text + at, size - at) : 1;
+  return at + (n ? n : 1);
+}
+
 /* The 68 bytes without a character of their own take U+0100 … in order: 0–32, 127–160, 173. */
 uint32_t etk__byte_to_char(unsigned char byte) {
   if (byte <= 32) return 0x100u + byte;

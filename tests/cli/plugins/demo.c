@@ -1,4 +1,4 @@
-/* demo: a project with every kind of argument and option, and a command for each way to end. Built by tests/cli/*.sh. */
+/* demo: a project with every kind of argument and option, and a command for each way to end. The scripts of tests/cli build it. */
 #define _GNU_SOURCE
 #include <etk/project.h>
 

@@ -1,0 +1,60 @@
+# A plugin that crashes while it runs, and Ctrl-C.
+. tests/lib.sh
+build_plugin tests/cli/plugins/demo.c demo "$tmp/p" || exit 1
+export EFFICIENTAI_PLUGIN_PATH="$tmp/p"
+last() { "$exe" runs path latest; }
+
+run "$exe" demo:crash segv
+expect_fail 139 "plugin demo crashed with SIGSEGV in command crash" "SIGSEGV is the plugin's, exit code 139"
+expect_contains err "libproj-demo.so" "with a backtrace"
+dir=$(last)
+if grep -q "SIGSEGV in command crash" "$dir/crash.txt"; then ok "crash.txt in the run's folder says so too"; else not_ok "crash.txt in the run's folder says so too"; fi
+if grep -q '"before"' "$dir/metrics.jsonl"; then ok "metrics from before the crash are kept"; else not_ok "metrics from before the crash are kept"; fi
+run "$exe" runs --status crashed
+expect_contains out "demo:crash" "the run reads as crashed"
+run "$exe" runs show latest
+expect_contains out "crashed" "and is shown as that"
+run "$exe" demo:crash abort
+expect_fail 134 "crashed with SIGABRT" "SIGABRT"
+run "$exe" demo:crash fpe
+expect_fail 136 "crashed with SIGFPE" "SIGFPE"
+run "$exe" demo:crash bus
+expect_fail 135 "crashed with SIGBUS" "SIGBUS, a map cut short"
+run "$exe" demo:crash thread
+expect_fail 139 "crashed with SIGSEGV" "a crash in another thread"
+run "$exe" --json demo:crash segv
+expect_contains out '"namespace":"demo","command":"crash","status":"crashed","run":"2' "under --json a crash is a document"
+expect_exit 139 "with the same exit code"
+if command -v python3 >/dev/null; then
+  if python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); assert d["error"]["message"]=="plugin demo crashed with SIGSEGV in command crash", d' "$tmp/.out"; then ok "that parses"; else not_ok "that parses"; fi
+else skip "that parses (python3 is not here)"; fi
+run "$exe" demo:empty-command
+expect_exit 0 "and the next command is fine"
+
+# ready: waits until the command says that it runs.
+ready() { while ! grep -q ready "$tmp/.err" 2>/dev/null; do kill -0 "$1" 2>/dev/null || return 1; done; }
+start() { : >"$tmp/.err"; "$@" >"$tmp/.out" 2>"$tmp/.err" & }
+for signal in INT TERM; do
+  # A background job of a shell without job control ignores SIGINT, so a child of env gets the default back where that exists.
+  if [ "$signal" = INT ] && ! env --default-signal=INT true 2>/dev/null; then
+    skip "Ctrl-C (env --default-signal is not here)"
+    continue
+  fi
+  if [ "$signal" = INT ]; then start env --default-signal=INT "$exe" demo:wait; else start "$exe" demo:wait; fi
+  pid=$!
+  ready $pid
+  kill -$signal $pid
+  wait $pid
+  status=$? out=$(cat "$tmp/.out") err=$(cat "$tmp/.err")
+  expect_fail 130 "stopping after this step; again to stop at once" "SIG$signal stops the command at its next step"
+  run "$exe" runs
+  expect_contains out "cancelled" "SIG$signal: the run is cancelled"
+  "$exe" runs prune --keep 0 --quiet >/dev/null
+done
+start "$exe" demo:train --slow --steps 1000000
+pid=$!
+while ! grep -q . "$tmp/.err" 2>/dev/null; do kill -0 $pid 2>/dev/null || break; done
+kill -KILL $pid
+wait $pid 2>/dev/null
+run "$exe" runs
+expect_contains out "crashed" "kill -9 leaves a run that reads as crashed"

@@ -1,0 +1,120 @@
+# Which words mean which command, and what is said where they mean none.
+. tests/lib.sh
+build_plugin tests/cli/plugins/demo.c demo "$tmp/p" || exit 1
+sed -e 's/"demo"/"demolition"/' tests/cli/plugins/demo.c >"$tmp/demolition.c"
+build_plugin "$tmp/demolition.c" demolition "$tmp/p" || exit 1
+sed -e 's/"demo"/"other-name"/' tests/cli/plugins/demo.c >"$tmp/other.c"
+build_plugin "$tmp/other.c" other-name "$tmp/p" || exit 1
+export EFFICIENTAI_PLUGIN_PATH="$tmp/p"
+
+run "$exe"
+expect_exit 0 "no words show help"
+expect_contains out "other-name" "help lists the projects"
+run "$exe" help
+expect_exit 0 "help ends with 0"
+run "$exe" --help
+expect_contains out "NAMESPACE:COMMAND" "--help is help"
+run "$exe" --version
+expect_contains out "efficientai-toolkit 0.1.0 (ABI 1.0)" "--version tells the version"
+run "$exe" version --json
+expect_contains out '"abi":"1.0"' "version --json tells the ABI"
+
+run "$exe" demo:empty-command
+expect_exit 0 "namespace:command runs"
+run "$exe" demo:empty_command
+expect_exit 0 "'_' and '-' are equal in the names of commands"
+run "$exe" demo empty-command
+expect_exit 0 "namespace command runs"
+run "$exe" --quiet demo empty-command
+expect_exit 0 "host options may stand before the command"
+run "$exe" demo --quiet empty-command
+expect_exit 0 "host options may stand between namespace and command"
+run "$exe" demo empty-command --quiet
+expect_exit 0 "host options may stand after the command"
+run "$exe" demo
+expect_contains out "empty-command" "a namespace alone lists its commands"
+expect_lacks out "hidden" "hidden commands are not listed"
+run "$exe" demo --help
+expect_contains out "Say something piece by piece" "namespace --help lists its commands"
+run "$exe" demo --version
+expect_contains out "demo 1.2.3" "namespace --version tells the plugin's version"
+
+run "$exe" other:empty-command
+expect_exit 0 "a unique prefix before ':' is enough"
+expect_contains err "'other' means other-name" "what a prefix means is said on stderr"
+run "$exe" other empty-command
+expect_fail 127 "unknown command or namespace 'other'" "a prefix counts only before ':'"
+run "$exe" --json other:empty-command
+expect_exit 127 "a prefix is refused under --json"
+expect_contains out "written in full" "and the document says so"
+run "$exe" de:empty-command
+expect_fail 2 "could mean any of 2 namespaces" "an ambiguous prefix is refused"
+expect_contains err "  demolition" "and its candidates are listed"
+run "$exe" demo:empty-command --json
+expect_exit 0 "an exact name that begins another is exact"
+
+run "$exe" dmeo:kinds
+expect_fail 127 "unknown namespace 'dmeo'; did you mean 'demo'?" "an unknown namespace gets a suggestion"
+expect_contains err "  other-name" "and the list of namespaces"
+run "$exe" demo:tran
+expect_fail 127 "demo has no command 'tran'; did you mean 'train'?" "an unknown command gets a suggestion"
+expect_contains err "  speak" "and the list of commands"
+run "$exe" projcts
+expect_fail 127 "did you mean 'projects'?" "an unknown word is compared with the host's own commands too"
+run "$exe" :train
+expect_fail 2 "names no namespace" "an empty namespace is a usage error"
+run "$exe" demo:
+expect_fail 2 "names no command" "an empty command is a usage error"
+expect_contains err "  train" "that lists the commands"
+run "$exe" --jsno demo:kinds
+expect_fail 2 "did you mean --json?" "an unknown host option gets a suggestion"
+run "$exe" --remote box demo:kinds x
+expect_fail 1 "--remote box: this version runs nothing on other machines" "--remote is refused, not passed over"
+run "$exe" projects --jsonl
+expect_fail 1 "use --json" "--jsonl is refused where nothing streams"
+run "$exe" demo:kinds x --json --jsonl
+expect_exit 2 "--json and --jsonl exclude each other"
+run "$exe" --color purple demo:kinds x
+expect_fail 2 "--color: 'purple' is not one of auto|always|never" "a wrong --color is named"
+run "$exe" demo:kinds x --config
+expect_fail 2 "--config wants a value" "a host option without its value is named"
+run env EFFICIENTAI_STATE_DIRR=x "$exe" version
+expect_contains err "EFFICIENTAI_STATE_DIRR is not known; did you mean EFFICIENTAI_STATE_DIR?" "an unknown host variable warns with a suggestion"
+expect_exit 0 "and the work goes on"
+
+ln -s "$exe" "$tmp/demo"
+run "$tmp/demo" speak
+expect_contains out "world" "a link named after a namespace runs that project alone"
+run "$tmp/demo"
+expect_contains out "Usage: demo COMMAND" "and lists its commands"
+run "$tmp/demo" tran
+expect_fail 127 "demo: demo has no command 'tran'" "and speaks under its own name"
+ln -s "$exe" "$tmp/eat"
+run "$tmp/eat" demo:empty-command
+expect_exit 0 "a link with another name is the whole program"
+
+run "$exe" help demo:kinds
+expect_contains out "Usage: efficientai-toolkit demo:kinds WORD [NUMBER] [REST…] [options]" "help namespace:command shows the usage"
+expect_contains out "(1..9; default 3; basic.whole)" "with limits, defaults and configuration keys"
+expect_contains out "-r, --ratio, --fraction X" "and aliases"
+expect_contains out "Options: lists" "options are grouped"
+expect_lacks out "--memory" "advanced options wait"
+expect_contains out "1 more with --help-all" "and are counted"
+run "$exe" demo:kinds --help-all
+expect_contains out "--memory SIZE" "for --help-all"
+run "$exe" demo:kinds --help --json
+expect_contains out '"limits":"linear|cosine|constant"' "help under --json is a document"
+run "$exe" help demo:nope
+expect_fail 127 "demo has no command 'nope'" "help for an unknown command fails as the command does"
+run "$exe" help nope
+expect_fail 127 "unknown namespace 'nope'" "help for an unknown namespace fails too"
+
+printf 'not a plugin' >"$tmp/p/libproj-broken.so"
+run "$exe" broken:x
+expect_exit 126 "a file that is no plugin is found but cannot run"
+run "$exe" demo:empty-command
+expect_exit 0 "and does not hurt the others"
+chmod o+w "$tmp/p/libproj-demo.so"
+run "$exe" demo:empty-command
+expect_fail 126 "chmod" "a plugin that anyone may write to is refused with what mends it"
+chmod o-w "$tmp/p/libproj-demo.so"

@@ -1,0 +1,102 @@
+# What is printed where: results, text, --json, --jsonl, colours, full disks, closed pipes.
+. tests/lib.sh
+build_plugin tests/cli/plugins/demo.c demo "$tmp/p" || exit 1
+export EFFICIENTAI_PLUGIN_PATH="$tmp/p"
+is_json() { # FILE TEXT
+  if ! command -v python3 >/dev/null; then skip "$2 (python3 is not here)"
+  elif python3 -c 'import json,sys
+d=json.loads(open(sys.argv[1],encoding="utf-8").read(),parse_constant=lambda c:sys.exit("not JSON: "+c))
+want=["schema_version","namespace","command","status","run","duration_ms","results","artifacts","error"]
+assert list(d)==want and d["schema_version"]==1, list(d)' "$1" 2>"$tmp/.py"; then ok "$2"
+  else not_ok "$2" "$(cat "$tmp/.py")"; fi
+}
+
+run "$exe" --json demo:table
+is_json "$tmp/.out" "--json is one document with the promised keys in order"
+expect_contains out '"cities":[{"name":"a","count":0,"share":0,"new":false},{"name":"Zürich"' "rows are an array of objects"
+expect_contains out '"nothing":null' "a number that is not finite is null"
+expect_contains out '"twice":2' "a name given twice keeps the last value"
+expect_contains out '"shape":{"a":[1,2.50]}' "JSON results are passed on with their numbers as written"
+expect_contains err "the result 'bad' is not JSON" "broken JSON from a plugin is said"
+run "$exe" demo:table
+expect_contains out "Zürich    100  0.333333  no" "columns align by what is seen, numbers to the right"
+expect_contains out "twice    2" "values are an aligned list"
+run "$exe" demo:speak
+expect_contains out "héllo world" "text is shown as it comes"
+expect_contains out "tokens" "with the other results"
+if [ "$(printf '%s' "$out" | grep -c world)" -eq 1 ]; then ok "and is not shown twice"; else not_ok "and is not shown twice"; fi
+run "$exe" --json demo:speak
+expect_contains out '"text":"héllo world","tokens":12' "under --json text is a result only"
+is_json "$tmp/.out" "and nothing else is printed"
+for command in "demo:nope" "nope:nope" "demo:kinds" "demo:fail" "version" "info" "help" "runs" "demo" "demo:kinds --help" "--nope" "runs show nope" "demo:kinds x --dry-run"; do
+  # shellcheck disable=SC2086
+  run "$exe" --json $command
+  is_json "$tmp/.out" "--json $command is a document"
+done
+run "$exe" --jsonl demo:train
+expect_contains out '{"event":"metric","name":"train_loss","step":1,"value":1,"time_ms":' "--jsonl: metrics as they come"
+expect_contains out '{"event":"progress","label":"train","done":5,"total":5,' "--jsonl: progress"
+expect_contains out '{"event":"result","name":"final_loss","value":0.2}' "--jsonl: results"
+case "$(tail -n 1 "$tmp/.out")" in '{"event":"end","schema_version":1,"namespace":"demo"'*) ok "--jsonl: the last line is the document" ;; *) not_ok "--jsonl: the last line is the document" ;; esac
+run "$exe" --jsonl demo:speak
+expect_contains out '{"event":"text","text":"é"}' "--jsonl: a character cut between calls is put together"
+run "$exe" --jsonl demo:nope
+expect_contains out '{"event":"end","schema_version":1' "--jsonl: an error is the end event"
+expect_exit 127 "--jsonl: with its exit code"
+
+run "$exe" demo:fail
+expect_fail 1 "the first reason" "a failed command says why and ends with 1"
+expect_lacks err "second reason" "the first reason stays"
+run "$exe" demo:fail --silent
+expect_fail 1 "the command failed without saying why (status 8" "a command that does not say why is said to"
+run "$exe" demo:fail --status 1
+expect_exit 2 "usage is 2"
+run "$exe" demo:fail --status 13
+expect_exit 3 "something that is missing is 3"
+run "$exe" demo:fail --status 14
+expect_exit 4 "a failed check is 4"
+run "$exe" demo:fail --status 12
+expect_exit 130 "cancelled is 130"
+
+escape=$(printf '\033')
+run "$exe" --color always demo:table
+expect_contains out "$escape" "--color always colours"
+run "$exe" demo:table
+expect_lacks out "$escape" "no terminal, no colour"
+CLICOLOR_FORCE=1 run "$exe" demo:table
+expect_contains out "$escape" "CLICOLOR_FORCE colours"
+CLICOLOR_FORCE=1 NO_COLOR=1 run "$exe" demo:table
+expect_lacks out "$escape" "NO_COLOR wins"
+NO_COLOR=1 run "$exe" --color=always demo:table
+expect_contains out "$escape" "--color wins over both"
+
+run "$exe" demo:train --steps 3 --quiet
+if [ -z "$err" ]; then ok "--quiet is quiet"; else not_ok "--quiet is quiet"; fi
+run "$exe" demo:train --steps 3 -v
+expect_contains err "info: training begins" "--verbose shows what a command says"
+expect_lacks err "hunter2" "without secrets"
+run "$exe" demo:train --steps 3 --no-progress
+expect_lacks err "100%" "--no-progress shows none"
+run "$exe" demo:train --steps 3 --progress plain
+expect_contains err "3/3" "--progress plain writes lines"
+
+if [ -w /dev/full ]; then
+  "$exe" demo:table >/dev/full 2>"$tmp/.err"
+  status=$? err=$(cat "$tmp/.err")
+  expect_fail 1 "could not be written to standard output" "an answer that cannot be written fails"
+  "$exe" help >/dev/full 2>"$tmp/.err"
+  status=$? err=$(cat "$tmp/.err")
+  expect_fail 1 "could not be written to standard output" "so does help"
+  "$exe" --json demo:speak >/dev/full 2>"$tmp/.err"
+  status=$? err=$(cat "$tmp/.err")
+  expect_fail 1 "could not be written to standard output" "and a document"
+else skip "there is no /dev/full here"; fi
+{ "$exe" help 2>"$tmp/.err"; echo $? >"$tmp/.code"; } | true
+err=$(cat "$tmp/.err")
+if [ -z "$err" ]; then ok "a reader that goes away is no error to talk about"; else not_ok "a reader that goes away is no error to talk about"; fi
+mkfifo "$tmp/pipe"
+(sleep 0 <"$tmp/pipe") &
+"$exe" demo:train --steps 20 --slow >"$tmp/pipe" 2>/dev/null
+run "$exe" runs --json
+expect_contains out '"status":"ok"' "and the run is still recorded to its end"
+wait
