@@ -1,6 +1,7 @@
 /* The note reader on files made here byte by byte, and on this program itself. */
 #include "note_internal.h"
 
+#include <etk/fs.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -392,6 +393,28 @@ static void damaged_macho_files_are_refused(void **state) {
   says("impossible size");
 }
 
+/* Linked by lld: see tests/fuzz/note_seeds.sh. */
+static void files_of_a_real_linker_are_read(void **state) {
+  (void)state;
+  static const char *const names[] = {"elf-x86_64", "elf-aarch64", "elf-i686", "macho-arm64", "macho-x86_64", "macho-fat"};
+  for (size_t i = 0; i < 6; i++) {
+    char path[64], *bytes;
+    size_t size;
+    const unsigned char *text;
+    snprintf(path, sizeof path, "tests/fuzz/seeds/note/%s", names[i]);
+    if (etk_fs_read(&error, &bytes, &size, path, 1 << 20)) fail_msg("%s", error.message);
+    struct note_source source = {.name = path, .bytes = (const unsigned char *)bytes, .fd = -1, .size = size};
+    etk_status status = i < 3 ? note_elf(&error, &text, &found_size, &source, true) : note_macho(&error, &text, &found_size, &source);
+    if (status) fail_msg("%s", error.message);
+    struct manifest manifest;
+    assert_int_equal(manifest_from_text(&error, &manifest, (const char *)text, found_size), ETK_OK);
+    assert_string_equal(manifest.name_space, "seed");
+    assert_int_equal(manifest.command_count, 2);
+    manifest_fini(&manifest);
+    etk_free(bytes);
+  }
+}
+
 static void a_macho_file_is_no_plugin_on_linux(void **state) {
   (void)state;
 #if defined(__APPLE__)
@@ -427,6 +450,7 @@ int main(void) {
                                      cmocka_unit_test(the_right_image_of_a_fat_file_is_taken),
                                      cmocka_unit_test(a_java_class_is_not_a_fat_file),
                                      cmocka_unit_test(damaged_macho_files_are_refused),
+                                     cmocka_unit_test(files_of_a_real_linker_are_read),
                                      cmocka_unit_test(a_macho_file_is_no_plugin_on_linux)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

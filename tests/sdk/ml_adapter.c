@@ -305,7 +305,7 @@ static void settings_that_would_change_the_meaning_are_refused(void **state) {
     json_decref(set);
     json_decref(config);
   }
-  write_file(path, "{\"peft_type\": \"LORA\",", 21);
+  write_text(path, "{\"peft_type\": \"LORA\",");
   etk_adapter *adapter = NULL;
   fails_with(ETK_E_FORMAT, "adapter_config.json:1", etk_adapter_open(e, &adapter, model, to, false));
   etk_model_unref(model);

@@ -92,6 +92,7 @@ static inline char *fresh_folder(void **state, const char *name) {
   return path;
 }
 static inline void write_file(const char *path, const void *bytes, size_t size) { works(etk_fs_write(e, path, bytes, size, true)); }
+static inline void write_text(const char *path, const char *text) { write_file(path, text, strlen(text)); }
 static inline void copy_file(const char *from, const char *to, long change) { /* change: bytes cut (negative) or added at the end */
   char *bytes = NULL;
   size_t size = 0;

@@ -338,17 +338,17 @@ static void a_broken_shard_index_is_named(void **state) {
   write_shards(model, folder, "model.norm.weight");
   fails_with(ETK_E_FORMAT, "no tensor model.norm.weight", etk_model_open(e, &again, folder, NULL));
   char *index = path_of("%s/model.safetensors.index.json", folder);
-  write_file(index, "{\"weight_map\":{\"model.norm.weight\":\"x\"}}", 40);
+  write_text(index, "{\"weight_map\":{\"model.norm.weight\":\"x\"}}");
   fails_with(ETK_E_FORMAT, "does not name the tensor model.embed_tokens.weight", etk_model_open(e, &again, folder, NULL));
   const char outside[] = "{\"weight_map\":{\"model.embed_tokens.weight\":\"../../etc/passwd\"}}";
-  write_file(index, outside, strlen(outside));
+  write_text(index, outside);
   fails_with(ETK_E_FORMAT, "wanted a plain file name", etk_model_open(e, &again, folder, NULL));
   const char missing[] = "{\"weight_map\":{\"model.embed_tokens.weight\":\"model-9.safetensors\"}}";
-  write_file(index, missing, strlen(missing));
+  write_text(index, missing);
   fails_with(ETK_E_NOT_FOUND, "model-9.safetensors", etk_model_open(e, &again, folder, NULL));
-  write_file(index, "[]", 2);
+  write_text(index, "[]");
   fails_with(ETK_E_FORMAT, "weight_map", etk_model_open(e, &again, folder, NULL));
-  write_file(index, "{\"weight_map\": 3", 16);
+  write_text(index, "{\"weight_map\": 3");
   fails_with(ETK_E_FORMAT, "index.json:1", etk_model_open(e, &again, folder, NULL));
   assert_null(again);
   etk_model_unref(model);
@@ -361,7 +361,7 @@ static void a_missing_model_is_named(void **state) {
   char *folder = fresh_folder(state, "empty");
   fails_with(ETK_E_NOT_FOUND, "has no config.json", etk_model_open(e, &model, folder, NULL));
   const char config[] = "{\"model_type\":\"llama\",\"vocab_size\":8,\"hidden_size\":8,\"intermediate_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":1}";
-  write_file(path_of("%s/config.json", folder), config, strlen(config));
+  write_text(path_of("%s/config.json", folder), config);
   fails_with(ETK_E_NOT_FOUND, "neither model.safetensors nor", etk_model_open(e, &model, folder, NULL));
   assert_null(model);
 }
@@ -456,13 +456,13 @@ static void a_truncated_or_foreign_weight_file_is_named(void **state) {
     copy_file(path_of("%s/model.safetensors", from), path_of("%s/model.safetensors", folder), cuts[i]);
     fails_with(ETK_E_FORMAT, "model.safetensors", etk_model_open(e, &model, folder, NULL));
   }
-  write_file(path_of("%s/model.safetensors", folder), "", 0);
+  write_text(path_of("%s/model.safetensors", folder), "");
   fails_with(ETK_E_FORMAT, "model.safetensors", etk_model_open(e, &model, folder, NULL));
-  write_file(path_of("%s/model.safetensors", folder), "PK\003\004 a zip file, surely", 25);
+  write_text(path_of("%s/model.safetensors", folder), "PK\003\004 a zip file, surely");
   fails_with(ETK_E_FORMAT, "model.safetensors", etk_model_open(e, &model, folder, NULL));
   copy_file(path_of("%s/model.safetensors", llama_folder("llama")), path_of("%s/model.safetensors", folder), 0); /* another model's weights */
   fails_with(ETK_E_SHAPE, "model.embed_tokens.weight", etk_model_open(e, &model, folder, NULL));
-  write_file(path_of("%s/config.json", folder), "{\"model_type\":", 14);
+  write_text(path_of("%s/config.json", folder), "{\"model_type\":");
   fails_with(ETK_E_FORMAT, "config.json:1", etk_model_open(e, &model, folder, NULL));
   assert_null(model);
 }
@@ -570,11 +570,11 @@ static void damaged_llama2c_files_are_named(void **state) {
   fails_with(ETK_E_FORMAT, "cut short", etk_model_open(e, &model, copy, NULL));
   copy_file(path, copy, 1);
   fails_with(ETK_E_FORMAT, "too long", etk_model_open(e, &model, copy, NULL));
-  write_file(copy, "", 0);
+  write_text(copy, "");
   fails_with(ETK_E_FORMAT, "too short", etk_model_open(e, &model, copy, NULL));
-  write_file(copy, "hello", 5);
+  write_text(copy, "hello");
   fails_with(ETK_E_FORMAT, "too short", etk_model_open(e, &model, copy, NULL));
-  write_file(copy, "A text file that someone took for a model file.", 47);
+  write_text(copy, "A text file that someone took for a model file.");
   fails_with(ETK_E_FORMAT, "not a llama2.c checkpoint", etk_model_open(e, &model, copy, NULL));
   const int32_t headers[][7] = {
       {64, 172, 5, 8, 4, 512, 0},           {64, 172, 5, 7, 7, 512, 512},          {64, 172, 5, 8, 3, 512, 512},           {64, 172, 5, 64, 4, 512, 512},
@@ -610,7 +610,7 @@ static void a_tokenizer_whose_ids_do_not_fit_is_refused(void **state) {
   etk_model_unref(model);
   const char json[] = "{\"version\":\"1.0\",\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":null,"
                       "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":40},\"merges\":[\"a b\"]}}";
-  write_file(path_of("%s/tokenizer.json", folder), json, strlen(json));
+  write_text(path_of("%s/tokenizer.json", folder), json);
   model = open_model(folder);
   etk_tokenizer *tokenizer = NULL;
   fails_with(ETK_E_INVALID, "40", etk_model_tokenizer(e, &tokenizer, model));

@@ -597,7 +597,7 @@ static void damaged_and_foreign_checkpoints_are_named(void **state) {
   etk_trainer_free(trainer);
   /* other data */
   char *short_path = path_of("%s/short.jsonl", (const char *)*state);
-  write_file(short_path, "{\"ids\":[1,2,3]}\n", 16);
+  write_text(short_path, "{\"ids\":[1,2,3]}\n");
   etk_dataset *data = open_data(short_path, 24, 64);
   works(etk_trainer_new(e, &trainer, c.model, c.adapter, &options));
   works(etk_trainer_load(e, trainer, folder));
@@ -611,7 +611,7 @@ static void damaged_and_foreign_checkpoints_are_named(void **state) {
   copy_file(path_of("%s/whole", folder), moments, 0);
   const char *const broken[] = {"{", "[]", "{\"step\":-1,\"sequences\":7,\"course\":{}}", "{\"step\":1.5,\"sequences\":7}", "{\"step\":1,\"sequences\":7,\"course\":{}}"};
   for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
-    write_file(state_path, broken[i], strlen(broken[i]));
+    write_text(state_path, broken[i]);
     fails_with(ETK_E_FORMAT, "trainer_state.json", etk_trainer_load(e, trainer, folder));
   }
   works(etk_fs_remove_tree(e, state_path));
@@ -677,7 +677,7 @@ static void evaluation_scores_each_token_as_transformers_do(void **state) {
   works(etk_evaluate(e, &out, model, NULL, data, &options));
   assert_int_equal(out.tokens, 20);
   etk_dataset_free(data);
-  write_file(path, "{\"ids\":[1]}\n", 12);
+  write_text(path, "{\"ids\":[1]}\n");
   etk_dataset_options lone = {.vocabulary_size = 384, .max_tokens = 96};
   fails_with(ETK_E_FORMAT, "two tokens that a prediction takes", etk_dataset_open(e, &data, path, &lone));
   json_decref(reference);

@@ -91,7 +91,28 @@ INLINE vf root_of(vf a) {
 }
 #endif
 
-/* Pairwise, so that the order is the same everywhere. */
+#if defined(ETK_ISA_avx512)
+INLINE float sum_lanes(vf x) { return _mm512_reduce_add_ps(x); }
+INLINE float max_lanes(vf x) { return _mm512_reduce_max_ps(x); }
+#elif defined(__x86_64__)
+#if defined(ETK_ISA_avx2)
+INLINE __m128 fold_sum(vf x) { return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)); }
+INLINE __m128 fold_max(vf x) { return _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)); }
+#else
+INLINE __m128 fold_sum(vf x) { return x; }
+INLINE __m128 fold_max(vf x) { return x; }
+#endif
+INLINE float sum_lanes(vf x) {
+  __m128 t = fold_sum(x);
+  t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+  return _mm_cvtss_f32(_mm_add_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+INLINE float max_lanes(vf x) {
+  __m128 t = fold_max(x);
+  t = _mm_max_ps(t, _mm_movehl_ps(t, t));
+  return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+#else
 INLINE float sum_lanes(vf x) {
   float t[LANES];
   memcpy(t, &x, sizeof t);
@@ -103,9 +124,10 @@ INLINE float max_lanes(vf x) {
   float t[LANES];
   memcpy(t, &x, sizeof t);
   for (int step = LANES / 2; step; step /= 2)
-    for (int i = 0; i < step; i++) t[i] = t[i + step] > t[i] || t[i + step] != t[i + step] ? t[i + step] : t[i];
+    for (int i = 0; i < step; i++) t[i] = t[i + step] > t[i] ? t[i + step] : t[i];
   return t[0];
 }
+#endif
 
 /* e^x = 2^n e^r with n the nearest whole number to x/ln 2, |r| <= ln 2 / 2, e^r by its Taylor series to r^7 (remainder below 6e-9).
  * Below -86.9 the result is 0, above 88.72 infinity; NaN stays NaN. */

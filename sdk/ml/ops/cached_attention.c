@@ -41,14 +41,16 @@ static struct pages pages_of(const struct call *c) {
                         c->in[3].shape.dims[1]};
 }
 
-/* Every position up to each token's must lie in a block that exists: what follows trusts the table. */
-static etk_status check_table(etk_error *e, const struct pages *p) {
+/* Every position up to each token's must lie in a block that exists: what follows trusts the table. longest: positions of the longest row. */
+static etk_status check_table(etk_error *e, const struct pages *p, int64_t *longest) {
+  *longest = 0;
   for (int64_t b = 0; b < p->batch; b++) {
     int64_t last = -1;
     for (int64_t t = 0; t < p->tokens; t++) {
       int32_t position = in_integers(p->call, 4)[b * p->tokens + t];
       if (position > last) last = position;
     }
+    if (last + 1 > *longest) *longest = last + 1;
     for (int64_t i = 0; i <= last / p->options->block_tokens && last >= 0; i++) {
       if (i >= p->blocks)
         return etk_fail(e, ETK_E_INVALID, "cached_attention: row %lld reaches position %lld, but its table has only %lld blocks of %d", (long long)b, (long long)last,
@@ -102,10 +104,11 @@ static void attend_range(void *user, int64_t begin, int64_t end, int slot) {
 
 static etk_status cached_forward(etk_error *e, const struct call *c) {
   struct pages p = pages_of(c);
-  etk_status status = check_table(e, &p);
+  int64_t longest;
+  etk_status status = check_table(e, &p, &longest);
   if (status) return status;
   extend(&p);
-  etk_parallel_for(p.batch * p.tokens * p.heads, 1, attend_range, &p);
+  etk_parallel_for(p.batch * p.tokens * p.heads, row_grain(longest * p.d), attend_range, &p);
   return ETK_OK;
 }
 static size_t cached_scratch(const struct node *node, int threads) {

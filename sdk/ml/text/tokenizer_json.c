@@ -42,6 +42,8 @@ static bool split_merge(const json_t *item, halves *out) {
   return true;
 }
 
+static int shown(size_t size) { return size < 80 ? (int)size : 80; }
+
 static etk_status read_merge(etk_error *e, reading *r, etk_text *whole, const json_t *item, size_t index) {
   halves h;
   if (!split_merge(item, &h)) return etk_fail(e, ETK_E_FORMAT, "%s: model: merge %zu must be \"a b\" or [\"a\", \"b\"]", r->file, index);
@@ -54,9 +56,13 @@ static etk_status read_merge(etk_error *e, reading *r, etk_text *whole, const js
   etk_text_append(whole, h.right + skip, h.right_size - skip);
   if (whole->failed) return etk__no_memory(e, r->file);
   int32_t id = whole->size ? etk__vocabulary_find(v, whole->data, whole->size) : -1;
-  if (left < 0 || right < 0 || id < 0)
-    return etk_fail(e, ETK_E_FORMAT, "%s: model: merge %zu joins '%.80s' and '%.80s', but '%.160s' is not in the vocabulary", r->file, index, h.left, h.right,
-                    left < 0 ? h.left : right < 0 ? h.right : whole->size ? whole->data : "");
+  if (left < 0 || right < 0 || id < 0) {
+    halves missing = left < 0 ? (halves){.left = h.left, .left_size = h.left_size}
+                   : right < 0 ? (halves){.left = h.right, .left_size = h.right_size}
+                               : (halves){.left = whole->size ? whole->data : "", .left_size = whole->size};
+    return etk_fail(e, ETK_E_FORMAT, "%s: model: merge %zu joins '%.*s' and '%.*s', but '%.*s' is not in the vocabulary", r->file, index, shown(h.left_size), h.left,
+                    shown(h.right_size), h.right, shown(missing.left_size), missing.left);
+  }
   return etk__merges_put(&r->t->bpe.merges, left, right, (uint32_t)index, id) ? ETK_OK : etk__no_memory(e, r->file);
 }
 
