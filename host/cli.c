@@ -67,8 +67,8 @@ static int unknown_namespace(struct host *host, const char *name, bool colon) {
   size_t count = namespaces(host, &list, names, NAMES_MOST - 16), all = count;
   for (const struct builtin *b = builtins; !colon && b->name; b++) names[all++] = b->name;
   const char *near = etk_text_suggest(name, names, all);
-  etk_fail(&e, ETK_E_USAGE, "unknown %s '%s'%s%s%s", colon ? "namespace" : "command or namespace", name, near ? "; did you mean '" : "", near ? near : "",
-           near ? "'?" : "");
+  etk_fail(&e, ETK_E_USAGE, "unknown %s '%s'%s%s%s", colon ? "namespace" : "command or namespace", name, near ? "; did you mean '" : "",
+           near ? near : "", near ? "'?" : "");
   if (count) hint_names(&hint, "namespaces here ('efficientai-toolkit projects' tells more):", names, count);
   else etk_text_puts(&hint, "no plugin was found; 'efficientai-toolkit info' shows where they are looked for\n");
   int code = fail_with(host, &e, 127, &hint);
@@ -127,7 +127,9 @@ int host_no_command(struct host *host, const struct manifest *manifest, const ch
       count++;
     }
   const char *near = etk_text_suggest(name, names, count);
-  if (*name) etk_fail(&e, ETK_E_USAGE, "%s has no command '%s'%s%s%s", manifest->name_space, name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  if (*name)
+    etk_fail(&e, ETK_E_USAGE, "%s has no command '%s'%s%s%s", manifest->name_space, name, near ? "; did you mean '" : "", near ? near : "",
+             near ? "'?" : "");
   else etk_fail(&e, ETK_E_USAGE, "'%s:' names no command; the form is NAMESPACE:COMMAND", manifest->name_space);
   etk_text title = ETK_TEXT_INIT;
   etk_text_printf(&title, "commands of %s:", manifest->name_space);
@@ -145,7 +147,8 @@ static int dry_run(struct host *host, const struct resolved *resolved) {
     etk_text_puts(&text, "{\"values\":");
     values_json(&text, resolved);
     etk_text_putc(&text, '}');
-    struct document document = {.name_space = host->name_space, .command = host->command, .status = "ok", .results_json = text.failed ? NULL : text.data, .duration_ms = -1};
+    struct document document = {
+        .name_space = host->name_space, .command = host->command, .status = "ok", .results_json = text.failed ? NULL : text.data, .duration_ms = -1};
     document_print(host, &document);
     etk_text_free(&text);
     return 0;
@@ -187,7 +190,8 @@ static int print_help(struct host *host, const struct manifest *manifest, const 
   if (host->json || host->jsonl) {
     etk_text text = ETK_TEXT_INIT;
     manifest_json(&text, manifest, command);
-    struct document document = {.name_space = manifest->name_space, .command = "help", .status = "ok", .results_json = text.failed ? NULL : text.data, .duration_ms = -1};
+    struct document document = {
+        .name_space = manifest->name_space, .command = "help", .status = "ok", .results_json = text.failed ? NULL : text.data, .duration_ms = -1};
     document_print(host, &document);
     etk_text_free(&text);
   } else if (command) help_command(host, manifest, command);
@@ -201,14 +205,16 @@ static int plugin_version(struct host *host, const struct manifest *manifest) {
     etk_text_puts(&text, "{\"version\":");
     put_json(&text, manifest->version);
     etk_text_printf(&text, ",\"abi\":\"%u.%u\"}", manifest->abi_major, manifest->abi_minor);
-    struct document document = {.name_space = manifest->name_space, .command = "version", .status = "ok", .results_json = text.failed ? NULL : text.data, .duration_ms = -1};
+    struct document document = {
+        .name_space = manifest->name_space, .command = "version", .status = "ok", .results_json = text.failed ? NULL : text.data, .duration_ms = -1};
     document_print(host, &document);
     etk_text_free(&text);
   } else printf("%s %s (ABI %u.%u)\n", manifest->name_space, manifest->version, manifest->abi_major, manifest->abi_minor);
   return 0;
 }
 
-static int run_in(struct host *host, const struct plugin *plugin, const struct manifest *manifest, const char *name, int count, char **words, int argc, char **argv) {
+static int run_in(struct host *host, const struct plugin *plugin, const struct manifest *manifest, const char *name, int count, char **words,
+                  int argc, char **argv) {
   char shown[64];
   if (!name && host->version) return plugin_version(host, manifest);
   if (!name) return print_help(host, manifest, NULL);

@@ -128,8 +128,8 @@ void crash_arm(struct host *host, const char *name_space, const char *doing) {
     plain(name, sizeof name, host->command);
     snprintf(command, sizeof command, "\"%s\"", name);
   }
-  snprintf(crash.document_head, sizeof crash.document_head, "{%s\"schema_version\":1,\"namespace\":\"%s\",\"command\":%s", host->jsonl ? "\"event\":\"end\"," : "",
-           crash.who, command);
+  snprintf(crash.document_head, sizeof crash.document_head, "{%s\"schema_version\":1,\"namespace\":\"%s\",\"command\":%s",
+           host->jsonl ? "\"event\":\"end\"," : "", crash.who, command);
   if (crash.armed) return;
   void *frame[1];
   backtrace(frame, 1); /* loads what unwinding needs now, since a handler may not */

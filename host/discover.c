@@ -90,7 +90,8 @@ etk_status search_path_init(etk_error *e, struct search_path *out, const char *c
   out->dirs = etk_arena_array(&out->arena, most, sizeof *out->dirs);
   out->origins = etk_arena_array(&out->arena, most, sizeof *out->origins);
   out->trusted = etk_arena_array(&out->arena, most_trusted + 1, sizeof *out->trusted);
-  etk_status status = out->dirs && out->origins && out->trusted ? ETK_OK : etk_fail(e, ETK_E_NO_MEMORY, "no memory for the list of plugin folders");
+  out->checks = etk_arena_array(&out->arena, most, sizeof *out->checks);
+  etk_status status = out->dirs && out->origins && out->trusted && out->checks ? ETK_OK : etk_fail(e, ETK_E_NO_MEMORY, "no memory for the list of plugin folders");
   if (!status) status = fill(e, out, plugin_dirs, plugin_dir_count, folders);
   for (size_t i = 0; !status && i < trust_dir_count; i++) out->trusted[out->trusted_count++] = trust_dirs[i];
   for (const char *p = trusted; !status && p && *p;) {
@@ -103,6 +104,8 @@ etk_status search_path_init(etk_error *e, struct search_path *out, const char *c
 }
 
 void search_path_fini(struct search_path *path) {
+  for (size_t i = 0; i < path->count; i++)
+    if (path->checks[i].open) close(path->checks[i].fd);
   etk_arena_fini(&path->arena);
   *path = (struct search_path){0};
 }
@@ -251,7 +254,7 @@ etk_status plugin_manifest(etk_error *e, struct manifest *out, const struct sear
   if (status) return status;
   char *text = NULL;
   size_t size = 0;
-  status = note_read(e, &text, &size, fd, plugin->path);
+  status = note_read_sized(e, &text, &size, fd, plugin->path, trust.size);
   close(fd);
   bool asked = status == ETK_E_NOT_FOUND;
   if (asked) status = plugin_asked_text(e, &text, &size, plugin);

@@ -13,6 +13,7 @@ struct search_path {
   size_t count;
   const char **trusted; /* --trust-dir and $EFFICIENTAI_TRUST_DIRS */
   size_t trusted_count;
+  struct folder_check *checks; /* one for each folder: trust.c opens and checks it at the first plugin that is opened in it */
 };
 etk_status search_path_init(etk_error *e, struct search_path *out, const char *const *plugin_dirs, size_t plugin_dir_count,
                             const char *const *trust_dirs, size_t trust_dir_count);
@@ -43,8 +44,12 @@ etk_status discover_exact(etk_error *e, struct plugin *out, etk_arena *arena, co
  * refused (ETK_E_PERMISSION, with the chmod or chown that mends it) when anyone may write to the file or folder, or its owner is neither root nor the
  * user; group-writable is reported and does not refuse. A sticky folder passes. */
 struct trust {
-  uint64_t device, inode;
+  uint64_t device, inode, size;
   bool group_writable;
+};
+struct folder_check {
+  bool open, trusted, group_writable;
+  int fd;
 };
 etk_status plugin_open(etk_error *e, int *fd, struct trust *trust, const struct search_path *path, const struct plugin *plugin);
 /* The rule itself, over what fstat says. kind: "file" or "folder". user: who runs us. */

@@ -71,9 +71,11 @@ bool git_read(struct git_state *out, const char *dir) {
   /* A ref is a path below the repository; anything that climbs out of it is not one. */
   if (strstr(ref, "..") || *ref == '/') return false;
   if (!strncmp(ref, "refs/heads/", 11)) snprintf(out->branch, sizeof out->branch, "%.255s", ref + 11);
-  if (!first_line(line, sizeof line, git, "commondir", REF_LIMIT) || !join(common, sizeof common, git, line)) snprintf(common, sizeof common, "%s", git);
+  if (!first_line(line, sizeof line, git, "commondir", REF_LIMIT) || !join(common, sizeof common, git, line))
+    snprintf(common, sizeof common, "%s", git);
   const char *const places[] = {git, common};
   for (size_t i = 0; i < 2; i++)
-    if (first_line(line, sizeof line, places[i], ref, REF_LIMIT) && is_commit(line)) return snprintf(out->commit, sizeof out->commit, "%.64s", line) > 0;
+    if (first_line(line, sizeof line, places[i], ref, REF_LIMIT) && is_commit(line))
+      return snprintf(out->commit, sizeof out->commit, "%.64s", line) > 0;
   return packed_ref(out->commit, common, ref);
 }

@@ -80,7 +80,9 @@ bool looks_like_option(const char *word) {
 
 static etk_status add(etk_error *e, struct host *host, const struct host_option *option, const char *value, int most) {
   const char ***items = (const char ***)((char *)host + option->offset);
-  size_t *count = option->offset == AT(sets) ? &host->set_count : option->offset == AT(plugin_dirs) ? &host->plugin_dir_count : &host->trust_dir_count;
+  size_t *count = option->offset == AT(sets)          ? &host->set_count
+                  : option->offset == AT(plugin_dirs) ? &host->plugin_dir_count
+                                                      : &host->trust_dir_count;
   if (!*items) *items = etk_arena_array(&host->arena, (size_t)most, sizeof **items);
   if (!*items) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory while reading the command line");
   (*items)[(*count)++] = value;
@@ -94,8 +96,8 @@ static etk_status choose(etk_error *e, int *out, const struct host_option *optio
       return ETK_OK;
     }
   const char *near = etk_text_suggest(value, words, count);
-  return etk_fail(e, ETK_E_USAGE, "--%s: '%s' is not one of %s%s%s%s", option->name, value, option->value, near ? "; did you mean '" : "", near ? near : "",
-                  near ? "'?" : "");
+  return etk_fail(e, ETK_E_USAGE, "--%s: '%s' is not one of %s%s%s%s", option->name, value, option->value, near ? "; did you mean '" : "",
+                  near ? near : "", near ? "'?" : "");
 }
 
 static etk_status apply(etk_error *e, struct host *host, const struct host_option *option, const char *value, int most) {

@@ -52,7 +52,8 @@ static void list_namespaces(struct host *host) {
 }
 
 void help_host(struct host *host) {
-  printf("Usage: %s [options] NAMESPACE:COMMAND [arguments]\n\nEfficient machine learning, one command at a time. Use 'NAMESPACE:COMMAND' for the commands of projects,\n"
+  printf("Usage: %s [options] NAMESPACE:COMMAND [arguments]\n\nEfficient machine learning, one command at a time. Use 'NAMESPACE:COMMAND' for the "
+         "commands of projects,\n"
          "'%s NAMESPACE' to list them and '%s NAMESPACE:COMMAND --help' for one.\n",
          host->program, host->program, host->program);
   heading(host, "Commands");
@@ -96,8 +97,10 @@ void help_namespace(struct host *host, const struct manifest *manifest) {
   else printf("Usage: %s %s:COMMAND [arguments]\n", host->program, manifest->name_space);
   heading(host, "Commands");
   for (size_t i = 0; i < manifest->command_count; i++)
-    if (!(manifest->commands[i].flags & ETK_HIDDEN)) line(shown_name(shown, sizeof shown, manifest->commands[i].name), manifest->commands[i].summary, column_for(widest));
-  printf("\nA command's own options: %s%s%s%sCOMMAND --help\n", host->program, " ", host->standalone ? "" : manifest->name_space, host->standalone ? "" : ":");
+    if (!(manifest->commands[i].flags & ETK_HIDDEN))
+      line(shown_name(shown, sizeof shown, manifest->commands[i].name), manifest->commands[i].summary, column_for(widest));
+  printf("\nA command's own options: %s%s%s%sCOMMAND --help\n", host->program, " ", host->standalone ? "" : manifest->name_space,
+         host->standalone ? "" : ":");
 }
 
 /* ---- a command ---- */
@@ -147,7 +150,8 @@ static void option_left(char *out, size_t size, const struct manifest_option *op
 static void option_right(char *out, size_t size, const struct manifest_option *option) {
   etk_text text = ETK_TEXT_INIT;
   etk_text_printf(&text, "%s (", option->help);
-  if (*option->limits) etk_text_printf(&text, "%s%s; ", option->kind == ETK_KIND_text || option->kind == ETK_KIND_secret ? "length " : "", option->limits);
+  if (*option->limits)
+    etk_text_printf(&text, "%s%s; ", option->kind == ETK_KIND_text || option->kind == ETK_KIND_secret ? "length " : "", option->limits);
   if (strcmp(option->default_text, "-")) etk_text_printf(&text, "default %s; ", *option->default_text ? option->default_text : "empty");
   if (option->flags & ETK_LOCAL) etk_text_puts(&text, "command line only)");
   else etk_text_printf(&text, "%s%s%s)", option->group, *option->group ? "." : "", option->name);
@@ -199,7 +203,8 @@ void help_command(struct host *host, const struct manifest *manifest, const stru
     if (!seen) options_of_group(host, command, command->options[i].group, column_for(widest));
   }
   if (hidden) printf("\n%zu more with --help-all.\n", hidden);
-  if (command->option_count) printf("\nThe words in brackets are the allowed values, the default and the key for --config FILE and --set KEY=VALUE.\n");
+  if (command->option_count)
+    printf("\nThe words in brackets are the allowed values, the default and the key for --config FILE and --set KEY=VALUE.\n");
 }
 
 /* ---- as JSON ---- */

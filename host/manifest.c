@@ -236,7 +236,7 @@ etk_status manifest_from_text(etk_error *e, struct manifest *out, const char *te
   etk_status status = size ? control_bytes(e, text, size) : etk_fail(e, ETK_E_FORMAT, "the note is empty");
   if (!status) status = allocate(e, &r, &row, text, size);
   out->commands = r.commands;
-  for (char *end = row + size; !status && !r.foreign && row < end;) {
+  for (char *end = status ? row : row + size; !status && !r.foreign && row < end;) {
     char *stop = memchr(row, '\n', (size_t)(end - row));
     r.line++;
     if (!stop) status = etk_fail(e, ETK_E_FORMAT, "note line %zu: ends in the middle ('%.40s'): the note was cut short", r.line, row);

@@ -4,7 +4,8 @@
 #include <ffi.h>
 
 /* How each kind crosses: its size, its libffi type and where it lies in struct value. */
-static ffi_type *list_elements[] = {&ffi_type_pointer, NULL /* size_t, set below */, NULL}, *map_elements[] = {&ffi_type_pointer, &ffi_type_pointer, NULL, NULL};
+static ffi_type *list_elements[] = {&ffi_type_pointer, NULL /* size_t, set below */, NULL},
+                *map_elements[] = {&ffi_type_pointer, &ffi_type_pointer, NULL, NULL};
 static ffi_type list_type = {0, 0, FFI_TYPE_STRUCT, list_elements}, map_type = {0, 0, FFI_TYPE_STRUCT, map_elements};
 
 /* size_t has no name of its own in libffi. */
@@ -61,17 +62,20 @@ static void put(void *to, const struct crossing *crossing, uint32_t kind, const 
   } else memcpy(to, (const char *)value + crossing->offset, crossing->size);
 }
 
-static etk_status fill_options(etk_error *e, unsigned char *options, size_t size, const etk_project *project, const etk_command_row *row, const struct resolved *resolved) {
+static etk_status fill_options(etk_error *e, unsigned char *options, size_t size, const etk_project *project, const etk_command_row *row,
+                               const struct resolved *resolved) {
   uint32_t struct_size = (uint32_t)size;
   memcpy(options, &struct_size, sizeof struct_size);
   for (uint32_t i = 0; i < row->option_count; i++) {
     const etk_option_row *option = option_row(project, row, i);
     const struct crossing *crossing = crossing_of(option->kind);
     if (!crossing || option->size != crossing->size || option->offset < 8 || (size_t)option->offset + option->size > size)
-      return etk_fail(e, ETK_E_FORMAT, "the plugin's row of option %s (kind %u, %u bytes at %u of %zu) is not one that this host can fill; it must be built again",
+      return etk_fail(e, ETK_E_FORMAT,
+                      "the plugin's row of option %s (kind %u, %u bytes at %u of %zu) is not one that this host can fill; it must be built again",
                       option->name, (unsigned)option->kind, (unsigned)option->size, (unsigned)option->offset, size);
     const struct value *value = option_value(resolved, option->name, option->kind);
-    if (!value) return etk_fail(e, ETK_E_FORMAT, "the plugin's table has an option %s that its note does not have; it must be built again", option->name);
+    if (!value)
+      return etk_fail(e, ETK_E_FORMAT, "the plugin's table has an option %s that its note does not have; it must be built again", option->name);
     if (value->source != ETK_FROM_UNSET) put(options + option->offset, crossing, option->kind, value);
   }
   return ETK_OK;
@@ -90,11 +94,14 @@ static etk_status prepare(etk_error *e, struct call *call, etk_arena *arena, con
   call->values = etk_arena_array(arena, count + 2, sizeof *call->values);
   call->arguments = etk_arena_array(arena, count + 1, sizeof *call->arguments);
   call->flags = etk_arena_array(arena, count + 1, sizeof *call->flags);
-  if (!call->types || !call->values || !call->arguments || !call->flags) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory while calling the command");
+  if (!call->types || !call->values || !call->arguments || !call->flags)
+    return etk_fail(e, ETK_E_NO_MEMORY, "out of memory while calling the command");
   for (size_t i = 0; i < count; i++) {
     uint32_t kind = argument_kind(&resolved->command->arguments[i]);
     const struct crossing *crossing = crossing_of(kind);
-    if (!crossing) return etk_fail(e, ETK_E_FORMAT, "argument %s has a kind (%u) that this host does not know", resolved->command->arguments[i].name, (unsigned)kind);
+    if (!crossing)
+      return etk_fail(e, ETK_E_FORMAT, "argument %s has a kind (%u) that this host does not know", resolved->command->arguments[i].name,
+                      (unsigned)kind);
     if (resolved->arguments[i].source != ETK_FROM_UNSET) call->arguments[i] = resolved->arguments[i];
     call->flags[i] = call->arguments[i].integer != 0;
     call->types[i + 1] = crossing->type;
@@ -105,19 +112,20 @@ static etk_status prepare(etk_error *e, struct call *call, etk_arena *arena, con
 
 static etk_status check_arguments(etk_error *e, const etk_project *project, const etk_command_row *row, const struct resolved *resolved) {
   if (row->argument_count != resolved->command->argument_count)
-    return etk_fail(e, ETK_E_FORMAT, "the plugin's table gives %s %u arguments, its note %zu; it must be built again", row->name, (unsigned)row->argument_count,
-                    resolved->command->argument_count);
+    return etk_fail(e, ETK_E_FORMAT, "the plugin's table gives %s %u arguments, its note %zu; it must be built again", row->name,
+                    (unsigned)row->argument_count, resolved->command->argument_count);
   for (uint32_t i = 0; i < row->argument_count; i++) {
     const etk_argument_row *argument = (const etk_argument_row *)((const char *)row->arguments + (size_t)i * project->argument_stride);
     const struct manifest_argument *known = &resolved->command->arguments[i];
     if (argument->kind != known->kind || argument->need != known->need || strcmp(argument->name, known->name))
-      return etk_fail(e, ETK_E_FORMAT, "argument %u of %s is %s in the plugin's table and %s in its note; it must be built again", (unsigned)i + 1, row->name,
-                      argument->name, known->name);
+      return etk_fail(e, ETK_E_FORMAT, "argument %u of %s is %s in the plugin's table and %s in its note; it must be built again", (unsigned)i + 1,
+                      row->name, argument->name, known->name);
   }
   return ETK_OK;
 }
 
-etk_status marshal_call(etk_error *e, etk_status *returned, etk_run *run, const etk_project *project, const etk_command_row *row, const struct resolved *resolved) {
+etk_status marshal_call(etk_error *e, etk_status *returned, etk_run *run, const etk_project *project, const etk_command_row *row,
+                        const struct resolved *resolved) {
   etk_arena arena = ETK_ARENA_INIT;
   struct call call;
   size_t size = row->options_size < 8 ? 8 : row->options_size, count = resolved->command->argument_count + 2;

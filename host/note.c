@@ -193,15 +193,20 @@ etk_status note_find(etk_error *e, const char **text, size_t *size, const void *
 }
 
 etk_status note_read(etk_error *e, char **text, size_t *size, int fd, const char *path) {
+  struct stat info;
+  *text = NULL;
+  if (fstat(fd, &info)) return etk_fail_errno(e, errno, "%s: cannot read", path);
+  return note_read_sized(e, text, size, fd, path, (uint64_t)info.st_size);
+}
+
+etk_status note_read_sized(etk_error *e, char **text, size_t *size, int fd, const char *path, uint64_t file_size) {
   struct note_source source; /* not zeroed: the head is 4 KiB, and 100 plugins are read at each start */
   *text = NULL;
   source.name = path;
   source.bytes = NULL;
   source.fd = fd;
   source.scratch = NULL;
-  struct stat info;
-  if (fstat(fd, &info)) return etk_fail_errno(e, errno, "%s: cannot read", path);
-  source.size = (uint64_t)info.st_size;
+  source.size = file_size;
   ssize_t got;
   do got = pread(fd, source.head, NOTE_HEAD, 0);
   while (got < 0 && errno == EINTR);

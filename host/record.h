@@ -18,13 +18,14 @@ struct record {
   bool broken;
   char *buffer;     /* metric lines not yet written */
   size_t used;
-  int64_t wrote_ns;
+  int64_t window_ns; /* see record_metric */
+  int window_writes;
 };
 
 /* Makes the folder. On failure warns and leaves *out NULL: the command runs without a record. */
 void record_open(struct record **out, struct host *host);
 void record_run_json(struct record *record, const char *json, size_t size);
-/* A value that is not finite is written as null. Lines wait at most a tenth of a second for the next call of any of these. */
+/* A value that is not finite is written as null. Lines of a burst are gathered; record_flush writes them. */
 void record_metric(struct record *record, const char *name, int64_t step, double value);
 void record_log(struct record *record, int level, const char *message); /* redacted by the caller */
 void record_artifacts(struct record *record, const char *lines, size_t size);

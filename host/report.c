@@ -79,8 +79,8 @@ void document_write(etk_text *out, const struct host *host, const struct documen
 }
 
 /* What remains to be said when even the document could not be made. */
-#define NO_MEMORY_DOCUMENT                                                                                                                            \
-  "{\"schema_version\":1,\"namespace\":null,\"command\":null,\"status\":\"failed\",\"run\":null,\"duration_ms\":0,\"results\":{},\"artifacts\":[]," \
+#define NO_MEMORY_DOCUMENT                                                                                                                           \
+  "{\"schema_version\":1,\"namespace\":null,\"command\":null,\"status\":\"failed\",\"run\":null,\"duration_ms\":0,\"results\":{},\"artifacts\":[],"  \
   "\"error\":{\"code\":11,\"name\":\"out of memory\",\"message\":\"out of memory while writing the answer\"}}"
 
 void document_print(struct host *host, const struct document *document) {

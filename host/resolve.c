@@ -38,8 +38,10 @@ static etk_status read_secret(etk_error *e, struct resolver *r, struct slot *slo
   const char *text = slot->texts[slot->count - 1];
   if (*text != '@') {
     if (source == ETK_FROM_ENVIRONMENT || source == ETK_FROM_DEFAULT) return ETK_OK;
-    return etk_fail(e, ETK_E_USAGE, "%s is a secret and may not be written there, where others can read it: put it in a file and give %s=@FILE, or in the environment",
-                    slot->what, slot->what);
+    return etk_fail(
+        e, ETK_E_USAGE,
+        "%s is a secret and may not be written there, where others can read it: put it in a file and give %s=@FILE, or in the environment",
+        slot->what, slot->what);
   }
   char *bytes = NULL;
   size_t size = 0;
@@ -162,7 +164,8 @@ static etk_status give_node(etk_error *e, struct resolver *r, struct slot *slot,
     if (item->kind == ETK_CONFIG_NULL || item->kind == ETK_CONFIG_LIST || item->kind == ETK_CONFIG_MAP)
       return etk_fail(e, ETK_E_USAGE, "%s: an item is %s, where a plain value is wanted", what, node_nouns[item->kind]);
     if (strlen(item->text) != item->text_size) return etk_fail(e, ETK_E_USAGE, "%s: the text holds a NUL byte", what);
-    const char *text = node->kind == ETK_CONFIG_MAP ? etk_arena_printf(&r->host->arena, "%s=%s", item->key, item->text) : etk_arena_strdup(&r->host->arena, item->text);
+    const char *text = node->kind == ETK_CONFIG_MAP ? etk_arena_printf(&r->host->arena, "%s=%s", item->key, item->text)
+                                                    : etk_arena_strdup(&r->host->arena, item->text);
     if (!text) return no_memory(e);
     etk_status status = slot_give(e, r, slot, text, origin, what, !items);
     if (status) return status;
@@ -196,15 +199,16 @@ static etk_status read_map(etk_error *e, struct resolver *r, const struct file *
       if (slot) status = give_node(e, r, slot, node, origin, what);
     } else if (group) {
       if (node->kind == ETK_CONFIG_NULL) continue;
-      if (node->kind != ETK_CONFIG_MAP) return etk_fail(e, ETK_E_USAGE, "%s: this is a group of options and wants a map, not %s", what, node_nouns[node->kind]);
+      if (node->kind != ETK_CONFIG_MAP)
+        return etk_fail(e, ETK_E_USAGE, "%s: this is a group of options and wants a map, not %s", what, node_nouns[node->kind]);
       status = read_map(e, r, file, node, key, depth + 1);
     } else if (!depth && !file->section && is_other_namespace(r, node)) {
       continue;
     } else {
       char near[160];
       const char *suggestion = near_key(r, key, near, sizeof near);
-      return etk_fail(e, ETK_E_USAGE, "%s:%d:%d: no command of %s knows the key '%s'%s%s%s", file->name, node->key_line, node->key_column, r->manifest->name_space, key,
-                      suggestion ? "; did you mean '" : "", suggestion ? suggestion : "", suggestion ? "'?" : "");
+      return etk_fail(e, ETK_E_USAGE, "%s:%d:%d: no command of %s knows the key '%s'%s%s%s", file->name, node->key_line, node->key_column,
+                      r->manifest->name_space, key, suggestion ? "; did you mean '" : "", suggestion ? suggestion : "", suggestion ? "'?" : "");
     }
     if (status) return status;
   }
@@ -232,7 +236,8 @@ static etk_status read_file(etk_error *e, struct resolver *r, const char *path, 
     if (!etk_text_equal_name(node->key, r->manifest->name_space) || node->kind == ETK_CONFIG_NULL) continue;
     file.section = true;
     if (node->kind != ETK_CONFIG_MAP)
-      status = etk_fail(e, ETK_E_USAGE, "%s:%d:%d: the section %s wants a map, not %s", path, node->key_line, node->key_column, node->key, node_nouns[node->kind]);
+      status = etk_fail(e, ETK_E_USAGE, "%s:%d:%d: the section %s wants a map, not %s", path, node->key_line, node->key_column, node->key,
+                        node_nouns[node->kind]);
     else status = read_map(e, r, &file, node, "", 0);
     if (!status) status = settle(e, r, source);
   }
@@ -278,8 +283,9 @@ static etk_status unknown_profile(etk_error *e, const char *name, const char *co
   const char *near = etk_text_suggest(name, known, used);
   etk_text list = ETK_TEXT_INIT;
   for (size_t i = 0; i < used; i++) etk_text_printf(&list, "%s%s", i ? ", " : "", known[i]);
-  etk_fail(e, ETK_E_USAGE, "there is no profile '%s'%s%s%s; profiles here: %s (looked in %s%s%s)", name, near ? "; did you mean '" : "", near ? near : "",
-           near ? "'?" : "", list.data && !list.failed ? list.data : "none", count ? dirs[0] : "no folder", count > 1 ? " and " : "", count > 1 ? dirs[1] : "");
+  etk_fail(e, ETK_E_USAGE, "there is no profile '%s'%s%s%s; profiles here: %s (looked in %s%s%s)", name, near ? "; did you mean '" : "",
+           near ? near : "", near ? "'?" : "", list.data && !list.failed ? list.data : "none", count ? dirs[0] : "no folder",
+           count > 1 ? " and " : "", count > 1 ? dirs[1] : "");
   etk_text_free(&list);
   for (size_t i = 0; i < count; i++)
     if (lists[i]) etk_fs_list_free(lists[i], sizes[i]);
@@ -290,7 +296,8 @@ static etk_status read_profile(etk_error *e, struct resolver *r) {
   const char *name = r->host->profile, *dirs[2];
   size_t count;
   if (!name) return ETK_OK;
-  if (!*name || strchr(name, '/') || *name == '.') return etk_fail(e, ETK_E_USAGE, "--profile: '%s' is not the name of a profile; use --config for a path", name);
+  if (!*name || strchr(name, '/') || *name == '.')
+    return etk_fail(e, ETK_E_USAGE, "--profile: '%s' is not the name of a profile; use --config for a path", name);
   etk_status status = profile_dirs(e, r, dirs, &count);
   if (status) return status;
   for (size_t i = 0; i < count; i++) {
@@ -344,8 +351,8 @@ static etk_status read_variable(etk_error *e, struct resolver *r, const char *en
   if (!addressed && !is_group(r, group)) return ETK_OK; /* another project's */
   const char *suggestion = near_key(r, key, near, sizeof near);
   if (addressed)
-    return etk_fail(e, ETK_E_USAGE, "%s: no command of %s knows the key '%s'%s%s%s", name, r->manifest->name_space, key, suggestion ? "; did you mean '" : "",
-                    suggestion ? suggestion : "", suggestion ? "'?" : "");
+    return etk_fail(e, ETK_E_USAGE, "%s: no command of %s knows the key '%s'%s%s%s", name, r->manifest->name_space, key,
+                    suggestion ? "; did you mean '" : "", suggestion ? suggestion : "", suggestion ? "'?" : "");
   if (suggestion) host_warn(r->host, "%s: %s does not know the key '%s'; did you mean '%s'?", name, r->manifest->name_space, key, suggestion);
   return ETK_OK;
 }
@@ -381,8 +388,8 @@ static etk_status read_set(etk_error *e, struct resolver *r, const char *text) {
   if (!option) {
     char near[160];
     const char *suggestion = near_key(r, key, near, sizeof near);
-    return etk_fail(e, ETK_E_USAGE, "--set: no command of %s knows the key '%s'%s%s%s", r->manifest->name_space, key, suggestion ? "; did you mean '" : "",
-                    suggestion ? suggestion : "", suggestion ? "'?" : "");
+    return etk_fail(e, ETK_E_USAGE, "--set: no command of %s knows the key '%s'%s%s%s", r->manifest->name_space, key,
+                    suggestion ? "; did you mean '" : "", suggestion ? suggestion : "", suggestion ? "'?" : "");
   }
   if (option->flags & ETK_LOCAL) return local_only(e, option, what);
   struct slot *slot = slot_of(r, option);
@@ -412,7 +419,8 @@ static etk_status check_needs(etk_error *e, struct resolver *r) {
   for (size_t i = 0; i < r->argument_count; i++) {
     const struct manifest_argument *argument = r->slots[i].argument;
     if (argument->need == ETK_NEED_REQUIRED && r->slots[i].value->source == ETK_FROM_UNSET)
-      return etk_fail(e, ETK_E_USAGE, "%s:%s needs %s: %s", r->manifest->name_space, shown_name(command, sizeof command, r->command->name), argument->name, argument->help);
+      return etk_fail(e, ETK_E_USAGE, "%s:%s needs %s: %s", r->manifest->name_space, shown_name(command, sizeof command, r->command->name),
+                      argument->name, argument->help);
   }
   for (size_t i = 0; i < r->count; i++) {
     const struct slot *slot = &r->slots[i];
@@ -446,8 +454,8 @@ static etk_status start(etk_error *e, struct resolver *r, struct resolved *out) 
   return ETK_OK;
 }
 
-etk_status resolve(etk_error *e, struct resolved *out, struct host *host, const struct manifest *manifest, const struct manifest_command *command, int count,
-                   char **words) {
+etk_status resolve(etk_error *e, struct resolved *out, struct host *host, const struct manifest *manifest, const struct manifest_command *command,
+                   int count, char **words) {
   struct resolver r = {.host = host, .manifest = manifest, .command = command};
   *out = (struct resolved){.manifest = manifest, .command = command};
   etk_status status = start(e, &r, out);

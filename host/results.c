@@ -48,7 +48,8 @@ void cell_json(etk_text *out, const etk_cell *cell) {
 
 /* A copy that owns its strings; text is kept raw, so that it can be shown as it is. */
 static bool cell_copy(struct result_cell *out, const etk_cell *cell) {
-  bool text = cell->kind != ETK_KIND_int && cell->kind != ETK_KIND_real && cell->kind != ETK_KIND_flag && cell->kind != ETK_KIND_size && cell->kind != ETK_KIND_duration;
+  bool text = cell->kind != ETK_KIND_int && cell->kind != ETK_KIND_real && cell->kind != ETK_KIND_flag && cell->kind != ETK_KIND_size &&
+              cell->kind != ETK_KIND_duration;
   *out = (struct result_cell){.name = etk_strdup(cell->name ? cell->name : ""), .kind = text ? ETK_KIND_text : cell->kind};
   if (text) out->text = cell->text ? etk_strdup(cell->text) : NULL;
   else {
@@ -195,7 +196,8 @@ static const char *shown(char *buffer, size_t size, const struct result_cell *ce
   double real;
   if (!cell->text) return "-";
   if (cell->kind == ETK_KIND_flag) return !strcmp(cell->text, "true") ? "yes" : "no";
-  if (cell->kind != ETK_KIND_real || etk_parse_real(NULL, &real, cell->text)) return !strcmp(cell->text, "null") && cell->kind == ETK_KIND_real ? "-" : cell->text;
+  if (cell->kind != ETK_KIND_real || etk_parse_real(NULL, &real, cell->text))
+    return !strcmp(cell->text, "null") && cell->kind == ETK_KIND_real ? "-" : cell->text;
   snprintf(buffer, size, "%.6g", real);
   return buffer;
 }

@@ -44,8 +44,13 @@ static void answer(struct run *run, const struct run_end *end, const char *artif
   if (host->json || host->jsonl) {
     etk_text results = ETK_TEXT_INIT;
     results_json(&results, &run->results);
-    struct document document = {.name_space = host->name_space, .command = host->command, .status = end->status, .run = run->record ? run->record->id : NULL,
-                                .results_json = results.failed ? NULL : results.data, .artifacts_json = artifacts, .duration_ms = (double)end->wall_ns / 1e6,
+    struct document document = {.name_space = host->name_space,
+                                .command = host->command,
+                                .status = end->status,
+                                .run = run->record ? run->record->id : NULL,
+                                .results_json = results.failed ? NULL : results.data,
+                                .artifacts_json = artifacts,
+                                .duration_ms = (double)end->wall_ns / 1e6,
                                 .error = end->error};
     document_print(host, &document);
     etk_text_free(&results);
@@ -91,8 +96,9 @@ static int load(struct run *run, struct loaded *loaded, const etk_command_row **
   etk_status status = plugin_load(&e, loaded, run->plugin, run->resolved->manifest);
   if (!status) {
     *row = marshal_row(loaded->project, run->resolved->command->name);
-    if (!*row) status = etk_fail(&e, ETK_E_FORMAT, "%s: the note has a command %s that the plugin's table does not have; it must be built again", run->plugin->path,
-                                 run->resolved->command->name);
+    if (!*row)
+      status = etk_fail(&e, ETK_E_FORMAT, "%s: the note has a command %s that the plugin's table does not have; it must be built again",
+                        run->plugin->path, run->resolved->command->name);
   }
   if (!status) return 0;
   crash_disarm();
@@ -106,7 +112,8 @@ static const char *data_dir(struct host *host, const struct plugin *plugin) {
   return path;
 }
 
-int run_command(struct host *host, const struct plugin *plugin, const struct manifest *manifest, const struct resolved *resolved, int argc, char **argv) {
+int run_command(struct host *host, const struct plugin *plugin, const struct manifest *manifest, const struct resolved *resolved, int argc,
+                char **argv) {
   struct run run = {.base = {&host_services}, .host = host, .plugin = plugin, .resolved = resolved, .data_dir = data_dir(host, plugin)};
   struct loaded loaded = {0};
   const etk_command_row *row = NULL;

@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #define BUFFER_SIZE (64u << 10)
-#define WAIT_NS 100000000
+/* Lines are written at once, but at most this many in a tenth of a second; beyond that they are gathered. */
+#define WINDOW_NS 100000000
+#define WINDOW_WRITES 64
 
 int64_t unix_ms(void) {
   struct timespec now;
@@ -27,7 +29,8 @@ const char *iso_time(char *out, size_t size, int64_t ms) {
   time_t seconds = (time_t)(ms / 1000);
   struct tm t;
   gmtime_r(&seconds, &t);
-  snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, (int)(ms % 1000));
+  snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec,
+           (int)(ms % 1000));
   return out;
 }
 
@@ -129,7 +132,8 @@ static etk_status make_folder(etk_error *e, struct record *record, const char *s
   for (int attempt = 0; attempt < 8; attempt++) {
     char parent[4096];
     new_id(record->id, sizeof record->id, month);
-    if (snprintf(parent, sizeof parent, "%s/runs/%s", state, month) >= (int)sizeof parent - 48) return etk_fail(e, ETK_E_INVALID, "the path %s is too long", state);
+    if (snprintf(parent, sizeof parent, "%s/runs/%s", state, month) >= (int)sizeof parent - 48)
+      return etk_fail(e, ETK_E_INVALID, "the path %s is too long", state);
     etk_status status = etk_fs_make_dirs(e, parent);
     if (status) return status;
     snprintf(record->dir, sizeof record->dir, "%.4040s/%s", parent, record->id);
@@ -154,7 +158,7 @@ void record_open(struct record **out, struct host *host) {
   }
   record->host = host;
   record->buffer = buffer;
-  record->wrote_ns = etk_time_ns();
+  record->window_ns = etk_time_ns();
   record->metrics = record->log = -1;
   record->crash = open_in(record, "crash.txt");
   *out = record;
@@ -173,7 +177,6 @@ void record_flush(struct record *record) {
   if (!record->used || record->broken) return;
   int error = append(record->metrics, record->buffer, record->used);
   record->used = 0;
-  record->wrote_ns = etk_time_ns();
   if (error) broken(record, "metrics.jsonl", error);
 }
 
@@ -202,7 +205,9 @@ void record_metric(struct record *record, const char *name, int64_t step, double
     record->used += line.size;
   }
   etk_text_free(&line);
-  if (etk_time_ns() - record->wrote_ns >= WAIT_NS) record_flush(record);
+  int64_t now = etk_time_ns();
+  if (now - record->window_ns >= WINDOW_NS) record->window_ns = now, record->window_writes = 0;
+  if (record->window_writes++ < WINDOW_WRITES) record_flush(record);
 }
 
 void record_log(struct record *record, int level, const char *message) {

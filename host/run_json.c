@@ -30,7 +30,8 @@ void values_json(etk_text *out, const struct resolved *resolved) {
   for (size_t i = 0; i < command->argument_count; i++)
     one_value(out, i == 0, "", command->arguments[i].name, argument_kind(&command->arguments[i]), &resolved->arguments[i]);
   for (size_t i = 0; i < command->option_count; i++)
-    one_value(out, i + command->argument_count == 0, command->options[i].group, command->options[i].name, command->options[i].kind, &resolved->options[i]);
+    one_value(out, i + command->argument_count == 0, command->options[i].group, command->options[i].name, command->options[i].kind,
+              &resolved->options[i]);
   etk_text_putc(out, '}');
 }
 
@@ -43,7 +44,8 @@ static void hardware_json(etk_text *out) {
   put_json(out, h.architecture);
   etk_text_puts(out, ",\"chip\":");
   put_json(out, h.chip);
-  etk_text_printf(out, ",\"logical_cores\":%d,\"usable_cores\":%d,\"memory_bytes\":%" PRId64 ",\"isa\":", h.logical_cores, h.usable_cores, h.memory_bytes);
+  etk_text_printf(out, ",\"logical_cores\":%d,\"usable_cores\":%d,\"memory_bytes\":%" PRId64 ",\"isa\":", h.logical_cores, h.usable_cores,
+                  h.memory_bytes);
   put_json(out, etk_isa_name(etk_isa_active()));
   etk_text_putc(out, '}');
 }
@@ -92,8 +94,8 @@ void run_json(etk_text *out, struct run *run, const struct run_end *end, int arg
   put_json(out, iso_time(time_text, sizeof time_text, end->started_ms));
   etk_text_printf(out, ",\"started_ms\":%" PRId64, end->started_ms);
   if (strcmp(end->status, "running")) {
-    etk_text_printf(out, ",\"exit_code\":%d,\"wall_ms\":%.3f,\"cpu_ms\":%.3f,\"peak_memory_bytes\":%" PRId64, end->exit_code, (double)end->wall_ns / 1e6,
-                    (double)end->cpu_ns / 1e6, etk_hardware_peak_rss_bytes());
+    etk_text_printf(out, ",\"exit_code\":%d,\"wall_ms\":%.3f,\"cpu_ms\":%.3f,\"peak_memory_bytes\":%" PRId64, end->exit_code,
+                    (double)end->wall_ns / 1e6, (double)end->cpu_ns / 1e6, etk_hardware_peak_rss_bytes());
   } else etk_text_puts(out, ",\"exit_code\":null,\"wall_ms\":null,\"cpu_ms\":null,\"peak_memory_bytes\":null");
   process_json(out, run, argc, argv);
   etk_text_puts(out, ",\n\"values\":");

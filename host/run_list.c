@@ -98,7 +98,8 @@ void run_read(struct run_entry *entry) {
   if (entry->status) return;
   entry->status = "unreadable";
   path = etk_path_join(entry->dir, "run.json");
-  if (path && !etk_fs_read(NULL, &text, &size, path, RUN_JSON_LIMIT)) entry->json = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+  if (path && !etk_fs_read(NULL, &text, &size, path, RUN_JSON_LIMIT))
+    entry->json = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
   etk_free(path);
   etk_free(text);
   if (!json_is_object(entry->json)) {
@@ -123,7 +124,9 @@ etk_status run_find(etk_error *e, struct run_entry **out, struct run_list *list,
     if (*id && !strncmp(list->items[i].id, id, strlen(id))) first = &list->items[i], fits++;
   if (!found && fits == 1) found = first;
   if (!found && fits) return etk_fail(e, ETK_E_USAGE, "%zu runs begin with '%s'; write more of the id (the last is %s)", fits, id, first->id);
-  if (!found) return etk_fail(e, ETK_E_NOT_FOUND, "there is no run '%s'; 'efficientai-toolkit runs' lists them, and 'latest' is the newest (%s)", id, list->items[0].id);
+  if (!found)
+    return etk_fail(e, ETK_E_NOT_FOUND, "there is no run '%s'; 'efficientai-toolkit runs' lists them, and 'latest' is the newest (%s)", id,
+                    list->items[0].id);
   run_read(found);
   *out = found;
   return ETK_OK;

@@ -1,4 +1,4 @@
-/* services.c: the etk_host table: what a plugin's etk_run_… calls arrive at. Each takes the run's lock; text may come from the command's thread only,
+/* services.c: the etk_host table: what a plugin's etk_run_… calls arrive at. Each takes the run's lock; text comes from the command's thread only,
  * the rest from any. */
 #include "loader.h"
 #include "report.h"
@@ -78,7 +78,7 @@ static void service_progress(etk_run *base, const char *label, int64_t done, int
   pthread_mutex_lock(&run->lock);
   run->progress_used = true;
   etk_progress_update(&run->progress, label ? label : "", done, total, note);
-  if (run->record && run->record->used && etk_time_ns() - run->record->wrote_ns > 500000000) record_flush(run->record);
+  if (run->record && run->record->used && etk_time_ns() - run->record->window_ns > 500000000) record_flush(run->record);
   if (run->host->jsonl) {
     etk_text event = event_begin("progress");
     event_field(&event, "label", label);

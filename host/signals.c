@@ -2,16 +2,17 @@
 #include "run.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t asked;
+static atomic_int asked; /* read by any thread */
 static struct sigaction old_int, old_term;
 static volatile sig_atomic_t armed, silent;
 
 static void on_signal(int signal_number) {
   static const char text[] = "\nstopping after this step; again to stop at once\n";
   (void)signal_number;
-  asked = 1;
+  atomic_store(&asked, 1);
   signal(SIGINT, SIG_DFL);
   signal(SIGTERM, SIG_DFL);
   if (!silent) {
@@ -24,7 +25,7 @@ void cancel_arm(struct host *host) {
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   silent = host->quiet;
-  asked = 0;
+  atomic_store(&asked, 0);
   /* A signal that was ignored when we began (nohup, a background job) stays ignored. */
   if (!sigaction(SIGINT, NULL, &old_int) && old_int.sa_handler != SIG_IGN) sigaction(SIGINT, &action, NULL);
   if (!sigaction(SIGTERM, NULL, &old_term) && old_term.sa_handler != SIG_IGN) sigaction(SIGTERM, &action, NULL);
@@ -38,4 +39,4 @@ void cancel_disarm(void) {
   armed = 0;
 }
 
-bool cancel_asked(void) { return asked != 0; }
+bool cancel_asked(void) { return atomic_load_explicit(&asked, memory_order_relaxed) != 0; }

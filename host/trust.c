@@ -86,6 +86,23 @@ static etk_status follow(etk_error *e, int *fd, struct trust *trust, const struc
   return *fd < 0 ? etk_fail_errno(e, errno, "%s: cannot open", real) : ETK_OK;
 }
 
+static etk_status open_folder(etk_error *e, struct folder_check *out, const struct search_path *path, const char *folder) {
+  struct stat info;
+  int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return etk_fail_errno(e, errno, "%s: cannot open the folder", folder);
+  bool trusted = overridden(path, folder);
+  etk_status status = fstat(fd, &info) ? etk_fail_errno(e, errno, "%s", folder) : trusted ? ETK_OK : trust_check(e, "folder", folder, &info, geteuid());
+  if (status) close(fd);
+  else *out = (struct folder_check){true, trusted, group_writable(&info), fd};
+  return status;
+}
+
+/* The check of one of the search path's own folders is kept with its descriptor, so that a hundred plugins cost one. */
+static struct folder_check *kept_check(const struct search_path *path, const struct plugin *plugin, const char *folder) {
+  bool own = path && path->checks && plugin->dir < path->count && !strcmp(path->dirs[plugin->dir], folder);
+  return own ? &path->checks[plugin->dir] : NULL;
+}
+
 etk_status plugin_open(etk_error *e, int *fd, struct trust *trust, const struct search_path *path, const struct plugin *plugin) {
   const char *slash = strrchr(plugin->path, '/'), *base = slash ? slash + 1 : plugin->path;
   char folder[PATH_MAX];
@@ -94,28 +111,27 @@ etk_status plugin_open(etk_error *e, int *fd, struct trust *trust, const struct 
   if (slash && (size_t)(slash - plugin->path) >= sizeof folder) return etk_fail(e, ETK_E_INVALID, "%s: the path is too long", plugin->path);
   if (slash) snprintf(folder, sizeof folder, "%.*s", slash > plugin->path ? (int)(slash - plugin->path) : 1, plugin->path);
   else snprintf(folder, sizeof folder, ".");
-  int dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (dir < 0) return etk_fail_errno(e, errno, "%s: cannot open the folder", folder);
+  struct folder_check once = {0}, *check = kept_check(path, plugin, folder);
+  if (!check) check = &once;
+  etk_status status = check->open ? ETK_OK : open_folder(e, check, path, folder);
+  if (status) return status;
+  trust->group_writable = check->group_writable;
+  *fd = openat(check->fd, base, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW); /* not waiting for the other end of a FIFO */
+  if (*fd < 0) status = errno == ELOOP ? follow(e, fd, trust, path, plugin->path, check->trusted) : etk_fail_errno(e, errno, "%s: cannot open", plugin->path);
+  if (once.open) close(once.fd);
   struct stat info;
-  bool trusted = overridden(path, folder);
-  etk_status status = fstat(dir, &info) ? etk_fail_errno(e, errno, "%s", folder) : trusted ? ETK_OK : trust_check(e, "folder", folder, &info, geteuid());
-  if (!status) {
-    trust->group_writable = group_writable(&info);
-    *fd = openat(dir, base, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW); /* not waiting for the other end of a FIFO */
-    if (*fd < 0) status = errno == ELOOP ? follow(e, fd, trust, path, plugin->path, trusted) : etk_fail_errno(e, errno, "%s: cannot open", plugin->path);
-  }
-  close(dir);
   if (!status && fstat(*fd, &info)) status = etk_fail_errno(e, errno, "%s", plugin->path);
   if (!status && !S_ISREG(info.st_mode))
     status = etk_fail(e, ETK_E_FORMAT, "%s: is not a file but %s", plugin->path, S_ISDIR(info.st_mode) ? "a folder" : S_ISFIFO(info.st_mode) ? "a pipe" : "a device");
-  if (!status && !trusted) status = trust_check(e, "file", plugin->path, &info, geteuid());
+  if (!status && !check->trusted) status = trust_check(e, "file", plugin->path, &info, geteuid());
   if (status) {
     if (*fd >= 0) close(*fd);
     *fd = -1;
     return status;
   }
-  trust->group_writable = !trusted && (trust->group_writable || group_writable(&info));
+  trust->group_writable = !check->trusted && (trust->group_writable || group_writable(&info));
   trust->device = (uint64_t)info.st_dev;
   trust->inode = (uint64_t)info.st_ino;
+  trust->size = (uint64_t)info.st_size;
   return ETK_OK;
 }

@@ -65,7 +65,8 @@ static etk_status parse_range(etk_error *e, struct range *out, uint32_t kind, co
   const char *after = dots + 2;
   if (low_size && whole[low_size - 1] == '<') out->low_open = true, low_size--;
   if (*after == '<') out->high_open = true, after++;
-  if (!trimmed(low, sizeof low, whole, low_size) || !trimmed(high, sizeof high, after, strlen(after))) return etk_fail(e, ETK_E_INVALID, "limits are too long");
+  if (!trimmed(low, sizeof low, whole, low_size) || !trimmed(high, sizeof high, after, strlen(after)))
+    return etk_fail(e, ETK_E_INVALID, "limits are too long");
   if ((out->low_open && !*low) || (out->high_open && !*high)) return etk_fail(e, ETK_E_INVALID, "'<' stands without a bound in '%s'", whole);
   out->has_low = *low != 0, out->has_high = *high != 0;
   etk_status status = ETK_OK;
@@ -99,7 +100,8 @@ static int compare_range(const struct range *range, uint32_t kind, int64_t integ
 }
 
 /* `shown`: the value as the message says it; `noun`: "" or "length ". */
-static etk_status check_number(etk_error *e, uint32_t kind, const char *limits, int64_t integer, double real, const char *shown, const char *noun, const char *what) {
+static etk_status check_number(etk_error *e, uint32_t kind, const char *limits, int64_t integer, double real, const char *shown, const char *noun,
+                               const char *what) {
   if (!*limits) return ETK_OK;
   struct range range = {0};
   const char *cursor = limits, *start;
@@ -117,10 +119,10 @@ static etk_status check_number(etk_error *e, uint32_t kind, const char *limits, 
   const char *dots = strstr(limits, "..");
   int low_size = (int)(dots - limits) - (range.low_open ? 1 : 0);
   if (side < 0)
-    return etk_fail(e, ETK_E_USAGE, "%s: %s is %s %.*s (allowed%s%s: %s)", what, shown, range.low_open ? "not above" : "below", low_size, limits, *noun ? " " : "", noun,
-                    limits);
-  return etk_fail(e, ETK_E_USAGE, "%s: %s is %s %s (allowed%s%s: %s)", what, shown, range.high_open ? "not below" : "above", dots + 2 + range.high_open,
-                  *noun ? " " : "", noun, limits);
+    return etk_fail(e, ETK_E_USAGE, "%s: %s is %s %.*s (allowed%s%s: %s)", what, shown, range.low_open ? "not above" : "below", low_size, limits,
+                    *noun ? " " : "", noun, limits);
+  return etk_fail(e, ETK_E_USAGE, "%s: %s is %s %s (allowed%s%s: %s)", what, shown, range.high_open ? "not below" : "above",
+                  dots + 2 + range.high_open, *noun ? " " : "", noun, limits);
 }
 
 /* Resolves \t \n \| \\ of one choice. */
@@ -156,8 +158,8 @@ static etk_status check_choice(etk_error *e, const char *limits, const char *tex
   etk_text list = ETK_TEXT_INIT;
   for (size_t i = 0; i < count; i++) etk_text_printf(&list, "%s%s", i ? ", " : "", words[i]);
   const char *near = etk_text_suggest(text, pointers, count);
-  etk_fail(e, ETK_E_USAGE, "%s: '%s' is not one of %s%s%s%s", what, text, list.failed || !list.data ? limits : list.data, near ? "; did you mean '" : "", near ? near : "",
-           near ? "'?" : "");
+  etk_fail(e, ETK_E_USAGE, "%s: '%s' is not one of %s%s%s%s", what, text, list.failed || !list.data ? limits : list.data,
+           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
   etk_text_free(&list);
   return ETK_E_USAGE;
 }
@@ -178,7 +180,8 @@ etk_status limits_check(etk_error *e, uint32_t kind, const char *limits) {
   char word[CHOICE_SIZE];
   while (next_alternative(&cursor, &start, &size)) {
     if (kind == ETK_KIND_choice) {
-      if (!size || !unescape(word, sizeof word, start, size)) return etk_fail(e, ETK_E_INVALID, "a word of the choice '%s' is empty or longer than %d bytes", limits, CHOICE_SIZE - 1);
+      if (!size || !unescape(word, sizeof word, start, size))
+        return etk_fail(e, ETK_E_INVALID, "a word of the choice '%s' is empty or longer than %d bytes", limits, CHOICE_SIZE - 1);
       if (++count > CHOICES_MAX) return etk_fail(e, ETK_E_INVALID, "a choice has more than %d words", CHOICES_MAX);
       continue;
     }
@@ -194,12 +197,18 @@ etk_status limits_check(etk_error *e, uint32_t kind, const char *limits) {
 static etk_status no_memory(etk_error *e, const char *what) { return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory", what); }
 
 /* One item that is not a list: fills the field of its kind. */
-static etk_status parse_item(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *text, const char *what) {
+static etk_status parse_item(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *text,
+                             const char *what) {
   etk_status status = ETK_OK;
   bool flag = false;
   char length[48];
   switch (kind) {
-  case ETK_KIND_int: case ETK_KIND_size: case ETK_KIND_duration: case ETK_KIND_real: status = parse_bound(e, kind, text, &out->integer, &out->real); break;
+  case ETK_KIND_int:
+  case ETK_KIND_size:
+  case ETK_KIND_duration:
+  case ETK_KIND_real:
+    status = parse_bound(e, kind, text, &out->integer, &out->real);
+    break;
   case ETK_KIND_flag:
     status = etk_parse_flag(e, &flag, text);
     out->integer = flag;
@@ -234,7 +243,8 @@ struct items {
   size_t count;
 };
 
-static etk_status split_items(etk_error *e, struct items *out, etk_arena *arena, const char *const *texts, size_t count, bool split, const char *what) {
+static etk_status split_items(etk_error *e, struct items *out, etk_arena *arena, const char *const *texts, size_t count, bool split,
+                              const char *what) {
   size_t most = 0;
   for (size_t i = 0; i < count; i++) {
     most++;
@@ -265,7 +275,8 @@ static etk_status split_items(etk_error *e, struct items *out, etk_arena *arena,
   return ETK_OK;
 }
 
-static etk_status parse_list(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const struct items *items, const char *what) {
+static etk_status parse_list(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const struct items *items,
+                             const char *what) {
   uint32_t list = value_list_kind(kind);
   size_t width = list == ETK_KIND_reals ? sizeof(double) : list == ETK_KIND_ints ? sizeof(int64_t) : sizeof(char *);
   void *array = etk_arena_array(arena, items->count ? items->count : 1, width);
@@ -287,7 +298,8 @@ static etk_status parse_list(etk_error *e, struct value *out, etk_arena *arena, 
 }
 
 /* A key given twice keeps the last value, in the place of the first. */
-static etk_status parse_map(etk_error *e, struct value *out, etk_arena *arena, const char *limits, const char *const *texts, size_t count, const char *what) {
+static etk_status parse_map(etk_error *e, struct value *out, etk_arena *arena, const char *limits, const char *const *texts, size_t count,
+                            const char *what) {
   const char **keys = etk_arena_array(arena, count ? count : 1, sizeof *keys), **values = etk_arena_array(arena, count ? count : 1, sizeof *values);
   if (!keys || !values) return no_memory(e, what);
   size_t used = 0;
@@ -309,8 +321,8 @@ static etk_status parse_map(etk_error *e, struct value *out, etk_arena *arena, c
   return ETK_OK;
 }
 
-etk_status value_parse_all(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts, size_t count, bool split,
-                           const char *what) {
+etk_status value_parse_all(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts,
+                           size_t count, bool split, const char *what) {
   if (!limits) limits = "";
   if (kind == ETK_KIND_map) return parse_map(e, out, arena, limits, texts, count, what);
   if (!is_list(kind)) return parse_item(e, out, arena, kind, limits, count ? texts[count - 1] : "", what);
@@ -319,8 +331,8 @@ etk_status value_parse_all(etk_error *e, struct value *out, etk_arena *arena, ui
   return status ? status : parse_list(e, out, arena, item_kind(kind), limits, &items, what);
 }
 
-etk_status value_parse_many(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts, size_t count,
-                            const char *what) {
+etk_status value_parse_many(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts,
+                            size_t count, const char *what) {
   struct items items;
   etk_status status = split_items(e, &items, arena, texts, count, false, what);
   return status ? status : parse_list(e, out, arena, kind, limits ? limits : "", &items, what);
@@ -331,7 +343,8 @@ static etk_status check_path(etk_error *e, const char *limits, const char *path,
   if (!strcmp(limits, "new")) {
     char *parent = etk_path_dir(path);
     if (!parent) return no_memory(e, what);
-    etk_status status = etk_fs_is_dir(parent) ? ETK_OK : etk_fail(e, ETK_E_USAGE, "%s: the folder '%s' of '%s' does not exist; make it first", what, parent, path);
+    etk_status status =
+        etk_fs_is_dir(parent) ? ETK_OK : etk_fail(e, ETK_E_USAGE, "%s: the folder '%s' of '%s' does not exist; make it first", what, parent, path);
     etk_free(parent);
     return status;
   }
@@ -345,7 +358,8 @@ etk_status value_check_files(etk_error *e, uint32_t kind, const char *limits, co
   return kind == ETK_KIND_path && limits && *limits && value->text ? check_path(e, limits, value->text, what) : ETK_OK;
 }
 
-etk_status value_parse(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *text, const char *what, bool check_files) {
+etk_status value_parse(etk_error *e, struct value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *text, const char *what,
+                       bool check_files) {
   etk_status status = value_parse_all(e, out, arena, kind, limits, &text, 1, true, what);
   return status || !check_files ? status : value_check_files(e, kind, limits, out, what);
 }
@@ -363,7 +377,10 @@ static void show_size(etk_text *out, int64_t bytes) {
 }
 
 static void show_duration(etk_text *out, int64_t ns) {
-  static const struct { int64_t ns; const char *unit; } units[] = {{3600000000000, "h"}, {60000000000, "m"}, {1000000000, "s"}, {1000000, "ms"}, {1000, "us"}, {1, "ns"}};
+  static const struct {
+    int64_t ns;
+    const char *unit;
+  } units[] = {{3600000000000, "h"}, {60000000000, "m"}, {1000000000, "s"}, {1000000, "ms"}, {1000, "us"}, {1, "ns"}};
   if (!ns) etk_text_puts(out, "0s");
   for (size_t i = 0; ns && i < sizeof units / sizeof units[0]; i++)
     if (ns % units[i].ns == 0) {

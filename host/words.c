@@ -51,8 +51,9 @@ static etk_status unknown_option(etk_error *e, struct resolver *r, const char *w
   }
   for (const struct host_option *o = host_options; o->name; o++) names[count++] = o->name;
   const char *near = etk_text_suggest(name, names, count);
-  return etk_fail(e, ETK_E_USAGE, "unknown option --%s for %s:%s%s%s%s", name, r->manifest->name_space, shown_name(command, sizeof command, r->command->name),
-                  near ? "; did you mean --" : "", near ? shown_name(shown, sizeof shown, near) : "", near ? "?" : "");
+  return etk_fail(e, ETK_E_USAGE, "unknown option --%s for %s:%s%s%s%s", name, r->manifest->name_space,
+                  shown_name(command, sizeof command, r->command->name), near ? "; did you mean --" : "",
+                  near ? shown_name(shown, sizeof shown, near) : "", near ? "?" : "");
 }
 
 /* "-5", "-.5", "-1,2" are values, unless the command has an option of that digit. */
@@ -70,8 +71,8 @@ static etk_status give(etk_error *e, struct resolver *r, struct slot *slot, cons
 static etk_status missing_value(etk_error *e, const struct slot *slot, const char *typed, size_t typed_size, const char *next) {
   const char *kind = kind_name(slot_kind(slot));
   if (next && reads_as_option(next))
-    return etk_fail(e, ETK_E_USAGE, "%.*s wants a value (%s), but '%s' reads as an option; write %.*s=VALUE where the value begins with '-'", (int)typed_size, typed, kind,
-                    next, (int)typed_size, typed);
+    return etk_fail(e, ETK_E_USAGE, "%.*s wants a value (%s), but '%s' reads as an option; write %.*s=VALUE where the value begins with '-'",
+                    (int)typed_size, typed, kind, next, (int)typed_size, typed);
   return etk_fail(e, ETK_E_USAGE, "%.*s wants a value (%s)", (int)typed_size, typed, kind);
 }
 
@@ -109,7 +110,8 @@ static etk_status read_short(etk_error *e, struct resolver *r, int count, char *
     if (!slot) {
       char command[64];
       return etk_fail(e, ETK_E_USAGE, "unknown option %s%s%s for %s:%s", typed, p[1] || p > words[*index] + 1 ? " in " : "",
-                      p[1] || p > words[*index] + 1 ? words[*index] : "", r->manifest->name_space, shown_name(command, sizeof command, r->command->name));
+                      p[1] || p > words[*index] + 1 ? words[*index] : "", r->manifest->name_space,
+                      shown_name(command, sizeof command, r->command->name));
     }
     etk_status status;
     if (slot_kind(slot) == ETK_KIND_flag && p[1] != '=') {

@@ -23,14 +23,15 @@ static void print_person(struct host *host, const etk_hardware *h, const char *s
   print_row(host, "cores", text);
   snprintf(text, sizeof text, "%s (%s)", etk_isa_name(etk_isa_active()), *h->isa_features ? h->isa_features : "no features known");
   print_row(host, "instructions", text);
-  snprintf(text, sizeof text, "%s, %s available", etk_format_size(total, sizeof total, h->memory_bytes), etk_format_size(available, sizeof available, h->memory_available_bytes));
+  snprintf(text, sizeof text, "%s, %s available", etk_format_size(total, sizeof total, h->memory_bytes),
+           etk_format_size(available, sizeof available, h->memory_available_bytes));
   print_row(host, "memory", text);
   snprintf(text, sizeof text, "jansson %s, libyaml %s, %s", version_jansson(), version_yaml(), version_ffi());
   print_row(host, "libraries", text);
   print_row(host, "runs", state ? state : "(no folder: neither EFFICIENTAI_STATE_DIR, XDG_STATE_HOME nor HOME is set)");
   for (size_t i = 0; i < host->path.count; i++) {
-    printf("%s%-14s%s %s  (%s%s)\n", host->out_color ? STYLE_BOLD : "", i ? "" : "plugins", host->out_color ? STYLE_RESET : "", host->path.dirs[i], host->path.origins[i],
-           etk_fs_is_dir(host->path.dirs[i]) ? "" : ", not there");
+    printf("%s%-14s%s %s  (%s%s)\n", host->out_color ? STYLE_BOLD : "", i ? "" : "plugins", host->out_color ? STYLE_RESET : "", host->path.dirs[i],
+           host->path.origins[i], etk_fs_is_dir(host->path.dirs[i]) ? "" : ", not there");
   }
 }
 
@@ -42,10 +43,14 @@ static void print_json(struct host *host, const etk_hardware *h, const char *sta
   put_json(&text, h->architecture);
   etk_text_puts(&text, ",\"chip\":");
   put_json(&text, h->chip);
-  etk_text_printf(&text, ",\"apple_silicon\":%s,\"logical_cores\":%d,\"usable_cores\":%d,\"memory_bytes\":%" PRId64 ",\"memory_available_bytes\":%" PRId64 ",\"isa\":\"%s\",\"isa_features\":",
-                  h->apple_silicon ? "true" : "false", h->logical_cores, h->usable_cores, h->memory_bytes, h->memory_available_bytes, etk_isa_name(etk_isa_active()));
+  etk_text_printf(&text,
+                  ",\"apple_silicon\":%s,\"logical_cores\":%d,\"usable_cores\":%d,\"memory_bytes\":%" PRId64 ",\"memory_available_bytes\":%" PRId64
+                  ",\"isa\":\"%s\",\"isa_features\":",
+                  h->apple_silicon ? "true" : "false", h->logical_cores, h->usable_cores, h->memory_bytes, h->memory_available_bytes,
+                  etk_isa_name(etk_isa_active()));
   put_json(&text, h->isa_features);
-  etk_text_printf(&text, ",\"libraries\":{\"jansson\":\"%s\",\"libyaml\":\"%s\",\"libffi\":\"%s\"},\"state_dir\":", version_jansson(), version_yaml(), version_ffi());
+  etk_text_printf(&text, ",\"libraries\":{\"jansson\":\"%s\",\"libyaml\":\"%s\",\"libffi\":\"%s\"},\"state_dir\":", version_jansson(), version_yaml(),
+                  version_ffi());
   put_json(&text, state);
   etk_text_puts(&text, ",\"plugin_path\":[");
   for (size_t i = 0; i < host->path.count; i++) {

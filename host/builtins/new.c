@@ -46,7 +46,7 @@ static const char project_cpp[] =
     "\n"
     "// An exception must not leave a command: the host is C.\n"
     "static etk_status greet_run(etk_run *run, const char *name, const struct greet_options *o) try {\n"
-    "  const std::string line = (std::string(o->tone) == \"formal\" ? \"Good day, \" : \"Hello, \") + name + \"!\";\n"
+    "  const std::string line = std::string(std::string(o->tone) == \"formal\" ? \"Good day, \" : \"Hello, \") + name + \"!\";\n"
     "  for (int64_t i = 1; i <= o->times; i++) {\n"
     "    const etk_cell row[] = {etk_cell_int(\"number\", i), etk_cell_text(\"greeting\", line.c_str())};\n"
     "    etk_run_result_row(run, \"greetings\", row, 2);\n"

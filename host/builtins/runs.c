@@ -66,7 +66,8 @@ static etk_status read_request(etk_error *e, struct request *request, int count,
   for (int i = 0; i < count; i++) {
     etk_status status = ETK_OK;
     if (words[i][0] == '-' && words[i][1]) status = read_option(e, request, count, words, &i);
-    else if (request->count == sizeof request->words / sizeof request->words[0]) status = etk_fail(e, ETK_E_USAGE, "too many runs at once (at most %zu)", request->count);
+    else if (request->count == sizeof request->words / sizeof request->words[0])
+      status = etk_fail(e, ETK_E_USAGE, "too many runs at once (at most %zu)", request->count);
     else request->words[request->count++] = words[i];
     if (status) return status;
   }
@@ -244,7 +245,9 @@ static void print_facts(struct host *host, const struct run_entry *run) {
   print_pair(host, "folder", run->dir);
 }
 
-static void heading(const struct host *host, const char *text) { printf("\n%s%s%s\n", host->out_color ? STYLE_BOLD : "", text, host->out_color ? STYLE_RESET : ""); }
+static void heading(const struct host *host, const char *text) {
+  printf("\n%s%s%s\n", host->out_color ? STYLE_BOLD : "", text, host->out_color ? STYLE_RESET : "");
+}
 
 static void print_values(struct host *host, const struct run_entry *run) {
   static const char *const headers[] = {"VALUE", "IS", "SOURCE", "FROM"};
@@ -455,7 +458,9 @@ static int metrics(struct host *host, struct run_list *runs, const struct reques
   etk_error e = ETK_ERROR_INIT;
   struct run_entry *run;
   json_t *lines = NULL;
-  if (wants(&e, request, 1, 1, "metrics ID [--name NAME]") || run_find(&e, &run, runs, request->words[0]) || run_lines(&e, &lines, run, "metrics.jsonl")) return fail(host, &e);
+  if (wants(&e, request, 1, 1, "metrics ID [--name NAME]") || run_find(&e, &run, runs, request->words[0]) ||
+      run_lines(&e, &lines, run, "metrics.jsonl"))
+    return fail(host, &e);
   etk_text text = ETK_TEXT_INIT;
   struct table *table = host->json ? NULL : table_new(headers, 3);
   bool first = true;
@@ -574,8 +579,8 @@ int builtin_runs(struct host *host, int count, char **arguments) {
     }
     if (!verb) {
       const char *near = etk_text_suggest(arguments[0], names, VERBS);
-      etk_fail(&e, ETK_E_USAGE, "runs has no verb '%s'%s%s%s", arguments[0], near ? "; did you mean '" : " (list, show, compare, metrics, path, prune)", near ? near : "",
-               near ? "'?" : "");
+      etk_fail(&e, ETK_E_USAGE, "runs has no verb '%s'%s%s%s", arguments[0],
+               near ? "; did you mean '" : " (list, show, compare, metrics, path, prune)", near ? near : "", near ? "'?" : "");
       return host_error(host, &e, 0, NULL);
     }
     arguments++, count--;

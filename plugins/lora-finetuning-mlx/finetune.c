@@ -126,6 +126,14 @@ static etk_status write_output(etk_error *e, const struct job *j, const struct f
   return status ? etk_error_while(e, status, "while writing the adapter %s", f->output) : ETK_OK;
 }
 
+/* A place that cannot be written is said before hours of training, not after. */
+static etk_status try_output(etk_error *e, const struct finetune *f) {
+  etk_dir *dir;
+  etk_status status = etk_dir_create(e, &dir, f->output, f->force);
+  if (!status) etk_dir_abort(dir);
+  return status ? etk_error_while(e, status, "the adapter could not be written") : ETK_OK;
+}
+
 /* Trains and writes; the job stays open for what the caller still wants to know. */
 static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struct finetune *f, struct loop_result *out) {
   struct loop loop = {.run = run, .label = "train", .session = &j->session, .adapter = j->adapter, .trainer = j->trainer, .train = j->train, .valid = j->valid,
@@ -133,7 +141,8 @@ static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struc
                       .batch_size = f->batch_size, .checkpoint = j->checkpoint, .save = save_adapter, .user = j->adapter};
   if (!f->force && etk_fs_exists(f->output)) return etk_fail(e, ETK_E_EXISTS, "%s exists; give another --output, or --force to replace it", f->output);
   size_t bytes;
-  etk_status status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
+  etk_status status = try_output(e, f);
+  if (!status) status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
   if (!status) status = loop_run(e, &loop, out);
   if (!status) status = write_output(e, j, f);
   if (status) return status;

@@ -158,7 +158,7 @@ static etk_status open_model(etk_error *e, struct job *j, const struct pretrain 
 static etk_status open_trainer(etk_error *e, struct job *j, const struct pretrain *p) {
   int64_t count = (int64_t)etk_dataset_count(j->train);
   j->total_steps = p->epochs * ((count + p->batch_size - 1) / p->batch_size);
-  etk_trainer_options options = {.batch_size = p->batch_size, .seed = p->seed, .gradient_clipping = p->gradient_clipping, .optimizer = etk_optimizer_defaults(ETK_ADAMW),
+  etk_trainer_options options = {.batch_size = p->batch_size, .seed = p->seed, .gradient_clipping = p->gradient_clipping, .dropout = p->dropout, .optimizer = etk_optimizer_defaults(ETK_ADAMW),
                                  .max_tokens = etk_dataset_get_stats(j->train).longest,
                                  .schedule = {.peak = p->learning_rate, .floor = p->learning_rate / 10, .warmup_steps = p->warmup_steps, .total_steps = j->total_steps}};
   options.optimizer.beta2 = 0.95; /* usual for language models from scratch: second moments that follow faster */

@@ -9,7 +9,7 @@ struct pretrain {
   bool resume, force;
   etk_model_config config;
   int64_t epochs, batch_size, warmup_steps, save_steps;
-  double learning_rate, weight_decay, gradient_clipping;
+  double learning_rate, weight_decay, gradient_clipping, dropout;
   uint64_t seed;
 };
 etk_status pretrain_model(etk_run *run, const struct pretrain *settings);

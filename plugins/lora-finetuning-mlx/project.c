@@ -76,6 +76,7 @@
   OPT(int, warmup_steps, "200", "0..", "pretraining", "", 0, "steps of linear warm-up")                                                          \
   OPT(real, weight_decay, "0.1", "0..", "pretraining", "", 0, "decoupled; not on norms")                                                         \
   OPT(real, gradient_clipping, "1.0", "0..", "pretraining", "", 0, "global norm; 0: none")                                                       \
+  OPT(real, dropout, "0", "0..<1", "pretraining", "", 0, "of the residual stream; helps when the data is seen many times")                        \
   OPT(int, save_steps, "500", "0..", "pretraining", "", 0, "steps between checkpoints and validations")                                          \
   OPT(int, seed, "42", "0..", "pretraining", "", 0, "data order and fresh weights")
 #define DEMO_OPTIONS(OPT)                                                                                                                        \
@@ -137,7 +138,7 @@ static etk_status pretrain_run(etk_run *run, const struct pretrain_options *o) {
       .num_hidden_layers = o->num_hidden_layers, .num_attention_heads = o->num_attention_heads, .num_key_value_heads = o->num_key_value_heads,
       .max_position_embeddings = o->max_seq_length, .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true},
       .epochs = o->epochs, .batch_size = o->batch_size, .learning_rate = o->learning_rate, .lr_schedule = o->lr_schedule, .warmup_steps = o->warmup_steps,
-      .weight_decay = o->weight_decay, .gradient_clipping = o->gradient_clipping, .save_steps = o->save_steps, .seed = (uint64_t)o->seed};
+      .weight_decay = o->weight_decay, .gradient_clipping = o->gradient_clipping, .dropout = o->dropout, .save_steps = o->save_steps, .seed = (uint64_t)o->seed};
   return pretrain_model(run, &p);
 }
 

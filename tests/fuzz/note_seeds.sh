@@ -33,5 +33,5 @@ cp "$tmp/x86_64.dylib" "$out/macho-x86_64"
 printf 'note\t1\nproject\tseed\t1.0.0\t1.0\t0\tA seed\ncommand\tgo\t(1 | 2)\tGo\\n on\nargument\ttext\tname\tREQUIRED\t1..40\twho\noption\tint\ttimes\t1\t1..9\tgreet\tn often\t4\thow often\nfuture\trow\n' >"$out/text"
 printf 'note\t2\nproject\tseed\t1.0.0\t2.0\t0\tA seed of another ABI\ncommand\n' >"$out/text-abi"
 printf '\312\376\272\276\000\000\000\075\000\020' >"$out/java-class"
-rm -f "$out"/*.tmp
+chmod 644 "$out"/*
 ls -l "$out"

@@ -20,22 +20,27 @@ static char state_path[256];
 
 /* ---- marshalling: a command whose table is made by the same macros as a plugin's ---- */
 
-#define MIX_ARGS(ARG) ARG(int, a, REQUIRED, "", "") ARG(real, b, REQUIRED, "", "") ARG(flag, c, OPTIONAL, "", "") ARG(text, d, OPTIONAL, "", "") ARG(path, e, VARIADIC, "", "")
-#define MIX_OPTIONS(OPT)                                                                                                                              \
-  OPT(flag, f, "no", "", "", "", 0, "") OPT(int, g, "1", "", "", "", 0, "") OPT(map, h, "-", "", "", "", 0, "") OPT(reals, i, "-", "", "", "", 0, "") \
-  OPT(flag, j, "yes", "", "", "", 0, "")
+#define MIX_ARGS(ARG)                                                                                                                                \
+  ARG(int, a, REQUIRED, "", "")                                                                                                                      \
+  ARG(real, b, REQUIRED, "", "") ARG(flag, c, OPTIONAL, "", "") ARG(text, d, OPTIONAL, "", "") ARG(path, e, VARIADIC, "", "")
+#define MIX_OPTIONS(OPT)                                                                                                                             \
+  OPT(flag, f, "no", "", "", "", 0, "")                                                                                                              \
+  OPT(int, g, "1", "", "", "", 0, "") OPT(map, h, "-", "", "", "", 0, "") OPT(reals, i, "-", "", "", "", 0, "")                                      \
+      OPT(flag, j, "yes", "", "", "", 0, "")
 #define COMMANDS(CMD) CMD(mix, MIX_ARGS, MIX_OPTIONS, 0, "Everything at once")
 ETK_PROJECT("mix", "1.0.0", "For this test", COMMANDS)
 
 static char seen[512];
 static etk_status mix_run(etk_run *run, int64_t a, double b, bool c, const char *d, struct etk_texts e, const struct mix_options *o) {
   (void)run;
-  snprintf(seen, sizeof seen, "%lld %g %d %s %zu %s | %u %d %lld %zu %s %zu %g %d", (long long)a, b, c, d ? d : "NULL", e.count, e.count ? e.items[0] : "-",
-           (unsigned)(o->struct_size == sizeof *o), o->f, (long long)o->g, o->h.count, o->h.count ? o->h.values[0] : "-", o->i.count, o->i.count ? o->i.items[0] : 0.0, o->j);
+  snprintf(seen, sizeof seen, "%lld %g %d %s %zu %s | %u %d %lld %zu %s %zu %g %d", (long long)a, b, c, d ? d : "NULL", e.count,
+           e.count ? e.items[0] : "-", (unsigned)(o->struct_size == sizeof *o), o->f, (long long)o->g, o->h.count, o->h.count ? o->h.values[0] : "-",
+           o->i.count, o->i.count ? o->i.items[0] : 0.0, o->j);
   return 42;
 }
 
-static etk_status call_mix(etk_error *e, etk_status *returned, const struct value *arguments, const struct value *options, const etk_project *project) {
+static etk_status call_mix(etk_error *e, etk_status *returned, const struct value *arguments, const struct value *options,
+                           const etk_project *project) {
   struct manifest manifest;
   etk_status status = manifest_from_project(e, &manifest, &etk_project_v1);
   if (status) return status;
@@ -48,7 +53,10 @@ static etk_status call_mix(etk_error *e, etk_status *returned, const struct valu
 
 static const char *const paths[] = {"p", "q"}, *const keys[] = {"k"}, *const map_values[] = {"v"};
 static const double numbers[] = {2.5, 1};
-static const struct value all_arguments[] = {{.source = 6, .integer = -5}, {.source = 6, .real = 0.5}, {.source = 6, .integer = 1}, {.source = 6, .text = "text"},
+static const struct value all_arguments[] = {{.source = 6, .integer = -5},
+                                             {.source = 6, .real = 0.5},
+                                             {.source = 6, .integer = 1},
+                                             {.source = 6, .text = "text"},
                                              {.source = 6, .texts = {paths, 2}}};
 static const struct value all_options[] = {{.source = 6, .integer = 1}, {.source = 6, .integer = 7}, {.source = 6, .map = {keys, map_values, 1}},
                                            {.source = 6, .reals = {numbers, 2}}, {.source = 1, .integer = 0}};
@@ -148,8 +156,8 @@ static void ids_sort_by_time(void **state) {
   int64_t last_ms = 0;
   for (int i = 0; i < 50; i++) {
     while (unix_ms() == last_ms) {} /* ids of one millisecond may stand in any order */
-    last_ms = unix_ms();
     struct record *record = open_record();
+    last_ms = unix_ms();
     assert_true(strcmp(before, record->id) < 0);
     snprintf(before, sizeof before, "%s", record->id);
     end_record(record);

@@ -71,7 +71,8 @@ static bool print_once(void *user) {
   struct results results = {0};
   etk_text out = ETK_TEXT_INIT;
   etk_cell cells[] = {etk_cell_text("name", "a"), etk_cell_real("share", 0.5)}, cell = etk_cell_int("n", 1);
-  bool fine = table && !results_set(NULL, &results, &cell) && !results_add_row(NULL, &results, "t", cells, 2) && !results_set_json(NULL, &results, "j", "{\"a\": [1]}");
+  bool fine = table && !results_set(NULL, &results, &cell) && !results_add_row(NULL, &results, "t", cells, 2) &&
+              !results_set_json(NULL, &results, "j", "{\"a\": [1]}");
   results_json(&out, &results);
   fine = fine && !out.failed && !strcmp(out.data, "{\"n\":1,\"t\":[{\"name\":\"a\",\"share\":0.5}],\"j\":{\"a\":[1]}}");
   etk_text_free(&out);

@@ -201,8 +201,10 @@ static bool parse_everything(void *user) {
   const char *const list[] = {"1,2", "3"}, *const pairs[] = {"a=b"};
   struct value value = {0};
   etk_text out = ETK_TEXT_INIT;
-  bool done = !value_parse(NULL, &value, &own, ETK_KIND_text, "", "text", "--x", true) && !value_parse(NULL, &value, &own, ETK_KIND_path, "new", "a/b", "--x", false) &&
-              !value_parse_all(NULL, &value, &own, ETK_KIND_ints, "", list, 2, true, "--x") && !value_parse_all(NULL, &value, &own, ETK_KIND_map, "", pairs, 1, true, "--x") &&
+  bool done = !value_parse(NULL, &value, &own, ETK_KIND_text, "", "text", "--x", true) &&
+              !value_parse(NULL, &value, &own, ETK_KIND_path, "new", "a/b", "--x", false) &&
+              !value_parse_all(NULL, &value, &own, ETK_KIND_ints, "", list, 2, true, "--x") &&
+              !value_parse_all(NULL, &value, &own, ETK_KIND_map, "", pairs, 1, true, "--x") &&
               value_parse(NULL, &value, &own, ETK_KIND_choice, "a|b", "c", "--x", true) == ETK_E_USAGE;
   value.source = ETK_FROM_SET;
   value_json(&out, ETK_KIND_map, &value);

@@ -3,6 +3,7 @@
 
 #include <etk/text.h>
 #include <etk/tokenizer.h>
+#include <pthread.h>
 
 /* ---- a small tokenizer.json -------------------------------------------------------------------------------------------------------------------- */
 
@@ -383,6 +384,35 @@ static void a_megabyte_of_one_letter_is_encoded_at_once(void **state) {
   etk_tokenizer_free(t);
 }
 
+static void *encode_often(void *user) {
+  const etk_tokenizer *t = user;
+  size_t good = 0;
+  for (int i = 0; i < 200; i++) {
+    etk_ids ids = ETK_IDS_INIT;
+    good += etk_tokenizer_encode(NULL, t, &ids, "abcab'abc 12ab", 14, NULL) == ETK_OK && ids.count == 4 && ids.items[0] == 4;
+    etk_ids_free(&ids);
+  }
+  return (void *)good;
+}
+
+static void many_threads_share_a_tokenizer(void **state) {
+  (void)state;
+  json_t *file = json_loads(small, 0, NULL);
+  json_object_set_new(file, "pre_tokenizer", json_pack("{s:s,s:b,s:b}", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 1));
+  char *bytes = json_dumps(file, 0);
+  etk_tokenizer *t = parse(bytes);
+  pthread_t threads[4];
+  for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, encode_often, t), 0);
+  for (int i = 0; i < 4; i++) {
+    void *good;
+    pthread_join(threads[i], &good);
+    assert_int_equal((size_t)good, 200);
+  }
+  etk_tokenizer_free(t);
+  free(bytes);
+  json_decref(file);
+}
+
 static etk_status use_all(etk_error *e, const char *folder) {
   etk_tokenizer *t;
   etk_ids ids = ETK_IDS_INIT;
@@ -454,6 +484,7 @@ int main(void) {
       cmocka_unit_test(a_stream_gives_the_whole_text),
       cmocka_unit_test(ids_beyond_the_vocabulary_decode_to_nothing),
       cmocka_unit_test(a_megabyte_of_one_letter_is_encoded_at_once),
+      cmocka_unit_test(many_threads_share_a_tokenizer),
       cmocka_unit_test(every_failing_allocation_is_an_error_without_a_leak),
   };
   return cmocka_run_group_tests(tests, make_folder, remove_folder);

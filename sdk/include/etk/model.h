@@ -66,6 +66,7 @@ typedef struct etk_forward {
   etk_tensor *select;     /* (rows) i32, row = b * tokens + t, whose logits are wanted; NULL: all of them */
   const etk_adapter *adapter; /* NULL: the base alone */
   bool training;          /* dropout is on */
+  float dropout;          /* while training: of the embeddings and of what each block adds to the residual stream (the adapter has its own) */
   etk_cache *cache;       /* NULL: causal attention within the batch row */
   etk_tensor *block_table;/* (batch, max_blocks) i32, with a cache */
 } etk_forward;

@@ -20,6 +20,7 @@ typedef struct etk_trainer_options {
   etk_optimizer_options optimizer;
   etk_schedule schedule;         /* total_steps is the length of the run */
   double gradient_clipping;      /* global norm; 0: none */
+  double dropout;                /* of the residual stream; for training from scratch on little data */
   uint64_t seed;                 /* data order and dropout */
   size_t memory_limit;           /* bytes a graph may need; 0: what the machine has available */
 } etk_trainer_options;

@@ -1,3 +1,4 @@
+#include "json.h"
 #include "safetensors_internal.h"
 
 #include <etk/alloc.h>
@@ -235,7 +236,7 @@ static etk_status parse(etk_error *e, etk_safetensors *file, const unsigned char
   file->buffer = bytes + 8 + header_size;
   file->buffer_size = size - 8 - header_size;
   json_error_t problem;
-  json_t *header = json_loadb(text, (size_t)header_size, JSON_REJECT_DUPLICATES, &problem);
+  json_t *header = etk__json_loadb(text, (size_t)header_size, JSON_REJECT_DUPLICATES, &problem);
   if (!header && json_error_code(&problem) == json_error_out_of_memory) return no_memory(e, file->name);
   if (!header) return etk_fail(e, ETK_E_FORMAT, "%s: the header is not valid JSON: %s (byte %d of the header)", file->name, problem.text, problem.position);
   etk_status s = json_is_object(header) ? read_header(e, file, header) : etk_fail(e, ETK_E_FORMAT, "%s: the header must be a JSON object", file->name);

@@ -1,5 +1,6 @@
 /* LoRA adapters: modules bound to a model's linear layers; PEFT's files. */
 #include "internal.h"
+#include "ml/format/json.h"
 
 #include <etk/fs.h>
 #include <etk/rng.h>
@@ -277,10 +278,10 @@ static etk_status open_files(etk_error *e, etk_adapter **out, const etk_model *m
   size_t size = 0;
   etk_status status = etk_fs_read(e, &text, &size, config_path, CONFIG_LIMIT);
   if (status) return status;
-  json_error_t error;
-  json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+  json_t *root = NULL;
+  status = etk__json_parse(e, &root, config_path, text, size);
   etk_free(text);
-  if (!root) return etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: %s", config_path, error.line, error.column, error.text);
+  if (status) return status;
   struct peft *peft = etk_calloc(1, sizeof *peft);
   bool *wanted = etk_calloc((size_t)model->linear_count, sizeof *wanted);
   etk_adapter *a = NULL;

@@ -1,5 +1,6 @@
 /* config.json of a Hugging Face folder, both the spelling of transformers 4 and of 5. */
 #include "internal.h"
+#include "ml/format/json.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -166,10 +167,10 @@ etk_status etk__model_config_check(etk_error *e, const etk_model_config *c, cons
 
 etk_status etk_model_config_parse(etk_error *e, etk_model_config *out, const char *name, const char *bytes, size_t size) {
   *out = (etk_model_config){.rms_norm_eps = 1e-6, .rope_theta = 10000, .bos_token_id = -1, .max_position_embeddings = 2048};
-  json_error_t error;
-  json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &error);
-  if (!root) return etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: %s", name, error.line, error.column, error.text);
-  etk_status status = json_is_object(root) ? read_config(e, out, name, root) : etk_fail(e, ETK_E_FORMAT, "%s: wanted a JSON object", name);
+  json_t *root = NULL;
+  etk_status status = etk__json_parse(e, &root, name, bytes, size);
+  if (status) return status;
+  status = json_is_object(root) ? read_config(e, out, name, root) : etk_fail(e, ETK_E_FORMAT, "%s: wanted a JSON object", name);
   json_decref(root);
   return status;
 }

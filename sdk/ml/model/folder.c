@@ -1,5 +1,6 @@
 /* Hugging Face folders: config.json and model.safetensors, whole or in shards; and writing them. */
 #include "internal.h"
+#include "ml/format/json.h"
 
 #include <etk/fs.h>
 #include <etk/safetensors.h>
@@ -81,11 +82,7 @@ static etk_status read_json(etk_error *e, json_t **out, const char *folder, cons
   char *path = etk_path_join(folder, file), *text = NULL;
   size_t size = 0;
   etk_status status = path ? etk_fs_read(e, &text, &size, path, limit) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
-  if (!status) {
-    json_error_t error;
-    *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (!*out) status = etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: %s", path, error.line, error.column, error.text);
-  }
+  if (!status) status = etk__json_parse(e, out, path, text, size);
   etk_free(text);
   etk_free(path);
   return status;

@@ -126,12 +126,17 @@ static void run_pieces(void *user, int64_t begin, int64_t end, int slot) {
 /* One row of a against the rows of b: memory-bound, so no packing. */
 static void run_matvec(void *user, int64_t begin, int64_t end, int slot) {
   const struct gemm *g = user;
+  float sums[256];
   (void)slot;
-  etk__kernels()->matvec_f32(g->c + begin, g->b + begin * g->ldb, g->ldb, g->a, end - begin, g->k);
+  for (int64_t i = begin, n; i < end; i += n) {
+    n = end - i < 256 ? end - i : 256;
+    etk__kernels()->matvec_f32(sums, g->b + i * g->ldb, g->ldb, g->a, n, g->k);
+    for (int64_t j = 0; j < n; j++) g->c[i + j] = g->alpha * sums[j] + (g->beta != 0 ? g->beta * g->c[i + j] : 0);
+  }
 }
 
 void etk__gemm_parallel(const struct gemm *g) {
-  if (g->m == 1 && g->tb && (!g->ta || g->lda == 1) && g->alpha == 1 && g->beta == 0) {
+  if (g->m == 1 && g->tb && (!g->ta || g->lda == 1)) {
     etk_parallel_for(g->n, 1 + 65536 / (g->k + 1), run_matvec, (void *)(uintptr_t)g);
     return;
   }

@@ -14,11 +14,15 @@ static void bind(etk_graph *g) {
   }
 }
 
-static etk_status allocate(etk_error *e, etk_graph *g) {
+static etk_status check_limit(etk_error *e, const etk_graph *g) {
   char needs[32], has[32];
-  if (g->memory_limit && g->plan.peak_bytes > g->memory_limit)
-    return etk_fail(e, ETK_E_NO_MEMORY, "needs %s, have %s: try a smaller batch or shorter sequences", etk_format_size(needs, sizeof needs, (int64_t)g->plan.peak_bytes),
-                    etk_format_size(has, sizeof has, (int64_t)g->memory_limit));
+  if (!g->memory_limit || g->plan.peak_bytes <= g->memory_limit) return ETK_OK;
+  return etk_fail(e, ETK_E_NO_MEMORY, "needs %s, have %s: try a smaller batch or shorter sequences", etk_format_size(needs, sizeof needs, (int64_t)g->plan.peak_bytes),
+                  etk_format_size(has, sizeof has, (int64_t)g->memory_limit));
+}
+
+static etk_status allocate(etk_error *e, etk_graph *g) {
+  char needs[32];
   size_t bytes = g->plan.step_bytes + g->plan.scratch_bytes;
   g->block = etk_alloc_aligned(bytes ? bytes : 1, ALIGNMENT);
   if (!g->block)
@@ -45,6 +49,7 @@ etk_status etk__run_node(etk_error *e, const etk_graph *g, const struct node *no
 
 etk_status etk_graph_eval(etk_error *e, etk_graph *g) {
   etk_status status = etk_graph_plan(e, g, NULL);
+  if (!status) status = check_limit(e, g);
   if (!status && !g->block) status = allocate(e, g);
   if (status) return status;
   if (g->debug_poison) memset(g->block, 0xff, g->block_bytes);

@@ -7,12 +7,12 @@ int64_t etk__batch_columns(int64_t longest, int64_t max_tokens) {
   return columns < max_tokens ? columns : max_tokens;
 }
 
-static etk_status record(etk_error *e, struct batch_graph *b, const etk_model *model, const etk_adapter *adapter, etk_tensor *const *parameters, size_t count) {
+static etk_status record(etk_error *e, struct batch_graph *b, const etk_model *model, const etk_adapter *adapter, etk_tensor *const *parameters, size_t count, float dropout) {
   etk_graph *g = b->graph;
   b->ids = etk_graph_input(g, ETK_I32, etk_shape_of(2, b->rows, b->columns), "ids");
   b->positions = etk_graph_input(g, ETK_I32, etk_shape_of(2, b->rows, b->columns), "positions");
   b->targets = etk_graph_input(g, ETK_I32, etk_shape_of(1, b->rows * b->columns), "targets");
-  etk_forward forward = {.ids = b->ids, .positions = b->positions, .adapter = adapter, .training = parameters != NULL};
+  etk_forward forward = {.ids = b->ids, .positions = b->positions, .adapter = adapter, .training = parameters != NULL, .dropout = dropout};
   b->losses = etk_cross_entropy(g, etk_model_forward(g, model, &forward), b->targets);
   b->loss = etk_mean_counted(g, b->losses, b->targets);
   etk_graph_keep(g, b->losses);
@@ -27,11 +27,11 @@ static etk_status record(etk_error *e, struct batch_graph *b, const etk_model *m
 }
 
 etk_status etk__batch_graph_init(etk_error *e, struct batch_graph *out, const etk_model *model, const etk_adapter *adapter, int64_t rows, int64_t columns,
-                                 etk_tensor *const *parameters, size_t count) {
+                                 etk_tensor *const *parameters, size_t count, float dropout) {
   *out = (struct batch_graph){.rows = rows, .columns = columns};
   out->graph = etk_graph_new();
   if (parameters) out->gradients = etk_calloc(count, sizeof *out->gradients);
-  etk_status status = out->graph && (!parameters || out->gradients) ? record(e, out, model, adapter, parameters, count) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_status status = out->graph && (!parameters || out->gradients) ? record(e, out, model, adapter, parameters, count, dropout) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
   if (status) etk__batch_graph_fini(out);
   return status;
 }

@@ -1,5 +1,6 @@
 /* The state of a run on disk: optimizer.safetensors (moments by parameter) and trainer_state.json (step, and what must not change). */
 #include "trainer.h"
+#include "ml/format/json.h"
 
 #include <etk/fs.h>
 #include <etk/safetensors.h>
@@ -13,12 +14,12 @@ static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, 
 /* What the rest of a run depends on. Numbers are compared exactly; the schedule's length may not change either, or the rates would jump. */
 static json_t *course(const etk_trainer *t) {
   const etk_trainer_options *o = &t->options;
-  return json_pack("{s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:I, s:I, s:f}", "batch_size", (json_int_t)o->batch_size, "accumulation",
+  return json_pack("{s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:I, s:I, s:f, s:f}", "batch_size", (json_int_t)o->batch_size, "accumulation",
                    (json_int_t)o->accumulation, "max_tokens", (json_int_t)o->max_tokens, "seed", (json_int_t)o->seed, "optimizer", (int)o->optimizer.kind, "beta1",
                    o->optimizer.beta1, "beta2", o->optimizer.beta2, "epsilon", o->optimizer.epsilon, "momentum", o->optimizer.momentum, "weight_decay",
                    o->optimizer.weight_decay, "schedule", (int)o->schedule.kind, "learning_rate", o->schedule.peak, "final_learning_rate", o->schedule.floor,
                    "warmup_steps", (json_int_t)o->schedule.warmup_steps, "total_steps", (json_int_t)o->schedule.total_steps, "gradient_clipping",
-                   o->gradient_clipping);
+                   o->gradient_clipping, "dropout", o->dropout);
 }
 
 static etk_status save_moments(etk_error *e, const etk_trainer *t, const char *path) {
@@ -92,10 +93,10 @@ static etk_status load_state(etk_error *e, etk_trainer *t, const char *path, int
   size_t size = 0;
   etk_status status = etk_fs_read(e, &text, &size, path, 1 << 20);
   if (status) return status;
-  json_error_t error;
-  json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+  json_t *root = NULL;
+  status = etk__json_parse(e, &root, path, text, size);
   etk_free(text);
-  if (!root) return etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+  if (status) return status;
   const json_t *step = json_object_get(root, "step"), *sequences = json_object_get(root, "sequences");
   if (!json_is_integer(step) || json_integer_value(step) < 0 || !json_is_integer(sequences) || json_integer_value(sequences) < 0)
     status = etk_fail(e, ETK_E_FORMAT, "%s: \"step\" and \"sequences\" must be whole numbers from 0", path);

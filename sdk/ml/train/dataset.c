@@ -1,3 +1,4 @@
+#include "ml/format/json.h"
 #include <etk/alloc.h>
 #include <etk/dataset.h>
 #include <etk/fs.h>
@@ -300,7 +301,7 @@ static bool is_blank(const char *text, size_t size) {
 static json_t *load(etk_error *e, const reading *r, const char *text, size_t size, etk_status *s) {
   json_error_t problem;
   char at[512];
-  json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
+  json_t *json = etk__json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
   if (json) return json;
   if (json_error_code(&problem) == json_error_out_of_memory) *s = no_memory(e, r->path);
   else if (r->line) *s = etk_fail(e, ETK_E_FORMAT, "%s: not valid JSON: %s (column %d)", where(r, at), problem.text, problem.column);

@@ -26,7 +26,7 @@ static etk_status graph_for(etk_error *e, struct evaluator *v, int64_t columns, 
     }
   if (v->graph_count == MAX_SHAPES) etk__batch_graph_fini(&v->graphs[--v->graph_count]); /* cannot pile up: rows are at most the context long */
   *out = &v->graphs[v->graph_count];
-  etk_status status = etk__batch_graph_init(e, *out, v->model, v->adapter, v->batch, columns, NULL, 0);
+  etk_status status = etk__batch_graph_init(e, *out, v->model, v->adapter, v->batch, columns, NULL, 0, 0);
   if (!status) v->graph_count++;
   return status;
 }

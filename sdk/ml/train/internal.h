@@ -17,7 +17,7 @@ struct batch_graph {
 };
 /* parameters NULL: evaluation. */
 etk_status etk__batch_graph_init(etk_error *e, struct batch_graph *out, const etk_model *model, const etk_adapter *adapter, int64_t rows, int64_t columns,
-                                 etk_tensor *const *parameters, size_t parameter_count);
+                                 etk_tensor *const *parameters, size_t parameter_count, float dropout);
 void etk__batch_graph_fini(struct batch_graph *graph);
 /* Padded columns for a batch whose longest sequence has `longest` tokens: few different shapes, little padding. */
 int64_t etk__batch_columns(int64_t longest, int64_t max_tokens);

@@ -47,6 +47,7 @@ etk_status etk_trainer_new(etk_error *e, etk_trainer **out, etk_model *model, et
   *out = NULL;
   if (options->batch_size < 1) return etk_fail(e, ETK_E_INVALID, "batch size is %lld, wanted at least 1", (long long)options->batch_size);
   if (options->max_tokens < 1) return etk_fail(e, ETK_E_INVALID, "longest row is %d tokens, wanted at least 1", options->max_tokens);
+  if (!(options->dropout >= 0 && options->dropout < 1)) return etk_fail(e, ETK_E_INVALID, "dropout is %g, wanted 0 up to (not including) 1", options->dropout);
   etk_trainer *t = etk_calloc(1, sizeof *t);
   if (!t) return no_memory(e);
   t->model = model;
@@ -99,7 +100,7 @@ static etk_status graph_for(etk_error *e, etk_trainer *t, int64_t columns, struc
     t->graph_count--;
   }
   struct batch_graph *b = &t->graphs[t->graph_count];
-  etk_status status = etk__batch_graph_init(e, b, t->model, t->adapter, t->options.batch_size, columns, t->parameters, t->count);
+  etk_status status = etk__batch_graph_init(e, b, t->model, t->adapter, t->options.batch_size, columns, t->parameters, t->count, (float)t->options.dropout);
   if (status) return status;
   status = check_memory(e, t, b);
   if (status) {
