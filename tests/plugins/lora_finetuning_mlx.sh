@@ -166,19 +166,24 @@ if env --default-signal=INT true 2>/dev/null; then with="env --default-signal=IN
 train_long() { # OUTPUT STEPS [OPTIONS…]
   output=$1 steps=$2
   shift 2
-  "$exe" $ns:train --model "$model" --data "$tmp/folder" --output "$output" --iters "$steps" --batch-size 2 --rank 4 --dropout 0.1 --eval-steps 50 --lr-schedule cosine "$@"
+  "$exe" $ns:train --model "$model" --data "$tmp/folder" --output "$output" --iters "$steps" --batch-size 2 --rank 4 --dropout 0.1 --eval-steps 20 --lr-schedule cosine "$@"
 }
 interrupt() {
   steps=300
-  while [ "$steps" -lt 100000 ]; do # a machine that is too fast for us gets more to do
+  while [ "$steps" -lt 20000 ]; do # a machine that is too fast for us gets more to do
     rm -rf "$tmp/stop" "$tmp/stop-checkpoint" "$tmp/state/efficientai-toolkit"
+    rm -f "$tmp/pipe"
+    mkfifo "$tmp/pipe"
     # shellcheck disable=SC2086
-    $with "$exe" $ns:train --model "$model" --data "$tmp/folder" --output "$tmp/stop" --iters "$steps" --batch-size 2 --rank 4 --dropout 0.1 --eval-steps 50 \
-      --lr-schedule cosine >"$tmp/.out" 2>"$tmp/.err" </dev/null &
+    $with "$exe" $ns:train --model "$model" --data "$tmp/folder" --output "$tmp/stop" --iters "$steps" --batch-size 2 --rank 4 --dropout 0.1 --eval-steps 20 \
+      --lr-schedule cosine >"$tmp/.out" 2>"$tmp/pipe" </dev/null &
     pid=$!
-    # Wait until it trains: its metrics appear as it goes.
-    until grep -q train_loss "$tmp"/state/efficientai-toolkit/runs/*/*/metrics.jsonl 2>/dev/null || ! kill -0 $pid 2>/dev/null; do :; done
-    kill -$signal $pid 2>/dev/null
+    # The first validation tells that it trains. One signal only: a second would end it at once.
+    sent=
+    while read -r line; do
+      printf '%s\n' "$line"
+      case "$sent$line" in validate*) kill -$signal $pid && sent=1 ;; esac
+    done <"$tmp/pipe" >"$tmp/.err"
     wait $pid
     status=$? out=$(cat "$tmp/.out") err=$(cat "$tmp/.err")
     [ "$status" -eq 0 ] || break

@@ -9,9 +9,11 @@ static etk_tokenizer *letters;
 
 static int make_letters(void **state) {
   etk_text json = ETK_TEXT_INIT;
-  etk_text_puts(&json, "{\"added_tokens\":[{\"id\":27,\"content\":\"<s>\",\"special\":true},{\"id\":28,\"content\":\"</s>\",\"special\":true}],"
-                       "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],"
-                       "\"special_tokens\":{\"<s>\":{\"ids\":[27]}}},\"model\":{\"type\":\"BPE\",\"vocab\":{\"ab\":26,\"\\n\":29,\"#\":30,\"|\":31,\":\":32,\" \":33");
+  etk_text_puts(
+      &json,
+      "{\"added_tokens\":[{\"id\":27,\"content\":\"<s>\",\"special\":true},{\"id\":28,\"content\":\"</s>\",\"special\":true}],"
+      "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],"
+      "\"special_tokens\":{\"<s>\":{\"ids\":[27]}}},\"model\":{\"type\":\"BPE\",\"vocab\":{\"ab\":26,\"\\n\":29,\"#\":30,\"|\":31,\":\":32,\" \":33");
   for (int i = 0; i < 26; i++) etk_text_printf(&json, ",\"%c\":%d", 'a' + i, i);
   etk_text_puts(&json, "},\"merges\":[\"a b\"]}}");
   etk_error e = ETK_ERROR_INIT;
@@ -52,17 +54,18 @@ static void sequence_is(const etk_dataset *d, size_t index, const char *wanted) 
 
 static void each_kind_of_line_is_read(void **state) {
   etk_dataset_options options = options_of(true);
-  etk_dataset *d = open_text(state, "kinds.jsonl",
-                             "{\"text\":\"abc\",\"source\":7}\n"
-                             "{\"prompt\":\"xa\",\"completion\":\"bc\"}\n"
-                             "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"z\"}]}\n"
-                             "{\"ids\":[3,27,5]}\n"
-                             "{\"instruction\":\"a\",\"input\":\"\",\"output\":\"b\"}\n"
-                             "{\"text\":\"ab</s>\"}\n",
-                             &options);
+  etk_dataset *d = open_text(
+      state, "kinds.jsonl",
+      "{\"text\":\"abc\",\"source\":7}\n"
+      "{\"prompt\":\"xa\",\"completion\":\"bc\"}\n"
+      "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"z\"}]}\n"
+      "{\"ids\":[3,27,5]}\n"
+      "{\"instruction\":\"a\",\"input\":\"\",\"output\":\"b\"}\n"
+      "{\"text\":\"ab</s>\"}\n",
+      &options);
   assert_int_equal(etk_dataset_count(d), 6);
   sequence_is(d, 0, "27 26 2 28");
-  sequence_is(d, 1, "27 23 0 | 1 2 28"); /* a|b is not merged across the seam */
+  sequence_is(d, 1, "27 23 0 | 1 2 28");                                                       /* a|b is not merged across the seam */
   sequence_is(d, 2, "27 31 20 18 4 17 31 29 0 29 31 0 18 18 8 18 19 0 13 19 31 29 | 1 29 28"); /* |user|: '<' and '>' are not of this vocabulary */
   sequence_is(d, 3, "3 27 5");
   sequence_is(d, 4, "27 30 30 30 33 13 18 19 17 20 2 19 8 14 13 32 29 0 29 29 30 30 30 33 4 18 15 14 13 18 4 32 29 | 1 28");
@@ -97,7 +100,8 @@ static void a_json_list_is_the_same_as_lines(void **state) {
   etk_dataset *d = open_text(state, "list.json", " [{\"text\":\"a\"},\n {\"ids\":[1,2]}]", &options);
   assert_int_equal(etk_dataset_count(d), 2);
   etk_dataset_free(d);
-  fails_with(ETK_E_FORMAT, "list.json, record 2: found \"texxt\"", etk_dataset_open(e, &d, file_with(state, "list.json", "[{\"text\":\"a\"},{\"texxt\":\"a\"}]"), &options));
+  fails_with(ETK_E_FORMAT, "list.json, record 2: found \"texxt\"",
+             etk_dataset_open(e, &d, file_with(state, "list.json", "[{\"text\":\"a\"},{\"texxt\":\"a\"}]"), &options));
   fails_with(ETK_E_FORMAT, "list.json:2: not valid JSON", etk_dataset_open(e, &d, file_with(state, "list.json", "[{\"text\":\"a\"},\n"), &options));
 }
 
@@ -145,7 +149,8 @@ static void a_broken_line_is_named_by_file_and_line(void **state) {
   line_refused(state, ETK_E_FORMAT, "not valid JSON: ", "{\"text\":\"a\"}}");
   line_refused(state, ETK_E_FORMAT, "not valid JSON: ", "{\"text\":\"\xff\"}");
   line_refused(state, ETK_E_FORMAT, "a JSON object is wanted", "[1]");
-  line_refused(state, ETK_E_FORMAT, "found \"Text\", \"prompt\"; wanted \"text\", or \"prompt\" and \"completion\"", "{\"Text\":\"a\",\"prompt\":\"b\"}");
+  line_refused(state, ETK_E_FORMAT, "found \"Text\", \"prompt\"; wanted \"text\", or \"prompt\" and \"completion\"",
+               "{\"Text\":\"a\",\"prompt\":\"b\"}");
   line_refused(state, ETK_E_FORMAT, "found no keys at all", "{}");
   line_refused(state, ETK_E_FORMAT, "\"text\" must be a text", "{\"text\":7}");
   line_refused(state, ETK_E_FORMAT, "\"completion\" must be a text", "{\"prompt\":\"a\",\"completion\":null}");
@@ -164,7 +169,8 @@ static void files_without_sequences_are_refused(void **state) {
   etk_dataset *d;
   fails_with(ETK_E_FORMAT, "empty.jsonl: the file is empty", etk_dataset_open(e, &d, file_with(state, "empty.jsonl", ""), &options));
   fails_with(ETK_E_FORMAT, "the file is empty", etk_dataset_open(e, &d, file_with(state, "empty.jsonl", "\n \r\n"), &options));
-  fails_with(ETK_E_FORMAT, "no sequence in it has the two tokens", etk_dataset_open(e, &d, file_with(state, "short.jsonl", "{\"text\":\"\"}\n{\"ids\":[1]}"), &options));
+  fails_with(ETK_E_FORMAT, "no sequence in it has the two tokens",
+             etk_dataset_open(e, &d, file_with(state, "short.jsonl", "{\"text\":\"\"}\n{\"ids\":[1]}"), &options));
   fails_with(ETK_E_FORMAT, "byte 0xff at offset 3 is not UTF-8", etk_dataset_open(e, &d, file_with(state, "binary.bin", "abc\xff"), &options));
   fails_with(ETK_E_NOT_FOUND, "nowhere.jsonl", etk_dataset_open(e, &d, path_of("%s/nowhere.jsonl", (const char *)*state), &options));
   options.max_tokens = 1;
@@ -184,7 +190,8 @@ static void ids_of_a_tokenizer_too_large_for_the_model_are_named(void **state) {
   etk_dataset_options options = options_of(false);
   options.vocabulary_size = 20;
   etk_dataset *d;
-  fails_with(ETK_E_INVALID, "t.jsonl:1: token id 27 (position 0)", etk_dataset_open(e, &d, file_with(state, "t.jsonl", "{\"text\":\"a\"}"), &options));
+  fails_with(ETK_E_INVALID, "t.jsonl:1: token id 27 (position 0)",
+             etk_dataset_open(e, &d, file_with(state, "t.jsonl", "{\"text\":\"a\"}"), &options));
 }
 
 static void a_folder_has_its_splits(void **state) {
@@ -323,7 +330,9 @@ static void a_split_shares_and_outlives(void **state) {
 
 static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
   etk_dataset_options options = options_of(true);
-  char *path = file_with(state, "failing.jsonl", "{\"text\":\"abc\"}\n{\"instruction\":\"a\",\"output\":\"b\"}\n{\"messages\":[{\"role\":\"assistant\",\"content\":\"b\"}]}\n{\"ids\":[1,2]}");
+  char *path = file_with(
+      state, "failing.jsonl",
+      "{\"text\":\"abc\"}\n{\"instruction\":\"a\",\"output\":\"b\"}\n{\"messages\":[{\"role\":\"assistant\",\"content\":\"b\"}]}\n{\"ids\":[1,2]}");
   uint64_t nth = 1;
   for (;; nth++) {
     etk_alloc_stats before = etk_alloc_get_stats();

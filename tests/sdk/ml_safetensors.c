@@ -25,7 +25,9 @@ static void refused(etk_status status, const char *part, const char *header, siz
   assert_null(file);
 }
 
-#define TWO "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"U8\",\"shape\":[3,1],\"data_offsets\":[8,11]}}  "
+#define TWO                                                                                                                                          \
+  "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"U8\",\"shape\":[3,1],"    \
+  "\"data_offsets\":[8,11]}}  "
 
 static void entries_are_found_by_name_and_by_position(void **state) {
   (void)state;
@@ -66,7 +68,8 @@ static void a_tensor_outlives_its_file(void **state) {
 static void scalars_and_empty_tensors_are_legal(void **state) {
   (void)state;
   etk_safetensors *file;
-  size_t size = make_file("{\"s\":{\"dtype\":\"F64\",\"shape\":[],\"data_offsets\":[0,8]},\"n\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[8,8]}}", 8);
+  size_t size = make_file(
+      "{\"s\":{\"dtype\":\"F64\",\"shape\":[],\"data_offsets\":[0,8]},\"n\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[8,8]}}", 8);
   works(etk_safetensors_parse(e, &file, "x", bytes, size));
   assert_int_equal(etk_safetensors_find(file, "s")->shape.rank, 0);
   etk_tensor *empty;
@@ -82,7 +85,8 @@ static void scalars_and_empty_tensors_are_legal(void **state) {
 static void types_we_cannot_hold_are_listed_and_refused_as_tensors(void **state) {
   (void)state;
   etk_safetensors *file;
-  size_t size = make_file("{\"q\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]},\"h\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[4,6]}}", 6);
+  size_t size = make_file(
+      "{\"q\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]},\"h\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[4,6]}}", 6);
   works(etk_safetensors_parse(e, &file, "x", bytes, size));
   assert_int_equal(etk_safetensors_find(file, "q")->dtype, -1);
   fails_with(ETK_E_UNSUPPORTED, "tensor 'q' has the element type F8_E4M3", etk_safetensors_tensor(e, &(etk_tensor *){0}, file, "q"));
@@ -97,7 +101,8 @@ static void types_we_cannot_hold_are_listed_and_refused_as_tensors(void **state)
 
 static void holes_and_overlaps_are_named(void **state) {
   (void)state;
-  refused(ETK_E_FORMAT, "bytes 4 to 8 of the buffer, before tensor 'b', belong to no tensor", "{" ENTRY("a", "F32", "[1]", 0, 4) "," ENTRY("b", "F32", "[1]", 8, 12) "}", 12);
+  refused(ETK_E_FORMAT, "bytes 4 to 8 of the buffer, before tensor 'b', belong to no tensor",
+          "{" ENTRY("a", "F32", "[1]", 0, 4) "," ENTRY("b", "F32", "[1]", 8, 12) "}", 12);
   refused(ETK_E_FORMAT, "bytes 0 to 4", "{" ENTRY("b", "F32", "[1]", 4, 8) "}", 8);
   refused(ETK_E_FORMAT, "tensor 'b' begins at byte 2 of the buffer, inside tensor 'a', which ends at 4",
           "{" ENTRY("a", "F32", "[1]", 0, 4) "," ENTRY("b", "F32", "[1]", 2, 6) "}", 6);

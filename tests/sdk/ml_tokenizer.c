@@ -8,7 +8,8 @@
 /* ---- a small tokenizer.json -------------------------------------------------------------------------------------------------------------------- */
 
 static const char small[] =
-    "{\"added_tokens\":[{\"id\":6,\"content\":\"<s>\",\"special\":true},{\"id\":7,\"content\":\"</s>\",\"special\":true},{\"id\":8,\"content\":\"<new>\",\"special\":true}],"
+    "{\"added_tokens\":[{\"id\":6,\"content\":\"<s>\",\"special\":true},{\"id\":7,\"content\":\"</"
+    "s>\",\"special\":true},{\"id\":8,\"content\":\"<new>\",\"special\":true}],"
     "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}},"
     "{\"SpecialToken\":{\"id\":\"</s>\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[6]},\"</s>\":{\"ids\":[7]}}},"
     "\"decoder\":{\"type\":\"Fuse\"},"
@@ -35,7 +36,7 @@ static void encodes(const etk_tokenizer *t, const char *text, bool special, cons
 static void merges_go_by_rank_not_by_place(void **state) {
   (void)state;
   etk_tokenizer *t = parse(small);
-  encodes(t, "abc", false, "4");  /* b c first, then a bc */
+  encodes(t, "abc", false, "4"); /* b c first, then a bc */
   encodes(t, "abab", false, "3 3");
   encodes(t, "abcab", false, "4 3");
   encodes(t, "xaxbx", false, "3"); /* without unk_token the unknown vanishes, as in the original */
@@ -91,8 +92,10 @@ static void broken_files_are_named(void **state) {
   refused(ETK_E_FORMAT, "the unk_token '?'", MODEL("\"a\":0", "\"merges\":[],\"unk_token\":\"?\""));
   refused(ETK_E_UNSUPPORTED, "dropout", MODEL("\"a\":0", "\"merges\":[],\"dropout\":0.1"));
   refused(ETK_E_FORMAT, "a token id that is not in the vocabulary",
-          "{\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"x\",1],\"cls\":[\"y\",9]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}");
-  refused(ETK_E_UNSUPPORTED, "the post-processor 'Other'", "{\"post_processor\":{\"type\":\"Other\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}");
+          "{\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"x\",1],\"cls\":[\"y\",9]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},"
+          "\"merges\":[]}}");
+  refused(ETK_E_UNSUPPORTED, "the post-processor 'Other'",
+          "{\"post_processor\":{\"type\":\"Other\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}");
 }
 
 /* ---- folders --------------------------------------------------------------------------------------------------------------------------------------- */
@@ -221,7 +224,8 @@ static void llama2c_ids_follow_the_definition(void **state) {
   char *corpus;
   size_t size;
   works(etk_fs_read(e, &corpus, &size, shared_or_skip("data/tinystories/mini_gpt_tinystories.txt"), 1 << 20));
-  static const char *const texts[] = {"", " ", "Once upon a time", "  two  spaces", "\xc3\xa9t\xc3\xa9 \xf0\x9f\x98\x80!", "<0x0A>", "tab\tnew\nline", "aaaaaaaaaaaaaaaaaaa"};
+  static const char *const texts[] = {
+      "", " ", "Once upon a time", "  two  spaces", "\xc3\xa9t\xc3\xa9 \xf0\x9f\x98\x80!", "<0x0A>", "tab\tnew\nline", "aaaaaaaaaaaaaaaaaaa"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts + 60; i++) {
     const char *text = i < sizeof texts / sizeof *texts ? texts[i] : corpus + (i * 3001) % (size - 400);
     size_t length = i < sizeof texts / sizeof *texts ? strlen(text) : 200;
@@ -315,7 +319,8 @@ static void a_stream_never_cuts_a_character(void **state) {
   assert_string_equal(push(d, 3 + 0x98), "");
   assert_string_equal(push(d, 3 + 0x80), "\xf0\x9f\x98\x80");
   assert_string_equal(push(d, 3 + 0xc3), "");
-  assert_string_equal(push(d, 3 + 'a'), "\xef\xbf\xbd" "a"); /* what can no longer become a character */
+  assert_string_equal(push(d, 3 + 'a'), "\xef\xbf\xbd"
+                                        "a"); /* what can no longer become a character */
   assert_string_equal(push(d, 3 + 0xed), "");
   assert_string_equal(push(d, 3 + 0xa0), "\xef\xbf\xbd\xef\xbf\xbd"); /* a surrogate never will */
   assert_string_equal(push(d, 3 + 0xe2), "");
@@ -438,8 +443,9 @@ static etk_status use_all(etk_error *e, const char *folder) {
 static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
   char *folder = fresh_folder(state, "failing");
   json_t *file = json_loads(small, 0, NULL);
-  json_object_set_new(file, "normalizer", json_pack("{s:s,s:[{s:s},{s:s,s:{s:s},s:s}]}", "type", "Sequence", "normalizers", "type", "NFC", "type", "Replace", "pattern",
-                                                    "Regex", "z+", "content", "y"));
+  json_object_set_new(file, "normalizer",
+                      json_pack("{s:s,s:[{s:s},{s:s,s:{s:s},s:s}]}", "type", "Sequence", "normalizers", "type", "NFC", "type", "Replace", "pattern",
+                                "Regex", "z+", "content", "y"));
   json_object_set_new(file, "pre_tokenizer", json_pack("{s:s,s:s,s:s}", "type", "Metaspace", "replacement", "_", "prepend_scheme", "first"));
   json_object_set_new(file, "decoder", json_pack("{s:s,s:s,s:i,s:i}", "type", "Strip", "content", "a", "start", 1, "stop", 0));
   json_array_append_new(json_object_get(file, "added_tokens"), json_pack("{s:i,s:s,s:b}", "id", 9, "content", "more", "normalized", 1));

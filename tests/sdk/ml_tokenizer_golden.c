@@ -136,8 +136,8 @@ static void gpt2_equals_llama_cpp(void **state) {
     json_array_append_new(list, json_stringn(line, length));
     line += length + (line[length] != 0);
   }
-  json_t *file = json_pack("{s:{s:s,s:b,s:b},s:{s:s},s:{s:s,s:o,s:o}}", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 1, "decoder", "type",
-                           "ByteLevel", "model", "type", "BPE", "vocab", vocab, "merges", list);
+  json_t *file = json_pack("{s:{s:s,s:b,s:b},s:{s:s},s:{s:s,s:o,s:o}}", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 1,
+                           "decoder", "type", "ByteLevel", "model", "type", "BPE", "vocab", vocab, "merges", list);
   assert_non_null(file);
   bytes = json_dumps(file, 0);
   etk_tokenizer *tokenizer;

@@ -6,10 +6,11 @@
 
 /* ---- a small tokenizer around given parts: every byte is a token, nothing merges ---------------------------------------------------------------- */
 
-static char *file_of(const char *added, const char *normalizer, const char *pre_tokenizer, const char *decoder, const char *extra_vocab, const char *merges) {
+static char *file_of(const char *added, const char *normalizer, const char *pre_tokenizer, const char *decoder, const char *extra_vocab,
+                     const char *merges) {
   etk_text text = ETK_TEXT_INIT;
-  etk_text_printf(&text, "{\"added_tokens\":[%s],\"normalizer\":%s,\"pre_tokenizer\":%s,\"decoder\":%s,\"model\":{\"type\":\"BPE\",\"vocab\":{", added, normalizer,
-                  pre_tokenizer, decoder);
+  etk_text_printf(&text, "{\"added_tokens\":[%s],\"normalizer\":%s,\"pre_tokenizer\":%s,\"decoder\":%s,\"model\":{\"type\":\"BPE\",\"vocab\":{",
+                  added, normalizer, pre_tokenizer, decoder);
   for (int b = 0; b < 256; b++) {
     char c[4];
     etk_text_puts(&text, b ? "," : "");
@@ -33,7 +34,8 @@ static etk_tokenizer *tokenizer_of(const char *added, const char *normalizer, co
   return t;
 }
 
-static void file_refused(etk_status status, const char *part, const char *added, const char *normalizer, const char *pre_tokenizer, const char *decoder) {
+static void file_refused(etk_status status, const char *part, const char *added, const char *normalizer, const char *pre_tokenizer,
+                         const char *decoder) {
   char *bytes = file_of(added, normalizer, pre_tokenizer, decoder, "", "");
   etk_tokenizer *t = (void *)1;
   fails_with(status, part, etk_tokenizer_parse_json(e, &t, "t", bytes, strlen(bytes)));
@@ -105,7 +107,8 @@ static void punctuation_and_metaspace_are_those_of_the_original(void **state) {
   (void)state;
   splits("{\"type\":\"Punctuation\"}", "Hey friend!     How are you?!?", "Hey friend|!|     How are you|?|!|?|");
   splits("{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"add_prefix_space\":true}", "Hey   friend!",
-         "\xe2\x96\x81Hey|\xe2\x96\x81|\xe2\x96\x81|\xe2\x96\x81" "friend!|");
+         "\xe2\x96\x81Hey|\xe2\x96\x81|\xe2\x96\x81|\xe2\x96\x81"
+         "friend!|");
   splits("{\"type\":\"Digits\",\"individual_digits\":true}", "a12\xc2\xbd", "a|1|2|\xc2\xbd|");
   splits("{\"type\":\"Whitespace\"}", "Hey man, what's_up!?", "Hey|man|,|what|'|s_up|!?|");
 }
@@ -115,7 +118,15 @@ static void punctuation_and_metaspace_are_those_of_the_original(void **state) {
 static void spaces_are_those_of_the_unicode_database(void **state) {
   (void)state;
   /* White_Space holds U+0085 and U+3000, but neither U+180E nor U+FEFF (PropList.txt). */
-  splits(CLASSES("\\\\s"), "a\xc2\x85" "b\xe1\xa0\x8e" "c\xef\xbb\xbf" "d\xe3\x80\x80" "e", "a|\xc2\x85|b\xe1\xa0\x8e" "c\xef\xbb\xbf" "d|\xe3\x80\x80|e|");
+  splits(CLASSES("\\\\s"),
+         "a\xc2\x85"
+         "b\xe1\xa0\x8e"
+         "c\xef\xbb\xbf"
+         "d\xe3\x80\x80"
+         "e",
+         "a|\xc2\x85|b\xe1\xa0\x8e"
+         "c\xef\xbb\xbf"
+         "d|\xe3\x80\x80|e|");
   splits(CLASSES("[^\\\\s]+"), " \xe1\xa0\x8e ", " |\xe1\xa0\x8e| |");
   splits(CLASSES("\\\\S+"), " \xe1\xa0\x8e ", " |\xe1\xa0\x8e| |");
   splits(CLASSES("[\\\\S]+"), " \xe1\xa0\x8ex ", " |\xe1\xa0\x8ex| |");
@@ -142,16 +153,32 @@ static void scripts_are_not_their_extensions(void **state) {
 static void an_empty_match_cuts_and_goes_on(void **state) {
   (void)state;
   splits(CLASSES("x*"), "axxb", "a|xx|b|");
-  splits(CLASSES("(?=b)"), "ab\xc3\xa9" "b", "a|b\xc3\xa9|b|");
+  splits(CLASSES("(?=b)"),
+         "ab\xc3\xa9"
+         "b",
+         "a|b\xc3\xa9|b|");
 }
 
 static void what_a_pattern_cannot_have_is_named(void **state) {
   (void)state;
   static const char *const patterns[][2] = {
-      {"[a[b]]", "a class inside a class"}, {"[a&&b]", "an intersection"}, {"(?m:a)", "(? group"}, {"(*UTF)a", "a (* verb"}, {"a{2}+", "after a counted repeat"},
-      {"\\R", "an unknown escape"},         {"[a", "without its ']'"},      {"(a", "does not compile"}, {"\\p{Nonsense}", "does not compile"}, {"\\p{", "\\p{"},
-      {"\\x{110000}", "does not compile"},  {"\\xff", "a raw byte"},        {"[a-\\s]", "a range that ends in a character class"}, {"\\", "an unknown escape"},
-      {"[\\W]", "not known inside"},        {"\\1", "an unknown escape"},   {"[]a]", "begins with ']'"},
+      {"[a[b]]", "a class inside a class"},
+      {"[a&&b]", "an intersection"},
+      {"(?m:a)", "(? group"},
+      {"(*UTF)a", "a (* verb"},
+      {"a{2}+", "after a counted repeat"},
+      {"\\R", "an unknown escape"},
+      {"[a", "without its ']'"},
+      {"(a", "does not compile"},
+      {"\\p{Nonsense}", "does not compile"},
+      {"\\p{", "\\p{"},
+      {"\\x{110000}", "does not compile"},
+      {"\\xff", "a raw byte"},
+      {"[a-\\s]", "a range that ends in a character class"},
+      {"\\", "an unknown escape"},
+      {"[\\W]", "not known inside"},
+      {"\\1", "an unknown escape"},
+      {"[]a]", "begins with ']'"},
   };
   for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
     etk__regex *regex;
@@ -224,7 +251,7 @@ static void other_normalizers_do_as_they_say(void **state) {
 /* ---- added tokens ----------------------------------------------------------------------------------------------------------------------------- */
 
 #define ADDED(id, content, flags) "{\"id\":" #id ",\"content\":\"" content "\"," flags "\"special\":false}"
-#define BYTES "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}"
+#define BYTES                     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}"
 
 static void the_longest_added_token_wins(void **state) {
   (void)state;
@@ -259,7 +286,8 @@ static void control_tokens_match_only_when_asked(void **state) {
 
 static void normalized_tokens_match_normalized_text(void **state) {
   (void)state;
-  etk_tokenizer *t = tokenizer_of(ADDED(300, "Hey", "\"normalized\":true,") "," ADDED(301, "YOU", "\"normalized\":false,"), "{\"type\":\"Lowercase\"}", BYTES);
+  etk_tokenizer *t =
+      tokenizer_of(ADDED(300, "Hey", "\"normalized\":true,") "," ADDED(301, "YOU", "\"normalized\":false,"), "{\"type\":\"Lowercase\"}", BYTES);
   encodes(t, "HEY You YOU", "<300> you <301>", false);
   assert_int_equal(etk_tokenizer_find(t, "Hey"), 300);
   assert_string_equal(etk_tokenizer_token(t, 300), "Hey");
@@ -292,7 +320,12 @@ static void broken_utf8_counts_as_replacement_characters(void **state) {
   (void)state;
 #define FFFD "\xef\xbf\xbd"
   etk_tokenizer *t = tokenizer_of("", "null", BYTES);
-  encodes(t, "a\xf1\x80\x80\xe1\x80\xc2" "b\x80" "c\x80\xbf" "d", "a" FFFD FFFD FFFD "b" FFFD "c" FFFD FFFD "d", false);
+  encodes(t,
+          "a\xf1\x80\x80\xe1\x80\xc2"
+          "b\x80"
+          "c\x80\xbf"
+          "d",
+          "a" FFFD FFFD FFFD "b" FFFD "c" FFFD FFFD "d", false);
   encodes(t, "\xed\xa0\x80", FFFD FFFD FFFD, false);
   encodes(t, "\xc3", FFFD, false);
   encodes(t, "\xc0\xaf", FFFD FFFD, false);
@@ -330,14 +363,16 @@ static void decodes(const char *decoder, const char *vocab, const int32_t *ids, 
 
 static void decoders_are_those_of_the_original(void **state) {
   (void)state;
-  const int32_t hey[] = {256, 257}, you[] = {257, 256}, bytes[] = {256, 258, 259}, words[] = {260, 260, 97}, strip[] = {261, 261}, raw[] = {262, 0x20};
+  const int32_t hey[] = {256, 257}, you[] = {257, 256}, bytes[] = {256, 258, 259}, words[] = {260, 260, 97}, strip[] = {261, 261},
+                raw[] = {262, 0x20};
   decodes("{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"always\"}", WORDS, hey, 2, "Hey  you");
   decodes("{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"always\"}", WORDS, you, 2, "you Hey");
   decodes("{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"never\"}", WORDS, hey, 2, " Hey  you");
   decodes("{\"type\":\"ByteFallback\"}", WORDS, bytes, 3, "\xe2\x96\x81Hey\xc3\xa9");
   decodes("{\"type\":\"BPEDecoder\",\"suffix\":\"</w>\"}", WORDS, words, 3, "an an a");
   decodes("{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}", WORDS, strip, 2, " x x");
-  decodes("{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}", WORDS, strip, 2, " x   x ");
+  decodes("{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}", WORDS, strip, 2,
+          " x   x ");
   decodes("{\"type\":\"ByteLevel\"}", WORDS, raw, 2, "a b "); /* a token outside the alphabet stands for itself */
   decodes("null", WORDS, hey, 2, "\xe2\x96\x81Hey \xe2\x96\x81\xe2\x96\x81you");
 }
@@ -349,7 +384,8 @@ static void what_a_file_may_not_ask_for_is_named(void **state) {
   file_refused(ETK_E_UNSUPPORTED, "the decoder 'WordPiece'", "", "null", "null", "{\"type\":\"WordPiece\"}");
   file_refused(ETK_E_UNSUPPORTED, "the decoder 'Replace' over the whole text", "", "null", "null",
                "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"b\"}]}");
-  file_refused(ETK_E_UNSUPPORTED, "t: pre-tokenizer: the pattern \"[a[b]]\" uses a class inside a class", "", "null", SPLIT("[a[b]]", "Isolated"), "null");
+  file_refused(ETK_E_UNSUPPORTED, "t: pre-tokenizer: the pattern \"[a[b]]\" uses a class inside a class", "", "null", SPLIT("[a[b]]", "Isolated"),
+               "null");
   file_refused(ETK_E_FORMAT, "the behavior 'Merged'", "", "null", SPLIT("a", "Merged"), "null");
   file_refused(ETK_E_FORMAT, "a normalizer without a \"type\"", "", "{}", "null", "null");
   file_refused(ETK_E_FORMAT, "ids from 0 to", ADDED(-1, "qq", ""), "null", "null", "null");

@@ -171,7 +171,7 @@ static double difference(struct batch_graph *b, float *weight) {
 static void check_gradients(void **state, const etk_model *model, const etk_adapter *adapter, etk_tensor *const *parameters, size_t count) {
   etk_dataset *data = tiny_data(state);
   struct batch_graph b;
-  works(etk__batch_graph_init(e, &b, model, adapter, 3, 16, parameters, count));
+  works(etk__batch_graph_init(e, &b, model, adapter, 3, 16, parameters, count, 0));
   etk_sequence sequences[2] = {etk_dataset_at(data, 1), etk_dataset_at(data, 3)}; /* the third row is padding */
   etk_batch_fill(etk_tensor_data(b.ids), etk_tensor_data(b.targets), 3, 16, sequences, 2);
   double loss = batch_loss(&b), worst = 0;

@@ -10,10 +10,10 @@
 #include <string.h>
 
 const etk__safetensors_dtype etk__safetensors_dtypes[] = {
-    {"BOOL", 8, ETK_BOOL},     {"F4", 4, -1},          {"F6_E2M3", 6, -1},     {"F6_E3M2", 6, -1},  {"U8", 8, ETK_U8},   {"I8", 8, ETK_I8},
-    {"F8_E5M2", 8, -1},        {"F8_E4M3", 8, -1},     {"F8_E8M0", 8, -1},     {"F8_E4M3FNUZ", 8, -1}, {"F8_E5M2FNUZ", 8, -1}, {"I16", 16, ETK_I16},
-    {"U16", 16, ETK_U16},      {"F16", 16, ETK_F16},   {"BF16", 16, ETK_BF16}, {"I32", 32, ETK_I32}, {"U32", 32, ETK_U32}, {"F32", 32, ETK_F32},
-    {"C64", 64, -1},           {"F64", 64, ETK_F64},   {"I64", 64, ETK_I64},   {"U64", 64, ETK_U64},
+    {"BOOL", 8, ETK_BOOL}, {"F4", 4, -1},        {"F6_E2M3", 6, -1},     {"F6_E3M2", 6, -1},     {"U8", 8, ETK_U8},      {"I8", 8, ETK_I8},
+    {"F8_E5M2", 8, -1},    {"F8_E4M3", 8, -1},   {"F8_E8M0", 8, -1},     {"F8_E4M3FNUZ", 8, -1}, {"F8_E5M2FNUZ", 8, -1}, {"I16", 16, ETK_I16},
+    {"U16", 16, ETK_U16},  {"F16", 16, ETK_F16}, {"BF16", 16, ETK_BF16}, {"I32", 32, ETK_I32},   {"U32", 32, ETK_U32},   {"F32", 32, ETK_F32},
+    {"C64", 64, -1},       {"F64", 64, ETK_F64}, {"I64", 64, ETK_I64},   {"U64", 64, ETK_U64},
 };
 const int etk__safetensors_dtype_count = (int)(sizeof etk__safetensors_dtypes / sizeof *etk__safetensors_dtypes);
 
@@ -75,7 +75,8 @@ static etk_status read_shape(etk_error *e, const etk_safetensors *file, etk_safe
     uint64_t dim = (uint64_t)json_integer_value(item);
     entry->shape.dims[i] = (int64_t)dim;
     if (dim == 0) empty = true;
-    if (dim && *elements > UINT64_MAX / dim) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': the product of its shape overflows", file->name, name);
+    if (dim && *elements > UINT64_MAX / dim)
+      return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': the product of its shape overflows", file->name, name);
     if (dim) *elements *= dim;
   }
   if (empty) *elements = 0;
@@ -98,11 +99,14 @@ static etk_status read_range(etk_error *e, const etk_safetensors *file, const ch
 static etk_status read_entry(etk_error *e, etk_safetensors *file, etk_safetensors_entry *entry, range *where, const char *name, const json_t *value) {
   entry->name = etk_arena_strdup(&file->arena, name);
   if (!entry->name) return no_memory(e, file->name);
-  if (!json_is_object(value)) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' must be an object with dtype, shape and data_offsets", file->name, name);
+  if (!json_is_object(value))
+    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' must be an object with dtype, shape and data_offsets", file->name, name);
   const char *dtype_name = json_string_value(json_object_get(value, "dtype"));
   if (!dtype_name) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"dtype\" must be a text such as \"F32\"", file->name, name);
   const etk__safetensors_dtype *dtype = find_dtype(dtype_name);
-  if (!dtype) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type '%s', which is not one of the format's", file->name, name, dtype_name);
+  if (!dtype)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type '%s', which is not one of the format's", file->name, name,
+                    dtype_name);
   entry->dtype_name = dtype->name;
   entry->dtype = dtype->dtype;
   uint64_t elements = 0;
@@ -166,8 +170,8 @@ static etk_status check_layout(etk_error *e, const etk_safetensors *file, const 
   for (size_t i = 0; i < file->count; i++) {
     const slot *s = &slots[i];
     if (s->where.begin < at)
-      return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' begins at byte %" PRIu64 " of the buffer, inside tensor '%s', which ends at %" PRIu64, file->name,
-                      s->entry.name, s->where.begin, i ? slots[i - 1].entry.name : "", at);
+      return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' begins at byte %" PRIu64 " of the buffer, inside tensor '%s', which ends at %" PRIu64,
+                      file->name, s->entry.name, s->where.begin, i ? slots[i - 1].entry.name : "", at);
     if (s->where.begin > at)
       return etk_fail(e, ETK_E_FORMAT, "%s: bytes %" PRIu64 " to %" PRIu64 " of the buffer, before tensor '%s', belong to no tensor", file->name, at,
                       s->where.begin, s->entry.name);
@@ -221,25 +225,29 @@ static etk_status read_header(etk_error *e, etk_safetensors *file, json_t *heade
 }
 
 static etk_status parse(etk_error *e, etk_safetensors *file, const unsigned char *bytes, size_t size) {
-  if (size < 8) return etk_fail(e, ETK_E_FORMAT, "%s: %zu bytes are too few for a safetensors file, which begins with 8 bytes of header size", file->name, size);
+  if (size < 8)
+    return etk_fail(e, ETK_E_FORMAT, "%s: %zu bytes are too few for a safetensors file, which begins with 8 bytes of header size", file->name, size);
   uint64_t header_size = 0;
   for (int i = 7; i >= 0; i--) header_size = header_size << 8 | bytes[i];
   if (header_size > ETK__SAFETENSORS_HEADER_LIMIT)
-    return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors file: its first 8 bytes ask for a header of %" PRIu64 " bytes; at most %u are allowed", file->name,
-                    header_size, ETK__SAFETENSORS_HEADER_LIMIT);
+    return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors file: its first 8 bytes ask for a header of %" PRIu64 " bytes; at most %u are allowed",
+                    file->name, header_size, ETK__SAFETENSORS_HEADER_LIMIT);
   if (header_size > size - 8)
-    return etk_fail(e, ETK_E_FORMAT, "%s: truncated inside the header: %" PRIu64 " of its %" PRIu64 " bytes are missing", file->name, header_size - (size - 8),
-                    header_size);
+    return etk_fail(e, ETK_E_FORMAT, "%s: truncated inside the header: %" PRIu64 " of its %" PRIu64 " bytes are missing", file->name,
+                    header_size - (size - 8), header_size);
   const char *text = (const char *)bytes + 8;
-  if (header_size == 0 || text[0] != '{') return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors file: its header does not begin with '{'", file->name);
+  if (header_size == 0 || text[0] != '{')
+    return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors file: its header does not begin with '{'", file->name);
   if (!etk_utf8_valid(text, (size_t)header_size)) return etk_fail(e, ETK_E_FORMAT, "%s: the header is not UTF-8", file->name);
   file->buffer = bytes + 8 + header_size;
   file->buffer_size = size - 8 - header_size;
   json_error_t problem;
   json_t *header = etk__json_loadb(text, (size_t)header_size, JSON_REJECT_DUPLICATES, &problem);
   if (!header && json_error_code(&problem) == json_error_out_of_memory) return no_memory(e, file->name);
-  if (!header) return etk_fail(e, ETK_E_FORMAT, "%s: the header is not valid JSON: %s (byte %d of the header)", file->name, problem.text, problem.position);
-  etk_status s = json_is_object(header) ? read_header(e, file, header) : etk_fail(e, ETK_E_FORMAT, "%s: the header must be a JSON object", file->name);
+  if (!header)
+    return etk_fail(e, ETK_E_FORMAT, "%s: the header is not valid JSON: %s (byte %d of the header)", file->name, problem.text, problem.position);
+  etk_status s =
+      json_is_object(header) ? read_header(e, file, header) : etk_fail(e, ETK_E_FORMAT, "%s: the header must be a JSON object", file->name);
   json_decref(header);
   return s;
 }
@@ -276,7 +284,9 @@ etk_status etk_safetensors_open(etk_error *e, etk_safetensors **out, const char 
 }
 
 size_t etk_safetensors_count(const etk_safetensors *file) { return file->count; }
-const etk_safetensors_entry *etk_safetensors_at(const etk_safetensors *file, size_t index) { return index < file->count ? &file->entries[index] : NULL; }
+const etk_safetensors_entry *etk_safetensors_at(const etk_safetensors *file, size_t index) {
+  return index < file->count ? &file->entries[index] : NULL;
+}
 
 const etk_safetensors_entry *etk_safetensors_find(const etk_safetensors *file, const char *name) {
   const etk_safetensors_entry **found = bsearch(name, file->by_name, file->count, sizeof *file->by_name, name_against);
@@ -294,7 +304,8 @@ etk_status etk_safetensors_tensor(etk_error *e, etk_tensor **out, etk_safetensor
   const etk_safetensors_entry *entry = etk_safetensors_find(file, name);
   if (!entry) return etk_fail(e, ETK_E_NOT_FOUND, "%s has no tensor '%s' (it holds %zu tensors)", file->name, name, file->count);
   if (entry->dtype < 0)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type %s, which this version cannot compute with", file->name, name, entry->dtype_name);
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type %s, which this version cannot compute with", file->name, name,
+                    entry->dtype_name);
   atomic_fetch_add(&file->references, 1);
   etk_status s = etk_tensor_wrap(e, out, (etk_dtype)entry->dtype, entry->shape, entry->data, release, file);
   if (s != ETK_OK) release(file);

@@ -31,7 +31,8 @@ static etk_status check_item(etk_error *e, const char *path, const etk_safetenso
     return etk_fail(e, ETK_E_INVALID, "%s: '%s' cannot be the name of a tensor", path, item->name ? item->name : "(none)");
   etk_dtype from = etk_tensor_dtype(item->tensor);
   if (from != item->store_as && !(is_float(from) && is_float(item->store_as)))
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' of %s cannot be stored as %s", path, item->name, etk_dtype_name(from), etk_dtype_name(item->store_as));
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' of %s cannot be stored as %s", path, item->name, etk_dtype_name(from),
+                    etk_dtype_name(item->store_as));
   int64_t elements = etk_tensor_elements(item->tensor);
   if (elements < 0 || (elements > 0 && !etk_tensor_data(item->tensor)))
     return etk_fail(e, ETK_E_INVALID, "%s: tensor '%s' has no values to write yet", path, item->name);
@@ -54,7 +55,8 @@ static etk_status put_metadata(etk_error *e, const char *path, etk_text *header,
   etk_text_puts(header, "\"__metadata__\":{");
   for (size_t i = 0; i < count; i++) {
     for (size_t j = 0; j < i; j++)
-      if (!strcmp(metadata[j * 2], metadata[i * 2])) return etk_fail(e, ETK_E_INVALID, "%s: the metadata key '%s' is given twice", path, metadata[i * 2]);
+      if (!strcmp(metadata[j * 2], metadata[i * 2]))
+        return etk_fail(e, ETK_E_INVALID, "%s: the metadata key '%s' is given twice", path, metadata[i * 2]);
     if (i) etk_text_putc(header, ',');
     etk_text_json(header, metadata[i * 2], strlen(metadata[i * 2]));
     etk_text_putc(header, ':');
@@ -89,7 +91,8 @@ static etk_status build_header(etk_error *e, const char *path, etk_text *header,
   while (!header->failed && header->size % 8) etk_text_putc(header, ' ');
   if (header->failed) return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while building the header of %zu tensors", path, count);
   if (header->size > ETK__SAFETENSORS_HEADER_LIMIT)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the header would take %zu bytes; a safetensors file allows %u", path, header->size, ETK__SAFETENSORS_HEADER_LIMIT);
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the header would take %zu bytes; a safetensors file allows %u", path, header->size,
+                    ETK__SAFETENSORS_HEADER_LIMIT);
   return ETK_OK;
 }
 

@@ -112,7 +112,8 @@ void etk__bpe_index(etk__bpe *bpe, const etk__vocabulary *v) {
   }
 }
 
-static int32_t lookup(const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *s, uint32_t c, const char *text, size_t size, bool first, bool last) {
+static int32_t lookup(const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *s, uint32_t c, const char *text, size_t size, bool first,
+                      bool last) {
   bool prefixed = bpe->prefix && !first, suffixed = bpe->suffix && last;
   if (!prefixed && !suffixed) return c < sizeof bpe->ascii / sizeof *bpe->ascii ? bpe->ascii[c] : etk__vocabulary_find(v, text, size);
   s->character.size = 0;
@@ -134,7 +135,8 @@ static bool has_fallback(const etk__bpe *bpe, const char *text, size_t size) {
   return true;
 }
 
-etk_status etk__bpe_encode(etk_error *e, const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *s, etk_ids *out, const char *text, size_t size) {
+etk_status etk__bpe_encode(etk_error *e, const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *s, etk_ids *out, const char *text,
+                           size_t size) {
   if (!size) return ETK_OK;
   if (bpe->ignore_merges) {
     int32_t whole = etk__vocabulary_find(v, text, size);

@@ -236,8 +236,8 @@ static bool known_special(const etk_bpe_options *o, const char *token) {
 
 static etk_status check_options(etk_error *e, const etk_bpe_options *o) {
   if (o->vocabulary_size < (int)o->special_count + 256 || o->vocabulary_size > ETK__MAX_ID)
-    return etk_fail(e, ETK_E_INVALID, "a vocabulary of %d tokens: between %zu (256 bytes and %zu special tokens) and %d are possible", o->vocabulary_size,
-                    o->special_count + 256, o->special_count, ETK__MAX_ID);
+    return etk_fail(e, ETK_E_INVALID, "a vocabulary of %d tokens: between %zu (256 bytes and %zu special tokens) and %d are possible",
+                    o->vocabulary_size, o->special_count + 256, o->special_count, ETK__MAX_ID);
   for (size_t i = 0; i < o->special_count; i++) {
     const char *token = o->special[i];
     uint32_t c;
@@ -249,7 +249,8 @@ static etk_status check_options(etk_error *e, const etk_bpe_options *o) {
       if (!strcmp(o->special[j], token)) return etk_fail(e, ETK_E_INVALID, "the special token '%s' is given twice", token);
   }
   if ((o->bos && !known_special(o, o->bos)) || (o->eos && !known_special(o, o->eos)))
-    return etk_fail(e, ETK_E_INVALID, "'%s' is to begin or end texts but is not one of the special tokens", o->bos && !known_special(o, o->bos) ? o->bos : o->eos);
+    return etk_fail(e, ETK_E_INVALID, "'%s' is to begin or end texts but is not one of the special tokens",
+                    o->bos && !known_special(o, o->bos) ? o->bos : o->eos);
   return ETK_OK;
 }
 
@@ -369,7 +370,8 @@ static void trainer_fini(trainer *t) {
   pcre2_match_data_free(t->match);
 }
 
-etk_status etk_bpe_train(etk_error *e, const char *path, const char *const *texts, const size_t *sizes, size_t count, const etk_bpe_options *options, bool replace) {
+etk_status etk_bpe_train(etk_error *e, const char *path, const char *const *texts, const size_t *sizes, size_t count, const etk_bpe_options *options,
+                         bool replace) {
   etk_status s = check_options(e, options);
   if (s != ETK_OK) return s;
   trainer t = {.options = options, .match = etk__regex_data()};

@@ -23,7 +23,8 @@ static void put_special(etk_text *out, const char *token) {
 
 static void put_post_processor(etk_text *out, const etk__vocabulary *v, const char *bos) {
   if (!bos) {
-    etk_text_puts(out, "  \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": false, \"use_regex\": true},\n");
+    etk_text_puts(out,
+                  "  \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": false, \"use_regex\": true},\n");
     return;
   }
   etk_text_puts(out, "  \"post_processor\": {\n    \"type\": \"TemplateProcessing\",\n    \"single\": [");
@@ -40,8 +41,10 @@ static void put_post_processor(etk_text *out, const etk__vocabulary *v, const ch
 }
 
 static void put_model(etk_text *out, const etk__vocabulary *v, const etk__join *joins, size_t count) {
-  etk_text_puts(out, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
-                     "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n    \"vocab\": {");
+  etk_text_puts(
+      out,
+      "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
+      "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n    \"vocab\": {");
   for (size_t i = 0; i < v->count; i++) {
     etk_text_puts(out, i ? ",\n      " : "\n      ");
     etk_text_json(out, v->tokens[i].text, v->tokens[i].size);
@@ -86,8 +89,8 @@ static etk_status write_config(etk_error *e, const char *path, const etk_bpe_opt
   return s;
 }
 
-etk_status etk__bpe_write(etk_error *e, const char *path, const etk__vocabulary *v, const etk__join *joins, size_t count, const etk_bpe_options *options,
-                          bool replace) {
+etk_status etk__bpe_write(etk_error *e, const char *path, const etk__vocabulary *v, const etk__join *joins, size_t count,
+                          const etk_bpe_options *options, bool replace) {
   etk_text text = ETK_TEXT_INIT;
   etk_text_puts(&text, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
   put_added(&text, options);

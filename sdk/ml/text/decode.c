@@ -17,7 +17,8 @@ static etk_status set_content(etk_error *e, etk__decode_step *step, etk_arena *a
 static etk_status read_replace(etk_error *e, etk__decode_step *step, etk_arena *arena, const char *file, const json_t *json) {
   const json_t *pattern = json_object_get(json, "pattern");
   const char *regex = etk__json_text(pattern, "Regex"), *literal = etk__json_text(pattern, "String"), *content = etk__json_text(json, "content");
-  if ((!regex && !literal) || !content) return etk_fail(e, ETK_E_FORMAT, "%s: a Replace decoder needs \"pattern\" {String or Regex} and \"content\"", file);
+  if ((!regex && !literal) || !content)
+    return etk_fail(e, ETK_E_FORMAT, "%s: a Replace decoder needs \"pattern\" {String or Regex} and \"content\"", file);
   step->kind = DECODE_REPLACE;
   etk_status s = set_content(e, step, arena, file, content);
   if (s == ETK_OK) s = regex ? etk__regex_new(e, &step->regex, regex) : etk__regex_literal(e, &step->regex, literal);
@@ -53,7 +54,8 @@ static etk_status read_step(etk_error *e, etk__decode *out, etk_arena *arena, co
     step->kind = DECODE_FUSE;
     return ETK_OK;
   }
-  if (fused) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the decoder '%s' over the whole text (behind Fuse or ByteLevel) is not supported", file, type);
+  if (fused)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the decoder '%s' over the whole text (behind Fuse or ByteLevel) is not supported", file, type);
   if (!strcmp(type, "Replace")) return read_replace(e, step, arena, file, json);
   if (!strcmp(type, "Metaspace")) return read_metaspace(e, step, arena, file, json);
   if (!strcmp(type, "ByteLevel")) step->kind = DECODE_BYTE_LEVEL;
@@ -64,7 +66,8 @@ static etk_status read_step(etk_error *e, etk__decode *out, etk_arena *arena, co
     return set_content(e, step, arena, file, suffix ? suffix : "</w>");
   } else
     return etk_fail(e, ETK_E_UNSUPPORTED,
-                    "%s: the decoder '%s' is not supported (ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder and Sequence are)", file, type);
+                    "%s: the decoder '%s' is not supported (ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder and Sequence are)",
+                    file, type);
   return ETK_OK;
 }
 
@@ -204,12 +207,16 @@ static etk_status run_steps(etk_error *e, state *s) {
       if (byte >= 0) etk_text_putc(&s->other, (char)byte);
       else etk_text_append(&s->other, text, size);
       break;
-    case DECODE_METASPACE: replace_char(&s->other, text, size, step, !s->started && step->scheme != PREPEND_NEVER); break;
+    case DECODE_METASPACE:
+      replace_char(&s->other, text, size, step, !s->started && step->scheme != PREPEND_NEVER);
+      break;
     case DECODE_STRIP:
       if (fused) strip_stream(s, i, &s->other, text, size);
       else strip_token(&s->other, text, size, step);
       break;
-    case DECODE_SUFFIX: strip_suffix(s, step, &s->other, text, size); break;
+    case DECODE_SUFFIX:
+      strip_suffix(s, step, &s->other, text, size);
+      break;
     case DECODE_FUSE:
       fused = true;
       continue;
@@ -256,7 +263,8 @@ static etk_status decode_token(etk_error *e, state *s, int32_t id, etk_text *out
   return s->token.failed || s->other.failed || out->failed ? etk__no_memory(e, "tokenizer: decoding") : ETK_OK;
 }
 
-etk_status etk_tokenizer_decode(etk_error *e, const etk_tokenizer *tokenizer, char **out, size_t *size, const int32_t *ids, size_t count, bool skip_special) {
+etk_status etk_tokenizer_decode(etk_error *e, const etk_tokenizer *tokenizer, char **out, size_t *size, const int32_t *ids, size_t count,
+                                bool skip_special) {
   *out = NULL;
   *size = 0;
   state s;

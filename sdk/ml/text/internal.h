@@ -99,13 +99,21 @@ typedef struct etk__bpe {
 } etk__bpe;
 void etk__bpe_index(etk__bpe *bpe, const etk__vocabulary *v);
 /* Appends the ids of one piece. Time O(n log n) in its characters. */
-etk_status etk__bpe_encode(etk_error *e, const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *scratch, etk_ids *out, const char *text, size_t size);
+etk_status etk__bpe_encode(etk_error *e, const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *scratch, etk_ids *out, const char *text,
+                           size_t size);
 /* Only the merging, over symbols that the caller pushed; appends the result. */
 etk_status etk__bpe_merge(etk_error *e, const etk__merges *merges, etk__scratch *scratch, etk_ids *out);
 bool etk__scratch_push(etk__scratch *scratch, int32_t id);
 
 /* ---- normalizer.c ---- */
-typedef enum etk__normal_kind { NORMAL_UNICODE, NORMAL_LOWERCASE, NORMAL_STRIP, NORMAL_STRIP_ACCENTS, NORMAL_PREPEND, NORMAL_REPLACE } etk__normal_kind;
+typedef enum etk__normal_kind {
+  NORMAL_UNICODE,
+  NORMAL_LOWERCASE,
+  NORMAL_STRIP,
+  NORMAL_STRIP_ACCENTS,
+  NORMAL_PREPEND,
+  NORMAL_REPLACE
+} etk__normal_kind;
 typedef struct etk__normal {
   etk__normal_kind kind;
   int form; /* utf8proc options */
@@ -122,7 +130,8 @@ etk_status etk__normalizer_read(etk_error *e, etk__normalizer *out, etk_arena *a
 /* text is valid UTF-8; *out gets the result (its content is replaced). */
 etk_status etk__normalize(etk_error *e, const etk__normalizer *normalizer, etk__scratch *scratch, etk_text *out, const char *text, size_t size);
 void etk__normalizer_fini(etk__normalizer *normalizer);
-etk_status etk__replace_all(etk_error *e, const etk__regex *regex, pcre2_match_data *match, const char *content, etk_text *out, const char *text, size_t size);
+etk_status etk__replace_all(etk_error *e, const etk__regex *regex, pcre2_match_data *match, const char *content, etk_text *out, const char *text,
+                            size_t size);
 
 /* ---- splitter.c: pre-tokenizers ---- */
 typedef enum etk__split_kind { SPLIT_REGEX, SPLIT_PREFIX_SPACE, SPLIT_BYTES, SPLIT_METASPACE } etk__split_kind;
@@ -144,8 +153,8 @@ etk_status etk__splitter_read(etk_error *e, etk__splitter *out, etk_arena *arena
 void etk__splitter_fini(etk__splitter *splitter);
 typedef etk_status (*etk__piece_sink)(etk_error *e, void *user, const char *text, size_t size);
 /* first: the text stands at the very beginning of the input. */
-etk_status etk__split_run(etk_error *e, const etk__splitter *splitter, etk__scratch *scratch, const char *text, size_t size, bool first, etk__piece_sink sink,
-                          void *user);
+etk_status etk__split_run(etk_error *e, const etk__splitter *splitter, etk__scratch *scratch, const char *text, size_t size, bool first,
+                          etk__piece_sink sink, void *user);
 extern const char etk__gpt2_pattern[];
 
 /* ---- added.c: tokens that are found literally in the text ---- */
@@ -170,7 +179,13 @@ bool etk__added_find(const etk__added *added, const char *text, size_t size, siz
 
 /* ---- decode.c ---- */
 typedef enum etk__decode_kind {
-  DECODE_BYTE_LEVEL, DECODE_REPLACE, DECODE_BYTE_FALLBACK, DECODE_METASPACE, DECODE_STRIP, DECODE_SUFFIX, DECODE_FUSE
+  DECODE_BYTE_LEVEL,
+  DECODE_REPLACE,
+  DECODE_BYTE_FALLBACK,
+  DECODE_METASPACE,
+  DECODE_STRIP,
+  DECODE_SUFFIX,
+  DECODE_FUSE
 } etk__decode_kind;
 typedef struct etk__decode_step {
   etk__decode_kind kind;
@@ -213,7 +228,8 @@ etk_status etk__llama2c_encode(etk_error *e, const etk_tokenizer *t, etk__scratc
 typedef struct etk__join {
   int32_t left, right, id;
 } etk__join;
-etk_status etk__bpe_write(etk_error *e, const char *path, const etk__vocabulary *v, const etk__join *joins, size_t count, const etk_bpe_options *options, bool replace);
+etk_status etk__bpe_write(etk_error *e, const char *path, const etk__vocabulary *v, const etk__join *joins, size_t count,
+                          const etk_bpe_options *options, bool replace);
 
 /* ---- json.c: reading with messages ---- */
 const char *etk__json_text(const json_t *object, const char *key);

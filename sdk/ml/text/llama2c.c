@@ -26,9 +26,11 @@ static etk_status read_token(etk_error *e, etk_tokenizer *t, const char *name, c
   memcpy(score, &bits, sizeof *score);
   uint32_t size = take_u32(c);
   if (!isfinite(*score)) return etk_fail(e, ETK_E_FORMAT, "%s: the score of token %" PRId64 " is not a finite number", name, id);
-  if (size > LONGEST) return etk_fail(e, ETK_E_FORMAT, "%s: not a llama2.c tokenizer: token %" PRId64 " would be %" PRIu32 " bytes long", name, id, size);
+  if (size > LONGEST)
+    return etk_fail(e, ETK_E_FORMAT, "%s: not a llama2.c tokenizer: token %" PRId64 " would be %" PRIu32 " bytes long", name, id, size);
   if ((size_t)(c->end - c->at) < size)
-    return etk_fail(e, ETK_E_FORMAT, "%s: truncated inside token %" PRId64 ": %" PRIu32 " bytes are wanted, %td are left", name, id, size, c->end - c->at);
+    return etk_fail(e, ETK_E_FORMAT, "%s: truncated inside token %" PRId64 ": %" PRIu32 " bytes are wanted, %td are left", name, id, size,
+                    c->end - c->at);
   const char *text = (const char *)c->at;
   if (memchr(text, 0, size)) return etk_fail(e, ETK_E_FORMAT, "%s: token %" PRId64 " holds a zero byte", name, id);
   c->at += size;
@@ -40,7 +42,9 @@ static etk_status read_tokens(etk_error *e, etk_tokenizer *t, const char *name, 
   int64_t count = 0;
   while (c->at < c->end) {
     if (vocabulary_size > 0 && count == vocabulary_size)
-      return etk_fail(e, ETK_E_INVALID, "%s: it holds more than %" PRId64 " tokens, but the model's vocabulary has %" PRId64 " entries: this tokenizer is of another model",
+      return etk_fail(e, ETK_E_INVALID,
+                      "%s: it holds more than %" PRId64 " tokens, but the model's vocabulary has %" PRId64
+                      " entries: this tokenizer is of another model",
                       name, count, vocabulary_size);
     if ((size_t)count == capacity) {
       capacity = capacity ? capacity * 2 : 1024;
@@ -53,7 +57,8 @@ static etk_status read_tokens(etk_error *e, etk_tokenizer *t, const char *name, 
     count++;
   }
   if (vocabulary_size > 0 && count < vocabulary_size)
-    return etk_fail(e, ETK_E_INVALID, "%s: it holds %" PRId64 " tokens, but the model's vocabulary has %" PRId64 " entries: the file is cut short or of another model",
+    return etk_fail(e, ETK_E_INVALID,
+                    "%s: it holds %" PRId64 " tokens, but the model's vocabulary has %" PRId64 " entries: the file is cut short or of another model",
                     name, count, vocabulary_size);
   if (count < LEAST_TOKENS)
     return etk_fail(e, ETK_E_FORMAT, "%s: not a llama2.c tokenizer: %" PRId64 " tokens, but 3 control tokens and 256 bytes come first", name, count);

@@ -8,7 +8,8 @@
 static etk_status read_replace(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json) {
   const json_t *pattern = json_object_get(json, "pattern");
   const char *regex = etk__json_text(pattern, "Regex"), *literal = etk__json_text(pattern, "String"), *content = etk__json_text(json, "content");
-  if ((!regex && !literal) || !content) return etk_fail(e, ETK_E_FORMAT, "%s: a Replace normalizer needs \"pattern\" {String or Regex} and \"content\"", file);
+  if ((!regex && !literal) || !content)
+    return etk_fail(e, ETK_E_FORMAT, "%s: a Replace normalizer needs \"pattern\" {String or Regex} and \"content\"", file);
   step->kind = NORMAL_REPLACE;
   step->content = etk_arena_strdup(arena, content);
   if (!step->content) return etk__no_memory(e, file);
@@ -20,7 +21,10 @@ static etk_status read_step(etk_error *e, etk__normal *step, etk_arena *arena, c
   static const struct {
     const char *type;
     int form;
-  } forms[] = {{"NFC", UTF8PROC_COMPOSE}, {"NFD", UTF8PROC_DECOMPOSE}, {"NFKC", UTF8PROC_COMPOSE | UTF8PROC_COMPAT}, {"NFKD", UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT}};
+  } forms[] = {{"NFC", UTF8PROC_COMPOSE},
+               {"NFD", UTF8PROC_DECOMPOSE},
+               {"NFKC", UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
+               {"NFKD", UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT}};
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
     if (!strcmp(type, forms[i].type)) {
       step->kind = NORMAL_UNICODE;
@@ -41,9 +45,10 @@ static etk_status read_step(etk_error *e, etk__normal *step, etk_arena *arena, c
     step->content = etk_arena_strdup(arena, content);
     if (!step->content) return etk__no_memory(e, file);
   } else
-    return etk_fail(e, ETK_E_UNSUPPORTED,
-                    "%s: the normalizer '%s' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace and Sequence are)", file,
-                    type);
+    return etk_fail(
+        e, ETK_E_UNSUPPORTED,
+        "%s: the normalizer '%s' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace and Sequence are)", file,
+        type);
   return ETK_OK;
 }
 
@@ -170,7 +175,8 @@ static void put_mapped(etk_text *out, const char *text, size_t size, etk__normal
   }
 }
 
-etk_status etk__replace_all(etk_error *e, const etk__regex *regex, pcre2_match_data *match, const char *content, etk_text *out, const char *text, size_t size) {
+etk_status etk__replace_all(etk_error *e, const etk__regex *regex, pcre2_match_data *match, const char *content, etk_text *out, const char *text,
+                            size_t size) {
   size_t done = 0, at = 0;
   bool matched = false;
   while (at <= size) {
@@ -198,13 +204,18 @@ static etk_status run_step(etk_error *e, const etk__normal *step, etk__scratch *
     else if (!put_form(out, text, size, step->form)) return etk__no_memory(e, "tokenizer: normalizing");
     break;
   case NORMAL_LOWERCASE:
-  case NORMAL_STRIP_ACCENTS: put_mapped(out, text, size, step->kind); break;
-  case NORMAL_STRIP: put_stripped(out, text, size, step->left, step->right); break;
+  case NORMAL_STRIP_ACCENTS:
+    put_mapped(out, text, size, step->kind);
+    break;
+  case NORMAL_STRIP:
+    put_stripped(out, text, size, step->left, step->right);
+    break;
   case NORMAL_PREPEND:
     if (size) etk_text_puts(out, step->content);
     etk_text_append(out, text, size);
     break;
-  case NORMAL_REPLACE: return etk__replace_all(e, step->regex, scratch->match, step->content, out, text, size);
+  case NORMAL_REPLACE:
+    return etk__replace_all(e, step->regex, scratch->match, step->content, out, text, size);
   }
   return ETK_OK;
 }

@@ -12,8 +12,9 @@ struct etk__regex {
 
 /* White_Space, which PCRE2's own \s is not quite (it has U+180E). */
 static const char space_ranges[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
-static const char not_space_ranges[] = "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"
-                                       "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
+static const char not_space_ranges[] =
+    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"
+    "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
 /* Alphabetic, marks, decimal digits, connectors, joiners (UTS 18, annex C): the same as etk__is_word. */
 static const char word_ranges[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}"
                                   "\\x{1f170}-\\x{1f189}";
@@ -45,7 +46,8 @@ typedef struct translation {
 } translation;
 
 static etk_status refuse(etk_error *e, const translation *t, const char *what) {
-  return etk_fail(e, ETK_E_UNSUPPORTED, "the pattern \"%s\" uses %s (byte %td), which this version does not support", t->pattern, what, t->at - t->pattern);
+  return etk_fail(e, ETK_E_UNSUPPORTED, "the pattern \"%s\" uses %s (byte %td), which this version does not support", t->pattern, what,
+                  t->at - t->pattern);
 }
 
 static const char categories[] = " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Cs Co Cn ";
@@ -97,18 +99,28 @@ static etk_status put_common_escape(etk_error *e, translation *t, bool *done) {
   *done = true;
   switch (*t->at) {
   case 'p':
-  case 'P': return put_property(e, t);
+  case 'P':
+    return put_property(e, t);
   case 'x':
-  case 'u': return put_code_point(e, t);
-  case 'd': etk_text_puts(&t->out, "\\p{Nd}"); break;
-  case 'D': etk_text_puts(&t->out, "\\P{Nd}"); break;
-  case 'v': etk_text_puts(&t->out, "\\x{b}"); break;
+  case 'u':
+    return put_code_point(e, t);
+  case 'd':
+    etk_text_puts(&t->out, "\\p{Nd}");
+    break;
+  case 'D':
+    etk_text_puts(&t->out, "\\P{Nd}");
+    break;
+  case 'v':
+    etk_text_puts(&t->out, "\\x{b}");
+    break;
   case 'n':
   case 'r':
   case 't':
   case 'f':
   case 'e':
-  case 'a': etk_text_printf(&t->out, "\\%c", *t->at); break;
+  case 'a':
+    etk_text_printf(&t->out, "\\%c", *t->at);
+    break;
   default:
     if (isalnum((unsigned char)*t->at) || *t->at == '\0' || (unsigned char)*t->at >= 0x80) {
       *done = false;
@@ -175,12 +187,21 @@ static etk_status put_escape(etk_error *e, translation *t) {
   bool negated = false;
   t->at++;
   switch (*t->at) {
-  case 'S': negated = true; /* fall through */
-  case 's': set = space_ranges; break;
-  case 'W': negated = true; /* fall through */
-  case 'w': set = word_ranges; break;
-  case 'H': negated = true; /* fall through */
-  case 'h': set = hex_ranges; break;
+  case 'S':
+    negated = true; /* fall through */
+  case 's':
+    set = space_ranges;
+    break;
+  case 'W':
+    negated = true; /* fall through */
+  case 'w':
+    set = word_ranges;
+    break;
+  case 'H':
+    negated = true; /* fall through */
+  case 'h':
+    set = hex_ranges;
+    break;
   case 'b':
     etk_text_printf(&t->out, "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))", word_ranges, word_ranges, word_ranges, word_ranges);
     t->at++;
@@ -194,7 +215,8 @@ static etk_status put_escape(etk_error *e, translation *t) {
   case 'z':
     etk_text_printf(&t->out, "\\%c", *t->at++);
     return ETK_OK;
-  default: break;
+  default:
+    break;
   }
   if (set) {
     etk_text_printf(&t->out, "[%s%s]", negated ? "^" : "", set);
@@ -230,7 +252,8 @@ static etk_status translate(etk_error *e, translation *t) {
     if (*t->at == '\\') s = put_escape(e, t);
     else if (*t->at == '[') s = put_class(e, t);
     else if (*t->at == '(') s = put_group(e, t);
-    else if (t->at[0] == '}' && t->at[1] == '+') s = refuse(e, t, "'+' after a counted repeat"); /* possessive in PCRE2, a repeat of the repeat in Ruby */
+    else if (t->at[0] == '}' && t->at[1] == '+')
+      s = refuse(e, t, "'+' after a counted repeat"); /* possessive in PCRE2, a repeat of the repeat in Ruby */
     else if (t->at[0] == '{' && t->at[1] == ',' && isdigit((unsigned char)t->at[2])) {
       etk_text_puts(&t->out, "{0");
       t->at++;

@@ -14,7 +14,8 @@ static etk_status new_step(etk_error *e, etk__splitter *out, const char *file, e
   return ETK_OK;
 }
 
-static etk_status add_pattern(etk_error *e, etk__splitter *out, const char *file, const char *pattern, bool literal, etk__behaviour behaviour, bool invert) {
+static etk_status add_pattern(etk_error *e, etk__splitter *out, const char *file, const char *pattern, bool literal, etk__behaviour behaviour,
+                              bool invert) {
   etk__split *step = NULL;
   etk_status s = new_step(e, out, file, SPLIT_REGEX, &step);
   if (s != ETK_OK) return s;
@@ -31,7 +32,8 @@ static etk_status read_behaviour(etk_error *e, etk__behaviour *out, const char *
       *out = (etk__behaviour)i;
       return ETK_OK;
     }
-  return etk_fail(e, ETK_E_FORMAT, "%s: pre-tokenizer: the behavior '%s' is not one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous", file,
+  return etk_fail(e, ETK_E_FORMAT,
+                  "%s: pre-tokenizer: the behavior '%s' is not one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous", file,
                   name ? name : "(none)");
 }
 
@@ -96,9 +98,10 @@ etk_status etk__splitter_read(etk_error *e, etk__splitter *out, etk_arena *arena
                                                             : add_pattern(e, out, file, "\\p{N}", false, SPLIT_CONTIGUOUS, false);
   if (!strcmp(type, "Whitespace")) return add_pattern(e, out, file, "\\w+|[^\\w\\s]+", false, SPLIT_REMOVED, true);
   if (!strcmp(type, "WhitespaceSplit")) return add_pattern(e, out, file, "\\s", false, SPLIT_REMOVED, false);
-  return etk_fail(e, ETK_E_UNSUPPORTED,
-                  "%s: the pre-tokenizer '%s' is not supported (ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit and Sequence are)", file,
-                  type);
+  return etk_fail(
+      e, ETK_E_UNSUPPORTED,
+      "%s: the pre-tokenizer '%s' is not supported (ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit and Sequence are)",
+      file, type);
 }
 
 void etk__splitter_fini(etk__splitter *splitter) {
@@ -220,8 +223,8 @@ static etk_status run_step(etk_error *e, const run *r, int at, const char *text,
   return out->size ? run_step(e, r, at + 1, out->data, out->size, first) : ETK_OK;
 }
 
-etk_status etk__split_run(etk_error *e, const etk__splitter *splitter, etk__scratch *scratch, const char *text, size_t size, bool first, etk__piece_sink sink,
-                          void *user) {
+etk_status etk__split_run(etk_error *e, const etk__splitter *splitter, etk__scratch *scratch, const char *text, size_t size, bool first,
+                          etk__piece_sink sink, void *user) {
   run r = {splitter, scratch, sink, user};
   return size ? run_step(e, &r, 0, text, size, first) : ETK_OK;
 }

@@ -73,7 +73,8 @@ const char *etk_tokenizer_token(const etk_tokenizer *t, int32_t id) {
 static etk_status check_size(etk_error *e, const etk_tokenizer *t, const char *path, int64_t vocabulary_size) {
   int64_t size = etk_tokenizer_size(t);
   if (vocabulary_size <= 0 || size <= vocabulary_size) return ETK_OK;
-  return etk_fail(e, ETK_E_INVALID, "%s: its largest token id is %" PRId64 ", but the model's vocabulary has %" PRId64 " entries: this tokenizer is of another model",
+  return etk_fail(e, ETK_E_INVALID,
+                  "%s: its largest token id is %" PRId64 ", but the model's vocabulary has %" PRId64 " entries: this tokenizer is of another model",
                   path, size - 1, vocabulary_size);
 }
 
@@ -124,7 +125,8 @@ static etk_status missing(etk_error *e, const char *folder) {
     bool there = path && etk_fs_exists(path);
     etk_free(path);
     if (there)
-      return etk_fail(e, ETK_E_UNSUPPORTED, "%s has %s but no tokenizer.json; only the latter is read (transformers' save_pretrained of the fast tokenizer writes it)",
+      return etk_fail(e, ETK_E_UNSUPPORTED,
+                      "%s has %s but no tokenizer.json; only the latter is read (transformers' save_pretrained of the fast tokenizer writes it)",
                       folder, others[i]);
   }
   return etk_fail(e, ETK_E_NOT_FOUND, "%s has no tokenizer.json", folder);
@@ -191,7 +193,8 @@ static etk_status put_text(etk_error *e, encoding *c, const char *text, size_t s
   return put_between(e, c, &c->t->literal, text, size, true, put_segment);
 }
 
-etk_status etk_tokenizer_encode(etk_error *e, const etk_tokenizer *t, etk_ids *out, const char *text, size_t size, const etk_encode_options *options) {
+etk_status etk_tokenizer_encode(etk_error *e, const etk_tokenizer *t, etk_ids *out, const char *text, size_t size,
+                                const etk_encode_options *options) {
   encoding c = {.t = t, .out = out, .parse_special = options && options->parse_special};
   etk_text repaired = ETK_TEXT_INIT;
   size_t before = out->count;

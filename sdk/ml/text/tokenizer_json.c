@@ -57,11 +57,11 @@ static etk_status read_merge(etk_error *e, reading *r, etk_text *whole, const js
   if (whole->failed) return etk__no_memory(e, r->file);
   int32_t id = whole->size ? etk__vocabulary_find(v, whole->data, whole->size) : -1;
   if (left < 0 || right < 0 || id < 0) {
-    halves missing = left < 0 ? (halves){.left = h.left, .left_size = h.left_size}
-                   : right < 0 ? (halves){.left = h.right, .left_size = h.right_size}
-                               : (halves){.left = whole->size ? whole->data : "", .left_size = whole->size};
-    return etk_fail(e, ETK_E_FORMAT, "%s: model: merge %zu joins '%.*s' and '%.*s', but '%.*s' is not in the vocabulary", r->file, index, shown(h.left_size), h.left,
-                    shown(h.right_size), h.right, shown(missing.left_size), missing.left);
+    halves missing = left < 0    ? (halves){.left = h.left, .left_size = h.left_size}
+                     : right < 0 ? (halves){.left = h.right, .left_size = h.right_size}
+                                 : (halves){.left = whole->size ? whole->data : "", .left_size = whole->size};
+    return etk_fail(e, ETK_E_FORMAT, "%s: model: merge %zu joins '%.*s' and '%.*s', but '%.*s' is not in the vocabulary", r->file, index,
+                    shown(h.left_size), h.left, shown(h.right_size), h.right, shown(missing.left_size), missing.left);
   }
   return etk__merges_put(&r->t->bpe.merges, left, right, (uint32_t)index, id) ? ETK_OK : etk__no_memory(e, r->file);
 }
@@ -117,7 +117,8 @@ static etk_status add_token(etk_error *e, reading *r, const json_t *item, size_t
   int64_t given = json_integer_value(id_value);
   int32_t id = etk__vocabulary_find(v, content, size);
   if (id < 0) { /* not of the model: its characters must not find it */
-    bool same = given >= 0 && (uint64_t)given < v->count && v->tokens[given].text && v->tokens[given].added && !strcmp(v->tokens[given].text, content);
+    bool same =
+        given >= 0 && (uint64_t)given < v->count && v->tokens[given].text && v->tokens[given].added && !strcmp(v->tokens[given].text, content);
     if (same) return ETK_OK;
     etk_status s = etk__vocabulary_add(e, v, r->file, given, content, size, false);
     if (s != ETK_OK) return s;
@@ -203,7 +204,8 @@ static etk_status read_template(etk_error *e, reading *r, const json_t *json) {
     }
     const char *name = etk__json_text(json_object_get(item, "SpecialToken"), "id");
     const json_t *ids = name ? json_object_get(json_object_get(tokens, name), "ids") : NULL;
-    if (!json_is_array(ids)) return etk_fail(e, ETK_E_FORMAT, "%s: TemplateProcessing: entry %zu of \"single\" has no ids in \"special_tokens\"", r->file, i);
+    if (!json_is_array(ids))
+      return etk_fail(e, ETK_E_FORMAT, "%s: TemplateProcessing: entry %zu of \"single\" has no ids in \"special_tokens\"", r->file, i);
     for (size_t j = 0; s == ETK_OK && j < json_array_size(ids); j++) {
       if (!behind) s = push_prefix(e, r, json_array_get(ids, j));
       else if (r->t->eos < 0 && json_is_integer(json_array_get(ids, j))) r->t->eos = (int32_t)json_integer_value(json_array_get(ids, j));
@@ -226,8 +228,8 @@ static etk_status read_post(etk_error *e, reading *r, const json_t *json) {
     return push_prefix(e, r, json_array_get(json_object_get(json, "cls"), 1));
   }
   if (strcmp(type, "Sequence"))
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the post-processor '%s' is not supported (TemplateProcessing, ByteLevel, Bert, Roberta and Sequence are)", r->file,
-                    type);
+    return etk_fail(e, ETK_E_UNSUPPORTED,
+                    "%s: the post-processor '%s' is not supported (TemplateProcessing, ByteLevel, Bert, Roberta and Sequence are)", r->file, type);
   const json_t *list = json_object_get(json, "processors");
   if (!json_is_array(list)) return etk_fail(e, ETK_E_FORMAT, "%s: a Sequence post-processor needs the list \"processors\"", r->file);
   etk_status s = ETK_OK;

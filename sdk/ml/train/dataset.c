@@ -30,7 +30,7 @@ typedef struct reading {
   etk_dataset *dataset;
   const etk_dataset_options *options;
   const char *path;
-  size_t line; /* 1-based; 0: the whole file */
+  size_t line;      /* 1-based; 0: the whole file */
   const char *unit; /* what `line` counts */
   int32_t max_tokens;
 } reading;
@@ -70,7 +70,9 @@ static bool push_record(etk_dataset *d, record r) {
   return true;
 }
 
-static etk_status no_memory(etk_error *e, const char *path) { return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while reading the data set", path); }
+static etk_status no_memory(etk_error *e, const char *path) {
+  return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while reading the data set", path);
+}
 
 /* "data/train.jsonl:17" or "data.json, record 17" */
 static const char *where(const reading *r, char out[512]) {
@@ -92,8 +94,8 @@ static etk_status check_ids(etk_error *e, const reading *r, size_t start) {
   for (size_t i = start; r->options->vocabulary_size > 0 && i < ids->count; i++) {
     char at[512];
     if (ids->items[i] >= r->options->vocabulary_size)
-      return etk_fail(e, ETK_E_INVALID, "%s: token id %" PRId32 " (position %zu) is outside the model's vocabulary of %" PRId64 " entries", where(r, at),
-                      ids->items[i], i - start, r->options->vocabulary_size);
+      return etk_fail(e, ETK_E_INVALID, "%s: token id %" PRId32 " (position %zu) is outside the model's vocabulary of %" PRId64 " entries",
+                      where(r, at), ids->items[i], i - start, r->options->vocabulary_size);
   }
   return ETK_OK;
 }
@@ -126,9 +128,10 @@ static etk_status end_windows(etk_error *e, reading *r, size_t start) {
 static etk_status put_text(etk_error *e, reading *r, const char *text, size_t size, bool special) {
   char at[512];
   if (!r->options->tokenizer)
-    return etk_fail(e, ETK_E_INVALID,
-                    "%s: this is text, and the model came without a tokenizer: put its tokenizer.json beside the model, or give token ids as {\"ids\": [...]}",
-                    where(r, at));
+    return etk_fail(
+        e, ETK_E_INVALID,
+        "%s: this is text, and the model came without a tokenizer: put its tokenizer.json beside the model, or give token ids as {\"ids\": [...]}",
+        where(r, at));
   /* Control tokens written in training text mean what they say, as in Hugging Face's tokenizers. */
   etk_encode_options options = {.special = special, .parse_special = true};
   etk_status s = etk_tokenizer_encode(e, r->options->tokenizer, &r->dataset->store->ids, text, size, &options);
@@ -251,8 +254,8 @@ static etk_status add_ids(etk_error *e, reading *r, const json_t *object) {
     if (!json_is_integer(item)) return etk_fail(e, ETK_E_FORMAT, "%s: entry %zu of \"ids\" is not a whole number", where(r, at), i);
     int64_t limit = r->options->vocabulary_size > 0 ? r->options->vocabulary_size : INT32_MAX;
     if (id < 0 || id >= limit)
-      return etk_fail(e, ETK_E_INVALID, "%s: token id %lld (position %zu) is outside the model's vocabulary of %" PRId64 " entries", where(r, at), (long long)id,
-                      i, limit);
+      return etk_fail(e, ETK_E_INVALID, "%s: token id %lld (position %zu) is outside the model's vocabulary of %" PRId64 " entries", where(r, at),
+                      (long long)id, i, limit);
     if (!etk_ids_push(ids, (int32_t)id)) return no_memory(e, r->path);
   }
   return end_sequence(e, r, start, 0);
@@ -263,8 +266,8 @@ static const struct {
   const char *key, *second;
   etk_status (*add)(etk_error *e, reading *r, const json_t *object);
 } kinds[] = {
-    {"ids", NULL, add_ids}, {"messages", NULL, add_messages}, {"prompt", "completion", add_prompt}, {"text", NULL, add_text},
-    {"instruction", "output", add_instruction},
+    {"ids", NULL, add_ids},   {"messages", NULL, add_messages},           {"prompt", "completion", add_prompt},
+    {"text", NULL, add_text}, {"instruction", "output", add_instruction},
 };
 
 static etk_status unknown_keys(etk_error *e, const reading *r, json_t *object) {
@@ -276,9 +279,10 @@ static etk_status unknown_keys(etk_error *e, const reading *r, json_t *object) {
     etk_text_printf(&found, "%s\"%.60s\"", found.size ? ", " : "", key);
   }
   char at[512];
-  etk_status s = etk_fail(e, ETK_E_FORMAT,
-                          "%s: found %s; wanted \"text\", or \"prompt\" and \"completion\", or \"messages\", or \"instruction\" and \"output\", or \"ids\"",
-                          where(r, at), found.size ? found.data : "no keys at all");
+  etk_status s =
+      etk_fail(e, ETK_E_FORMAT,
+               "%s: found %s; wanted \"text\", or \"prompt\" and \"completion\", or \"messages\", or \"instruction\" and \"output\", or \"ids\"",
+               where(r, at), found.size ? found.data : "no keys at all");
   etk_text_free(&found);
   return s;
 }
@@ -368,13 +372,15 @@ static etk_status read_bytes(etk_error *e, reading *r, const char *text, size_t 
   if (!has_extension(r->path, ".jsonl") && !has_extension(r->path, ".json")) s = read_document(e, r, text, size);
   else if (text[first] == '[' && has_extension(r->path, ".json")) s = read_list(e, r, text, size);
   else s = read_lines(e, r, text, size);
-  if (s == ETK_OK && !r->dataset->count) return etk_fail(e, ETK_E_FORMAT, "%s: no sequence in it has the two tokens that a prediction takes", r->path);
+  if (s == ETK_OK && !r->dataset->count)
+    return etk_fail(e, ETK_E_FORMAT, "%s: no sequence in it has the two tokens that a prediction takes", r->path);
   return s;
 }
 
 static etk_status read_file(etk_error *e, etk_dataset **out, const char *path, const etk_dataset_options *options) {
   if (options->max_tokens == 1) return etk_fail(e, ETK_E_INVALID, "sequences of at most 1 token have nothing to predict; at least 2 are needed");
-  reading r = {.dataset = new_dataset(NULL), .options = options, .path = path, .max_tokens = options->max_tokens > 0 ? options->max_tokens : INT32_MAX};
+  reading r = {
+      .dataset = new_dataset(NULL), .options = options, .path = path, .max_tokens = options->max_tokens > 0 ? options->max_tokens : INT32_MAX};
   if (!r.dataset) return no_memory(e, path);
   etk_map map;
   etk_status s = etk_map_open(e, &map, path);
@@ -392,7 +398,8 @@ etk_status etk_dataset_open_split(etk_error *e, etk_dataset **out, const char *p
   *out = NULL;
   if (!etk_fs_is_dir(path)) {
     if (!strcmp(split, "train")) return read_file(e, out, path, options);
-    return etk_fail(e, ETK_E_NOT_FOUND, "%s is one file, which is its own train split; a %s split needs a folder with train.jsonl and %s.jsonl", path, split, split);
+    return etk_fail(e, ETK_E_NOT_FOUND, "%s is one file, which is its own train split; a %s split needs a folder with train.jsonl and %s.jsonl", path,
+                    split, split);
   }
   for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
     char name[64];
