@@ -5,10 +5,10 @@
 set -u
 tiers="${*:-build}"
 debian_build="make gcc libc6-dev pkg-config libyaml-dev libjansson-dev libffi-dev libpcre2-dev libutf8proc-dev libopenblas-dev"
-debian_check="g++ clang lld binutils libcmocka-dev libclang-rt-14-dev procps"
+debian_check="g++ clang lld llvm binutils jq libcmocka-dev libclang-rt-14-dev procps"
 debian_peers="cmake hyperfine valgrind"
 brew_build="pkg-config libyaml jansson libffi pcre2 utf8proc openblas"
-brew_check="cmocka llvm lld"
+brew_check="cmocka llvm lld jq"
 brew_peers="cmake hyperfine"
 
 wanted=""

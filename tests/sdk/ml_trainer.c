@@ -369,7 +369,7 @@ static void a_loss_that_is_no_number_changes_no_weight(void **state) {
     float *before, *after;
     size_t count;
     flatten(model, adapter, &before, &count);
-    fails_with(ETK_E_INVALID, "no weight was changed", etk_trainer_step(e, trainer, data, &step));
+    fails_with(ETK_E_INVALID, "the loss became nan at step 1; no weight was changed", etk_trainer_step(e, trainer, data, &step));
     flatten(model, adapter, &after, &count);
     assert_memory_equal(before, after, count * sizeof *before);
     assert_int_equal(etk_trainer_steps(trainer), 1);
@@ -380,6 +380,36 @@ static void a_loss_that_is_no_number_changes_no_weight(void **state) {
     etk_dataset_free(data);
     etk_model_unref(model);
   }
+}
+
+static void each_step_drops_other_inputs(void **state) {
+  etk_model *model = tiny_model(4);
+  etk_dataset *data = tiny_data(state);
+  for (int dropped = 0; dropped < 2; dropped++) {
+    etk_adapter *adapter = tiny_adapter(model, dropped ? 0.3 : 0);
+    for (size_t m = 0; m < etk_adapter_count(adapter); m++) {
+      etk_tensor *b = etk_adapter_at(adapter, m)->b;
+      for (int64_t j = 0; j < etk_tensor_elements(b); j++) ((float *)etk_tensor_data(b))[j] = (float)sin((double)j);
+    }
+    etk_trainer_options options = tiny_options();
+    options.batch_size = 7; /* all of the data, and a rate that moves nothing: only dropout can change the loss */
+    options.optimizer = etk_optimizer_defaults(ETK_SGD);
+    options.schedule = (etk_schedule){.kind = ETK_SCHEDULE_CONSTANT, .peak = 1e-30, .total_steps = 9};
+    etk_trainer *trainer = NULL;
+    works(etk_trainer_new(e, &trainer, model, adapter, &options));
+    double losses[4];
+    for (int i = 0; i < 4; i++) {
+      etk_step step;
+      works(etk_trainer_step(e, trainer, data, &step));
+      losses[i] = step.loss;
+    }
+    for (int i = 1; i < 4; i++) /* without dropout the order of the rows alone differs */
+      if ((fabs(losses[i] - losses[0]) > 1e-3) != (dropped == 1)) fail_msg("dropout %d: losses %g and %g", dropped, losses[0], losses[i]);
+    etk_trainer_free(trainer);
+    etk_adapter_free(adapter);
+  }
+  etk_dataset_free(data);
+  etk_model_unref(model);
 }
 
 static void a_step_allocates_nothing_once_its_graph_is_recorded(void **state) {
@@ -396,9 +426,8 @@ static void a_step_allocates_nothing_once_its_graph_is_recorded(void **state) {
   for (int i = 0; i < 2; i++) works(etk_trainer_step(e, trainer, data, &step));
   uint64_t before = etk_alloc_get_stats().calls;
   for (int i = 0; i < 6; i++) works(etk_trainer_step(e, trainer, data, &step));
-  /* The order of a new epoch is drawn in etk_dataset_order, which may use a work space; four sequences are one batch, so each step begins an epoch. */
   uint64_t made = etk_alloc_get_stats().calls - before;
-  if (made > 6 * 2) fail_msg("%llu allocations in 6 steps", (unsigned long long)made);
+  if (made) fail_msg("%llu allocations in 6 steps", (unsigned long long)made);
   etk_trainer_free(trainer);
   etk_adapter_free(adapter);
   etk_dataset_free(data);
@@ -742,6 +771,7 @@ int main(void) {
       cmocka_unit_test(accumulated_batches_equal_one_large_batch),
       cmocka_unit_test(clipping_bounds_the_step),
       cmocka_unit_test(a_loss_that_is_no_number_changes_no_weight),
+      cmocka_unit_test(each_step_drops_other_inputs),
       cmocka_unit_test(a_step_allocates_nothing_once_its_graph_is_recorded),
       cmocka_unit_test(memory_is_planned_before_the_first_step),
       cmocka_unit_test(frozen_weights_cannot_be_trained),
