@@ -9,7 +9,9 @@
 #include <etk/fs.h>
 #include <etk/hardware.h>
 #include <execinfo.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,6 +31,7 @@ static struct {
   char run_id[48];
   int64_t started_ns;
   struct record *record;
+  atomic_uintptr_t teller; /* the thread that reports; 0: none yet */
   bool armed, json, jsonl;
 } crash;
 
@@ -71,8 +74,16 @@ static void tell(int fd, const char *signal_name, const char *mapped, bool full)
   backtrace_symbols_fd(frames, count, fd);
 }
 
+/* Text that needs no escape in JSON: what would is left out. */
+static void plain(char *out, size_t size, const char *text) {
+  size_t n = 0;
+  for (; *text && n + 1 < size; text++)
+    if (*text >= ' ' && *text != '"' && *text != '\\') out[n++] = *text;
+  out[n] = 0;
+}
+
 /* The strings in it were escaped when the head was made; a signal's name needs none. */
-static void tell_json(const char *signal_name) {
+static void tell_json(const char *signal_name, const char *mapped) {
   int fd = STDOUT_FILENO;
   uint64_t ms = (uint64_t)(etk_time_ns() - crash.started_ns) / 1000000;
   put(fd, crash.document_head);
@@ -88,6 +99,13 @@ static void tell_json(const char *signal_name) {
   put(fd, signal_name);
   put(fd, " ");
   put(fd, crash.doing);
+  if (mapped) {
+    char path[1024];
+    plain(path, sizeof path, mapped);
+    put(fd, ": the file ");
+    put(fd, path);
+    put(fd, " became shorter while it was being read");
+  }
   put(fd, "\"}}\n");
 }
 
@@ -95,10 +113,15 @@ static void on_fault(int number, siginfo_t *info, void *context) {
   (void)context;
   const char *name = "a signal";
   struct sigaction fall = {.sa_handler = SIG_DFL};
-  for (size_t i = 0; i < FAULTS; i++) {
-    if (faults[i].number == number) name = faults[i].name;
-    sigaction(faults[i].number, &fall, NULL); /* a fault in here ends the process at once */
+  uintptr_t nobody = 0, me = (uintptr_t)pthread_self();
+  if (!atomic_compare_exchange_strong(&crash.teller, &nobody, me)) {
+    if (nobody != me)
+      for (;;) pause(); /* threads that share a fault's cause fault together: one of them tells, then the process ends */
+    sigaction(number, &fall, NULL); /* a fault in here ends the process at once */
+    return;
   }
+  for (size_t i = 0; i < FAULTS; i++)
+    if (faults[i].number == number) name = faults[i].name;
   const char *mapped = number == SIGBUS ? etk_map_name_of(info->si_addr) : NULL;
   put(STDERR_FILENO, "\n");
   tell(STDERR_FILENO, name, mapped, true);
@@ -106,15 +129,9 @@ static void on_fault(int number, siginfo_t *info, void *context) {
     tell(crash.record->crash, name, mapped, true);
     record_flush_in_signal(crash.record);
   }
-  if (crash.json) tell_json(name);
+  if (crash.json) tell_json(name, mapped);
+  sigaction(number, &fall, NULL);
   raise(number); /* blocked until we return, then delivered */
-}
-
-static void plain(char *out, size_t size, const char *text) {
-  size_t n = 0;
-  for (; *text && n + 1 < size; text++)
-    if (*text >= ' ' && *text != '"' && *text != '\\') out[n++] = *text;
-  out[n] = 0;
 }
 
 void crash_arm(struct host *host, const char *name_space, const char *doing) {
