@@ -218,7 +218,8 @@ struct golden {
   etk_tokenizer *tokenizer;
 };
 static struct golden open_golden(void) {
-  struct golden g = {.model = open_model(shared_or_skip("models/stories260K/stories260K.bin")), .root = load_json("tests/goldens/stories260k.json")};
+  char *path = shared_or_skip("models/stories260K/stories260K.bin");
+  struct golden g = {.model = open_model(path), .root = load_json("tests/goldens/stories260k.json")};
   works(etk_model_tokenizer(e, &g.tokenizer, g.model));
   return g;
 }
