@@ -55,7 +55,7 @@ WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-pro
 SAN_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SAN_thread  := -fsanitize=thread -fno-omit-frame-pointer
 COMMON := -std=c11 -D_GNU_SOURCE -DETK_VERSION='"$(VERSION)"' -fPIC -fno-semantic-interposition -pthread $(WARN) -include sdk/core/banned.h \
-          -Isdk/include -Isdk -Ihost $(PKG_CFLAGS) $(SAN_$(SAN)) $(if $(COVERAGE),--coverage -O0)
+          -Isdk/include -Isdk -Ihost $(PKG_CFLAGS) $(SAN_$(SAN)) $(if $(COVERAGE),--coverage -fprofile-update=atomic)
 LINK := -pthread $(SAN_$(SAN)) $(if $(COVERAGE),--coverage)
 ifeq ($(OS),Darwin)
 SO_FLAGS = -dynamiclib -install_name @rpath/$(1)

@@ -26,11 +26,35 @@ static void job_close(struct job *j) {
   etk_free(j->checkpoint);
 }
 
+static bool same_targets(const etk_lora_options *a, const etk_lora_options *b) {
+  size_t found = 0;
+  for (size_t i = 0; i < a->target_count; i++)
+    for (size_t k = 0; k < b->target_count; k++) found += !strcmp(a->target_modules[i], b->target_modules[k]);
+  return found == a->target_count && found == b->target_count;
+}
+
+/* An adapter brings its own shape: what the user asks for beside it must be what it has, or it would be passed over in silence. */
+static etk_status check_shape(etk_error *e, const struct finetune *f, const etk_lora_options *has, const char *from) {
+  const etk_lora_options *asked = &f->lora;
+  if (f->given.rank && asked->rank != has->rank)
+    return etk_fail(e, ETK_E_USAGE, "--rank is %lld, the adapter %s has rank %lld; leave the option out, or begin a fresh adapter", (long long)asked->rank, from, (long long)has->rank);
+  if (f->given.alpha && asked->alpha != has->alpha)
+    return etk_fail(e, ETK_E_USAGE, "--alpha is %g, the adapter %s has alpha %g; leave the option out, or begin a fresh adapter", asked->alpha, from, has->alpha);
+  if (f->given.rslora && asked->use_rslora != has->use_rslora)
+    return etk_fail(e, ETK_E_USAGE, "--use-rslora is %s, the adapter %s was made %s it; leave the option out", asked->use_rslora ? "on" : "off", from, has->use_rslora ? "with" : "without");
+  if (f->given.targets && has->target_count && !same_targets(asked, has))
+    return etk_fail(e, ETK_E_USAGE, "--target-modules differ from those of the adapter %s; leave the option out, or begin a fresh adapter", from);
+  if (f->resume && f->given.dropout && asked->dropout != has->dropout)
+    return etk_fail(e, ETK_E_USAGE, "--dropout is %g, the run in %s began with %g; resume with the value it began with", asked->dropout, from, has->dropout);
+  return ETK_OK;
+}
+
 static etk_status open_adapter(etk_error *e, struct job *j, const struct finetune *f) {
   const char *from = f->resume ? f->resume : f->resume_adapter;
   if (!from) return etk_adapter_new(e, &j->adapter, j->session.model, &f->lora, f->seed);
   etk_status status = etk_adapter_open(e, &j->adapter, j->session.model, from, true);
-  if (!status) etk_adapter_set_dropout(j->adapter, f->lora.dropout);
+  if (!status) status = check_shape(e, f, etk_adapter_get_options(j->adapter), from);
+  if (!status && !f->resume) etk_adapter_set_dropout(j->adapter, f->lora.dropout);
   return status;
 }
 
@@ -98,8 +122,7 @@ etk_status finetune_validate(etk_run *run, const struct finetune *f) {
   if (status) return report(run, &e);
   size_t bytes = 0;
   status = etk_trainer_plan(&e, j.trainer, &bytes);
-  if (!status && !f->force && !f->resume && etk_fs_exists(f->output))
-    status = etk_fail(&e, ETK_E_EXISTS, "%s exists; give another --output, or --force to replace it", f->output);
+  if (!status) status = session_output(&e, f->output, f->force, "adapter_config.json");
   if (!status) {
     report_data(run, "train", j.train);
     if (j.valid) report_data(run, "valid", j.valid);
@@ -139,9 +162,9 @@ static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struc
   struct loop loop = {.run = run, .label = "train", .session = &j->session, .adapter = j->adapter, .trainer = j->trainer, .train = j->train, .valid = j->valid,
                       .total_steps = j->total_steps, .eval_steps = f->eval_steps ? f->eval_steps : j->steps_per_epoch, .save_steps = f->save_steps,
                       .batch_size = f->batch_size, .checkpoint = j->checkpoint, .save = save_adapter, .user = j->adapter};
-  if (!f->force && etk_fs_exists(f->output)) return etk_fail(e, ETK_E_EXISTS, "%s exists; give another --output, or --force to replace it", f->output);
   size_t bytes;
-  etk_status status = try_output(e, f);
+  etk_status status = session_output(e, f->output, f->force, "adapter_config.json");
+  if (!status) status = try_output(e, f);
   if (!status) status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
   if (!status) status = loop_run(e, &loop, out);
   if (!status) status = write_output(e, j, f);

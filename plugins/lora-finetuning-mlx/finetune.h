@@ -8,6 +8,7 @@ struct finetune {
   const char *model, *data, *output, *resume_adapter, *resume, *lr_schedule, *optimizer;
   bool force;
   etk_lora_options lora;
+  struct { bool rank, alpha, dropout, targets, rslora; } given; /* which of them the user asked for */
   int64_t epochs, iters, batch_size, accumulation, max_seq_length;
   int64_t warmup_steps; /* -1: 100, at most a tenth of the run */
   int64_t eval_steps, save_steps;

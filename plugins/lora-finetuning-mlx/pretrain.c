@@ -185,8 +185,8 @@ static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const stru
   etk_text_puts(&name, "-checkpoint");
   j->checkpoint = etk_text_take(&name);
   if (!j->checkpoint || !(j->tokenizer = etk_path_join(j->checkpoint, "tokenizer.json"))) return no_memory(e);
-  if (!p->force && etk_fs_exists(p->output)) return etk_fail(e, ETK_E_EXISTS, "%s exists; give another --output, or --force to replace it", p->output);
-  etk_status status = ETK_OK;
+  etk_status status = session_output(e, p->output, p->force, "config.json");
+  if (status) return status;
   if (p->resume && !etk_fs_exists(j->tokenizer)) return etk_fail(e, ETK_E_NOT_FOUND, "there is no checkpoint %s to resume from; leave --resume out to begin", j->checkpoint);
   if (!p->resume && etk_fs_exists(j->checkpoint))
     return etk_fail(e, ETK_E_EXISTS, "the checkpoint %s of an earlier run is there: go on with --resume, or remove it to begin anew", j->checkpoint);

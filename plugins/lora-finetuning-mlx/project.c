@@ -98,7 +98,10 @@ ETK_PROJECT("lora-finetuning-mlx", "0.1.0", "Fine-tune language models with LoRA
 /* validate and train have the same options in structs of different names. */
 #define FINETUNE(o)                                                                                                                              \
   (struct finetune){.model = (o)->model, .data = (o)->data, .output = (o)->output, .resume_adapter = (o)->resume_adapter, .resume = (o)->resume,  \
-                    .force = (o)->force, .lora = LORA(o), .epochs = (o)->epochs, .iters = (o)->iters, .batch_size = (o)->batch_size,              \
+                    .force = (o)->force, .lora = LORA(o),                                                                      \
+                    .given = {etk_run_given(run, "rank"), etk_run_given(run, "alpha"), etk_run_given(run, "dropout"),                            \
+                              etk_run_given(run, "target_modules"), etk_run_given(run, "use_rslora")},                                           \
+                    .epochs = (o)->epochs, .iters = (o)->iters, .batch_size = (o)->batch_size,              \
                     .accumulation = (o)->gradient_accumulation_steps, .max_seq_length = (o)->max_seq_length, .learning_rate = (o)->learning_rate, \
                     .lr_schedule = (o)->lr_schedule, .warmup_steps = etk_run_source(run, "warmup_steps") ? (o)->warmup_steps : -1,                \
                     .optimizer = (o)->optimizer, .weight_decay = (o)->weight_decay, .gradient_clipping = (o)->gradient_clipping,                  \

@@ -37,6 +37,20 @@ etk_status session_data(etk_error *e, etk_dataset **out, const struct session *s
   return etk_dataset_open(e, out, path, &options);
 }
 
+etk_status session_output(etk_error *e, const char *path, bool force, const char *marker) {
+  if (!etk_fs_exists(path)) return ETK_OK;
+  if (!force) return etk_fail(e, ETK_E_EXISTS, "%s exists; give another --output, or --force to replace it", path);
+  if (!etk_fs_is_dir(path)) return etk_fail(e, ETK_E_EXISTS, "%s is a file; give another --output", path);
+  char **names;
+  size_t count = 0;
+  etk_status status = etk_fs_list(e, &names, &count, path);
+  if (status) return status;
+  bool ours = count == 0;
+  for (size_t i = 0; i < count && !ours; i++) ours = !strcmp(names[i], marker);
+  etk_fs_list_free(names, count);
+  return ours ? ETK_OK : etk_fail(e, ETK_E_EXISTS, "%s holds %zu entries and no %s, so it is not what this command writes; even --force does not replace it", path, count, marker);
+}
+
 /* ---- evaluate ---- */
 struct scoring {
   etk_run *run;
@@ -169,7 +183,9 @@ static etk_status generate(etk_error *e, etk_run *run, const struct session *s, 
   etk_generator *generator = NULL;
   etk_generation out = {0};
   struct stream stream = {.run = run};
-  etk_status status = etk_generator_new(e, &generator, s->model, s->adapter, 0);
+  /* A token stands for at least one byte, but for the few that a tokenizer adds: no more of a long context is needed. */
+  int64_t room = (int64_t)strlen(g->prompt) + 8 + g->options.max_tokens;
+  etk_status status = etk_generator_new(e, &generator, s->model, s->adapter, room);
   if (!status) status = answer(e, &stream, &out, s, generator, g->prompt, &g->options);
   etk_generator_free(generator);
   if (!status) {

@@ -37,6 +37,10 @@ etk_status session_score(etk_error *e, etk_evaluation *out, etk_run *run, const 
 /* The text that follows a prompt (allocated), without streaming. */
 etk_status session_answer(etk_error *e, char **out, etk_generation *stats, const struct session *session, etk_generator *generator, const char *prompt, const etk_generate_options *options);
 
+/* Whether a command may write the folder `path`: not over anything without force, and with force only over an empty folder or one that holds `marker`, the file
+ * that tells what such a folder is. */
+etk_status session_output(etk_error *e, const char *path, bool force, const char *marker);
+
 etk_status report(etk_run *run, const etk_error *e); /* hands the error to the host and returns its status */
 
 #endif

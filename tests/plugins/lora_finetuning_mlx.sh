@@ -102,6 +102,15 @@ golden() {
   expect "the old adapter is untouched" [ "$sum" = "$(cksum <"$tmp/out/adapter_model.safetensors")" ]
   run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/out" --iters 1 --force
   expect_exit 0 "--force replaces it"
+  mkdir "$tmp/precious" && echo keep >"$tmp/precious/letter.txt"
+  run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/precious" --iters 1 --force
+  expect_fail 1 "even --force does not replace it" "--force does not replace a folder that is no adapter"
+  expect "and leaves it alone" [ "$(cat "$tmp/precious/letter.txt")" = keep ]
+  for option in "--rank 3" "--alpha 5" "--target-modules q_proj" "--use-rslora"; do
+    # shellcheck disable=SC2086
+    run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/never" --resume-adapter "$tmp/out" --iters 1 $option
+    expect_fail 2 "${option%% *}" "${option%% *} is not passed over when an adapter brings its own"
+  done
   expect "with another adapter" [ "$sum" != "$(cksum <"$tmp/out/adapter_model.safetensors")" ]
 
   # Bad input
