@@ -1,15 +1,15 @@
 #!/bin/sh
 # Installs what is missing, and nothing else.   deps.sh [build] [check] [peers]   (default: build)
-#   build  to compile and run     check  to run all tests     peers  to measure against other software
+#   build  to compile and run     check  to run all tests     peers  to measure: coverage, other software
 # Exit 0: all there. Exit 3: packages are missing and cannot be installed here; the line to run is printed.
 set -u
 tiers="${*:-build}"
 debian_build="make gcc libc6-dev pkg-config libyaml-dev libjansson-dev libffi-dev libpcre2-dev libutf8proc-dev libopenblas-dev"
 debian_check="g++ clang lld llvm binutils jq libcmocka-dev libclang-rt-14-dev procps"
-debian_peers="cmake hyperfine valgrind"
+debian_peers="cmake hyperfine valgrind gcovr"
 brew_build="pkg-config libyaml jansson libffi pcre2 utf8proc openblas"
 brew_check="cmocka llvm lld jq"
-brew_peers="cmake hyperfine"
+brew_peers="cmake hyperfine gcovr"
 
 wanted=""
 for tier in $tiers; do
