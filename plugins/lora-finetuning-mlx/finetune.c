@@ -91,7 +91,7 @@ static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const stru
   etk_text_append(&name, f->output, size);
   etk_text_puts(&name, "-checkpoint");
   j->checkpoint = etk_text_take(&name);
-  etk_status status = j->checkpoint ? session_open(e, &j->session, run, f->model, NULL) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_status status = j->checkpoint ? session_open(e, &j->session, run, f->model, NULL) : etk_fail_memory(e);
   if (!status) status = open_adapter(e, j, f);
   if (!status) status = open_data(e, j, f);
   if (!status) status = open_trainer(e, j, f);
@@ -229,7 +229,7 @@ static etk_status show_answers(etk_error *e, etk_run *run, const struct job *j, 
     etk_text_printf(&prompt, "%s\n$", line);
     char *base = NULL, *tuned = NULL;
     etk_generation stats;
-    status = prompt.failed ? etk_fail(e, ETK_E_NO_MEMORY, "out of memory") : session_answer(e, &base, &stats, &j->session, before, prompt.data, &options);
+    status = prompt.failed ? etk_fail_memory(e) : session_answer(e, &base, &stats, &j->session, before, prompt.data, &options);
     if (!status) {
       etk_ids_free(&stats.ids);
       status = session_answer(e, &tuned, &stats, &j->session, after, prompt.data, &options);
@@ -264,7 +264,7 @@ static etk_status demonstrate(etk_error *e, etk_run *run, struct job *j, const s
   etk_dataset_free(held_out);
   if (status) return status;
   char *prompts = etk_path_join(f->data, "prompts.txt");
-  status = prompts ? show_answers(e, run, j, prompts) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  status = prompts ? show_answers(e, run, j, prompts) : etk_fail_memory(e);
   etk_free(prompts);
   if (status) return status;
   etk_run_result_real(run, "perplexity_before", before.perplexity);

@@ -28,8 +28,6 @@ static void job_close(struct job *j) {
   etk_free(j->tokenizer);
 }
 
-static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
-
 /* ---- the tokenizer: trained on the texts of the data ---- */
 struct texts {
   etk_arena arena;
@@ -44,11 +42,11 @@ static etk_status texts_add(etk_error *e, struct texts *t, const char *text, siz
     if (items) t->items = items;
     size_t *sizes = etk_realloc(t->sizes, capacity, sizeof *sizes);
     if (sizes) t->sizes = sizes;
-    if (!items || !sizes) return no_memory(e);
+    if (!items || !sizes) return etk_fail_memory(e);
     t->capacity = capacity;
   }
   char *copy = etk_arena_strndup(&t->arena, text, size);
-  if (!copy) return no_memory(e);
+  if (!copy) return etk_fail_memory(e);
   t->items[t->count] = copy;
   t->sizes[t->count++] = size;
   return ETK_OK;
@@ -97,7 +95,7 @@ static void on_tokenizer(void *user, int64_t done, int64_t total) { etk_run_prog
 static etk_status train_tokenizer(etk_error *e, etk_run *run, const struct pretrain *p, const char *path) {
   struct texts texts = {0};
   char *data = etk_fs_is_dir(p->data) ? etk_path_join(p->data, "train.jsonl") : etk_strdup(p->data);
-  etk_status status = data ? texts_read(e, &texts, data) : no_memory(e);
+  etk_status status = data ? texts_read(e, &texts, data) : etk_fail_memory(e);
   const char *const special[] = {end_of_text};
   etk_bpe_options options = {.vocabulary_size = (int)p->config.vocab_size, .special = special, .special_count = 1, .bos = end_of_text, .eos = end_of_text,
                              .progress = on_tokenizer, .user = run};
@@ -111,7 +109,7 @@ static etk_status train_tokenizer(etk_error *e, etk_run *run, const struct pretr
 static etk_status copy_file(etk_error *e, const char *from, const char *folder, const char *name) {
   char *bytes = NULL, *to = etk_path_join(folder, name);
   size_t size = 0;
-  etk_status status = to ? etk_fs_read(e, &bytes, &size, from, DATA_LIMIT) : no_memory(e);
+  etk_status status = to ? etk_fs_read(e, &bytes, &size, from, DATA_LIMIT) : etk_fail_memory(e);
   if (!status) status = etk_fs_write(e, to, bytes, size, true);
   etk_free(bytes);
   etk_free(to);
@@ -129,7 +127,7 @@ static etk_status save_folder(etk_error *e, const struct job *j, const char *fol
   char *path = etk_path_join(folder, "tokenizer_config.json");
   etk_text text = ETK_TEXT_INIT;
   etk_text_printf(&text, tokenizer_config, (long long)etk_model_get_config(j->session.model)->max_position_embeddings);
-  if (!status) status = path && !text.failed ? etk_fs_write(e, path, text.data, text.size, true) : no_memory(e);
+  if (!status) status = path && !text.failed ? etk_fs_write(e, path, text.data, text.size, true) : etk_fail_memory(e);
   etk_text_free(&text);
   etk_free(path);
   return status;
@@ -184,7 +182,7 @@ static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const stru
   etk_text_append(&name, p->output, size);
   etk_text_puts(&name, "-checkpoint");
   j->checkpoint = etk_text_take(&name);
-  if (!j->checkpoint || !(j->tokenizer = etk_path_join(j->checkpoint, "tokenizer.json"))) return no_memory(e);
+  if (!j->checkpoint || !(j->tokenizer = etk_path_join(j->checkpoint, "tokenizer.json"))) return etk_fail_memory(e);
   etk_status status = session_output(e, p->output, p->force, "config.json");
   if (status) return status;
   if (p->resume && !etk_fs_exists(j->tokenizer)) return etk_fail(e, ETK_E_NOT_FOUND, "there is no checkpoint %s to resume from; leave --resume out to begin", j->checkpoint);

@@ -10,7 +10,7 @@ etk_status report(etk_run *run, const etk_error *e) { return etk_run_fail(run, e
 etk_status session_open(etk_error *e, struct session *out, etk_run *run, const char *model, const char *adapter) {
   *out = (struct session){0};
   out->path = model ? etk_strdup(model) : etk_path_join(etk_run_data_dir(run), "default");
-  if (!out->path) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!out->path) return etk_fail_memory(e);
   etk_status status = etk_model_open(e, &out->model, out->path, NULL);
   if (!status) {
     status = etk_model_tokenizer(e, &out->tokenizer, out->model);
@@ -163,7 +163,7 @@ static etk_status answer(etk_error *e, struct stream *s, etk_generation *out, co
   if (!status) status = etk_generate(e, generator, ids.items, ids.count, &options, out);
   if (!status && !s->error.status) emit(s, -1);
   if (!status && s->error.status) status = etk_fail(e, s->error.status, "%s", s->error.message);
-  if (!status && s->text.failed) status = etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!status && s->text.failed) status = etk_fail_memory(e);
   if (status) etk_ids_free(&out->ids);
   etk_decoder_free(s->decoder);
   etk_ids_free(&ids);
@@ -176,7 +176,7 @@ etk_status session_answer(etk_error *e, char **out, etk_generation *stats, const
   etk_status status = answer(e, &stream, stats, session, generator, prompt, options);
   *out = status ? NULL : stream.text.data ? etk_text_take(&stream.text) : etk_strdup("");
   etk_text_free(&stream.text);
-  return status || *out ? status : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  return status || *out ? status : etk_fail_memory(e);
 }
 
 static etk_status generate(etk_error *e, etk_run *run, const struct session *s, const struct generation *g) {

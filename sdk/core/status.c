@@ -97,6 +97,8 @@ static const char *errno_text(int errno_value, char *buffer, size_t size) {
 #endif
 }
 
+etk_status etk_fail_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
+
 etk_status etk_fail_errno(etk_error *e, int errno_value, const char *format, ...) {
   etk_status status = ETK_E_IO;
   for (size_t i = 0; i < sizeof errnos / sizeof errnos[0]; i++) {

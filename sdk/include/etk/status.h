@@ -45,6 +45,7 @@ typedef struct etk_error {
 
 /* Sets the message and returns `status`, so that `return etk_fail(e, ETK_E_FORMAT, …)` reads as one thought. e may be NULL. */
 etk_status etk_fail(etk_error *e, etk_status status, const char *format, ...) ETK_PRINTF(3, 4);
+etk_status etk_fail_memory(etk_error *e); /* ETK_E_NO_MEMORY, "out of memory" */
 /* The same with errno's text appended; picks the status from errno (ENOENT, ENOSPC, EACCES, …). */
 etk_status etk_fail_errno(etk_error *e, int errno_value, const char *format, ...) ETK_PRINTF(3, 4);
 /* Prepends "<text>: " to a message that is already set; returns e's status, or `status` where e is NULL. */

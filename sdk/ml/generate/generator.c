@@ -26,12 +26,10 @@ struct etk_generator {
   int32_t *seen;          /* (capacity) prompt and answer so far */
 };
 
-static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
-
 static etk_status record(etk_error *e, etk_generator *gen, struct step *s, int64_t tokens) {
   s->tokens = tokens;
   s->graph = etk_graph_new();
-  if (!s->graph) return no_memory(e);
+  if (!s->graph) return etk_fail_memory(e);
   s->ids = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, tokens), "ids");
   s->positions = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, tokens), "positions");
   s->select = etk_graph_input(s->graph, ETK_I32, etk_shape_of(1, 1), "select");
@@ -48,7 +46,7 @@ etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model 
   const etk_model_config *c = etk_model_get_config(model);
   if (capacity <= 0 || capacity > c->max_position_embeddings) capacity = c->max_position_embeddings;
   etk_generator *gen = etk_calloc(1, sizeof *gen);
-  if (!gen) return no_memory(e);
+  if (!gen) return etk_fail_memory(e);
   gen->model = model;
   gen->adapter = adapter;
   gen->capacity = capacity;
@@ -59,7 +57,7 @@ etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model 
   gen->scratch = etk_calloc((size_t)gen->vocab, sizeof *gen->scratch);
   gen->logits = etk_calloc((size_t)gen->vocab, sizeof *gen->logits);
   gen->seen = etk_calloc((size_t)capacity, sizeof *gen->seen);
-  etk_status status = gen->scratch && gen->logits && gen->seen ? etk_cache_new(e, &gen->cache, &options) : no_memory(e);
+  etk_status status = gen->scratch && gen->logits && gen->seen ? etk_cache_new(e, &gen->cache, &options) : etk_fail_memory(e);
   if (!status) status = etk_cache_sequence_new(e, gen->cache, &gen->sequence);
   if (!status) status = record(e, gen, &gen->steps[0], step_tokens[0]);
   if (status) etk_generator_free(gen);
@@ -127,7 +125,7 @@ static etk_status decode(etk_error *e, etk_generator *gen, struct step *s, int64
       out->stop = ETK_STOP_EOS;
       return ETK_OK;
     }
-    if (!etk_ids_push(&out->ids, id)) return no_memory(e);
+    if (!etk_ids_push(&out->ids, id)) return etk_fail_memory(e);
     if (o->token && !o->token(o->user, id, logprob)) {
       out->stop = ETK_STOP_CALLBACK;
       return ETK_OK;

@@ -50,8 +50,6 @@ void etk_adapter_free(etk_adapter *a) {
   etk_free(a);
 }
 
-static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
-
 /* PEFT's rule: a whole name or its last dotted part. */
 static bool names_module(const char *target, const char *module) {
   size_t t = strlen(target), m = strlen(module);
@@ -69,7 +67,7 @@ static etk_status adapter_alloc(etk_error *e, etk_adapter **out, const etk_model
   if (options->rank < 1 || options->rank > 65536) return etk_fail(e, ETK_E_INVALID, "LoRA rank is %lld, wanted 1 to 65536", (long long)options->rank);
   if (!(options->dropout >= 0 && options->dropout < 1)) return etk_fail(e, ETK_E_INVALID, "LoRA dropout is %g, wanted 0 up to (not including) 1", options->dropout);
   etk_adapter *a = etk_calloc(1, sizeof *a);
-  if (!a) return no_memory(e);
+  if (!a) return etk_fail_memory(e);
   a->model = etk_model_ref((etk_model *)(uintptr_t)model); /* the count is atomic; the model stays unchanged */
   a->options = *options;
   const char **copies = etk_arena_array(&a->arena, options->target_count + 1, sizeof *copies);
@@ -79,7 +77,7 @@ static etk_status adapter_alloc(etk_error *e, etk_adapter **out, const etk_model
   for (size_t i = 0; i < options->target_count && !failed; i++) failed = !(copies[i] = etk_arena_strdup(&a->arena, options->target_modules[i]));
   if (failed) {
     etk_adapter_free(a);
-    return no_memory(e);
+    return etk_fail_memory(e);
   }
   a->options.target_modules = copies;
   for (int i = 0; i < model->linear_count; i++) a->by_linear[i] = -1;
@@ -205,7 +203,7 @@ static etk_status match_pattern(etk_error *e, const char *name, const char *patt
   pcre2_match_context *limits = pcre2_match_context_create(NULL);
   etk_status status = ETK_OK;
   if (!regex) status = etk_fail(e, ETK_E_FORMAT, "%s: \"target_modules\" is no regular expression (error at character %zu)", name, (size_t)offset);
-  else if (!match || !limits) status = no_memory(e);
+  else if (!match || !limits) status = etk_fail_memory(e);
   else {
     pcre2_set_match_limit(limits, 100000); /* a hostile pattern fails instead of hanging */
     for (int i = 0; i < model->linear_count && !status; i++) {
@@ -286,11 +284,11 @@ static etk_status open_files(etk_error *e, etk_adapter **out, const etk_model *m
   bool *wanted = etk_calloc((size_t)model->linear_count, sizeof *wanted);
   etk_adapter *a = NULL;
   etk_safetensors *file = NULL;
-  status = peft && wanted ? read_peft(e, peft, config_path, root) : no_memory(e);
+  status = peft && wanted ? read_peft(e, peft, config_path, root) : etk_fail_memory(e);
   if (!status) status = adapter_alloc(e, &a, model, &peft->options);
   if (!status && peft->pattern) {
     a->pattern = etk_arena_strdup(&a->arena, peft->pattern);
-    status = a->pattern ? match_pattern(e, config_path, peft->pattern, model, wanted) : no_memory(e);
+    status = a->pattern ? match_pattern(e, config_path, peft->pattern, model, wanted) : etk_fail_memory(e);
   } else if (!status)
     for (int i = 0; i < model->linear_count; i++) wanted[i] = targets(&a->options, model->linears[i]->name);
   if (!status) status = etk_safetensors_open(e, &file, weights_path);
@@ -309,7 +307,7 @@ etk_status etk_adapter_open(etk_error *e, etk_adapter **out, const etk_model *mo
   *out = NULL;
   char *config = etk_path_join(folder, "adapter_config.json"), *weights = etk_path_join(folder, "adapter_model.safetensors");
   etk_status status;
-  if (!config || !weights) status = no_memory(e);
+  if (!config || !weights) status = etk_fail_memory(e);
   else if (!etk_fs_exists(folder)) status = etk_fail(e, ETK_E_NOT_FOUND, "adapter %s: no such folder", folder);
   else if (!etk_fs_exists(config) || !etk_fs_exists(weights))
     status = etk_fail(e, ETK_E_NOT_FOUND, "adapter %s has no %s; wanted a PEFT adapter folder (adapter_config.json and adapter_model.safetensors)", folder,
@@ -341,7 +339,7 @@ static json_t *peft_json(const etk_adapter *a) {
 static etk_status write_config(etk_error *e, const etk_adapter *a, const char *folder) {
   json_t *root = peft_json(a);
   char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL, *path = etk_path_join(folder, "adapter_config.json");
-  etk_status status = text && path ? etk_fs_write(e, path, text, strlen(text), true) : no_memory(e);
+  etk_status status = text && path ? etk_fs_write(e, path, text, strlen(text), true) : etk_fail_memory(e);
   etk_free(path);
   free(text);
   json_decref(root);
@@ -362,7 +360,7 @@ etk_status etk_adapter_save(etk_error *e, const etk_adapter *a, const char *fold
     if (name) items[i] = (etk_safetensors_item){name, i % 2 ? m->b : m->a, ETK_F32};
     else failed = true;
   }
-  if (failed) status = no_memory(e);
+  if (failed) status = etk_fail_memory(e);
   else {
     pairs[0] = "format";
     pairs[1] = "pt";

@@ -41,7 +41,7 @@ static etk_status shard_open(etk_error *e, struct shards *s, const char *file, e
   char **names = etk_realloc(s->names, s->count + 1, sizeof *names);
   if (names) s->names = names;
   char *path = etk_path_join(s->folder, file), *name = etk_strdup(file);
-  etk_status status = files && names && path && name ? etk_safetensors_open(e, out, path) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_status status = files && names && path && name ? etk_safetensors_open(e, out, path) : etk_fail_memory(e);
   etk_free(path);
   if (status) {
     etk_free(name);
@@ -81,7 +81,7 @@ static etk_status fetch(etk_error *e, void *user, etk_tensor **out, const char *
 static etk_status read_json(etk_error *e, json_t **out, const char *folder, const char *file, size_t limit) {
   char *path = etk_path_join(folder, file), *text = NULL;
   size_t size = 0;
-  etk_status status = path ? etk_fs_read(e, &text, &size, path, limit) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_status status = path ? etk_fs_read(e, &text, &size, path, limit) : etk_fail_memory(e);
   if (!status) status = etk__json_parse(e, out, path, text, size);
   etk_free(text);
   etk_free(path);
@@ -92,7 +92,7 @@ static etk_status find_files(etk_error *e, struct shards *s) {
   char *single = etk_path_join(s->folder, "model.safetensors"), *index = etk_path_join(s->folder, "model.safetensors.index.json");
   etk_status status = ETK_OK;
   json_t *root = NULL;
-  if (!single || !index) status = etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!single || !index) status = etk_fail_memory(e);
   else if (!etk_fs_exists(single)) {
     if (!etk_fs_exists(index))
       status = etk_fail(e, ETK_E_NOT_FOUND, "model %s has neither model.safetensors nor model.safetensors.index.json (other weight files are not read by this version)", s->folder);
@@ -122,7 +122,7 @@ static etk_status check_leftovers(etk_error *e, const etk_model *model, const st
 etk_status etk__model_open_folder(etk_error *e, etk_model **out, const char *path, bool trainable) {
   char *config_path = etk_path_join(path, "config.json"), *text = NULL;
   size_t size = 0;
-  if (!config_path) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!config_path) return etk_fail_memory(e);
   if (!etk_fs_exists(config_path)) {
     etk_free(config_path);
     return etk_fail(e, ETK_E_NOT_FOUND, "model %s has no config.json; wanted a Hugging Face model folder", path);
@@ -156,7 +156,7 @@ static etk_status write_json(etk_error *e, json_t *root, const char *folder, con
     etk_text_puts(&line, text);
     etk_text_putc(&line, '\n');
   }
-  etk_status status = text && path && !line.failed ? etk_fs_write(e, path, line.data, line.size, true) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_status status = text && path && !line.failed ? etk_fs_write(e, path, line.data, line.size, true) : etk_fail_memory(e);
   etk_text_free(&line);
   etk_free(path);
   free(text);
@@ -202,7 +202,7 @@ etk_status etk_model_save(etk_error *e, const etk_model *m, const char *folder, 
   etk_safetensors_item *items = etk_calloc(m->weight_count, sizeof *items);
   const char **pairs = etk_calloc(2 * (metadata_count + 1), sizeof *pairs);
   char *path = etk_path_join(folder, "model.safetensors");
-  if (!items || !pairs || !path) status = etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!items || !pairs || !path) status = etk_fail_memory(e);
   else {
     for (size_t i = 0; i < m->weight_count; i++) items[i] = (etk_safetensors_item){m->weights[i].name, m->weights[i].tensor, dtype};
     pairs[0] = "format"; /* transformers refuses a file without it */

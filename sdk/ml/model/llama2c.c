@@ -130,7 +130,7 @@ static etk_status check_size(etk_error *e, const struct source *s, const char *p
 
 etk_status etk__model_open_llama2c(etk_error *e, etk_model **out, const char *path, bool trainable) {
   struct checkpoint *file = etk_calloc(1, sizeof *file);
-  if (!file) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!file) return etk_fail_memory(e);
   atomic_init(&file->references, 1);
   etk_status status = etk_map_open(e, &file->map, path);
   if (status) {

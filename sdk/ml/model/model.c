@@ -91,7 +91,7 @@ static etk_status bind_layer(etk_error *e, etk_model *m, int64_t index, const st
   for (int i = 0; i < LAYER_ROWS; i++) {
     if (!present(&m->config, layer_rows[i].condition)) continue;
     const char *name = etk_arena_printf(&m->arena, "model.layers.%lld.%s", (long long)index, layer_rows[i].name);
-    if (!name) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+    if (!name) return etk_fail_memory(e);
     etk_status status = bind(e, m, &layer_rows[i], layer, name, source);
     if (status) return status;
   }
@@ -101,7 +101,7 @@ static etk_status bind_layer(etk_error *e, etk_model *m, int64_t index, const st
     for (size_t w = m->weight_count; w > 0 && !weight_name; w--)
       if (m->weights[w - 1].tensor == linear->weight) weight_name = m->weights[w - 1].name;
     linear->name = etk_arena_strndup(&m->arena, weight_name, strlen(weight_name) - strlen(".weight"));
-    if (!linear->name) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+    if (!linear->name) return etk_fail_memory(e);
     linear->index = m->linear_count;
     m->linears[m->linear_count++] = linear;
   }
@@ -114,7 +114,7 @@ static etk_status build(etk_error *e, etk_model *m, const struct weight_source *
   m->layers = etk_arena_array(&m->arena, layers, sizeof *m->layers);
   m->linears = etk_arena_array(&m->arena, layers * LINEARS, sizeof *m->linears);
   m->weights = etk_arena_array(&m->arena, layers * LAYER_ROWS + MODEL_ROWS, sizeof *m->weights);
-  if (!m->layers || !m->linears || !m->weights) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  if (!m->layers || !m->linears || !m->weights) return etk_fail_memory(e);
   etk_status status = bind(e, m, &model_rows[0], m, model_rows[0].name, source);
   for (int64_t i = 0; i < c->num_hidden_layers && !status; i++) status = bind_layer(e, m, i, source);
   for (int i = 1; i < MODEL_ROWS && !status; i++)
@@ -133,7 +133,7 @@ etk_status etk__model_build(etk_error *e, etk_model **out, const etk_model_confi
   etk_model *m = etk_calloc(1, sizeof *m);
   if (!m || !(m->path = etk_strdup(path))) {
     etk_free(m);
-    return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+    return etk_fail_memory(e);
   }
   atomic_init(&m->references, 1);
   m->config = *config;
@@ -264,7 +264,7 @@ etk_status etk_model_tokenizer(etk_error *e, etk_tokenizer **out, const etk_mode
     if (path && etk_fs_exists(path)) found = path;
     else etk_free(path);
   }
-  etk_status status = !folder ? etk_fail(e, ETK_E_NO_MEMORY, "out of memory")
+  etk_status status = !folder ? etk_fail_memory(e)
                       : found ? etk_tokenizer_open(e, out, found, m->config.vocab_size)
                               : etk_fail(e, ETK_E_NOT_FOUND, "model %s has no tokenizer (looked for tokenizer.json%s%s%s); only data given as ids can be used with it",
                                          m->path, m->llama2c ? ", " : "", m->llama2c ? numbered : "", m->llama2c ? " and tokenizer.bin" : "");

@@ -31,7 +31,7 @@ etk_status etk__batch_graph_init(etk_error *e, struct batch_graph *out, const et
   *out = (struct batch_graph){.rows = rows, .columns = columns};
   out->graph = etk_graph_new();
   if (parameters) out->gradients = etk_calloc(count, sizeof *out->gradients);
-  etk_status status = out->graph && (!parameters || out->gradients) ? record(e, out, model, adapter, parameters, count, dropout) : etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+  etk_status status = out->graph && (!parameters || out->gradients) ? record(e, out, model, adapter, parameters, count, dropout) : etk_fail_memory(e);
   if (status) etk__batch_graph_fini(out);
   return status;
 }

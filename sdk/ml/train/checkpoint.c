@@ -9,8 +9,6 @@
 
 static const char *const slots[] = {"exp_avg", "exp_avg_sq"};
 
-static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
-
 /* What the rest of a run depends on. Numbers are compared exactly; the schedule's length may not change either, or the rates would jump. */
 static json_t *course(const etk_trainer *t) {
   const etk_trainer_options *o = &t->options;
@@ -35,7 +33,7 @@ static etk_status save_moments(etk_error *e, const etk_trainer *t, const char *p
       if (name) items[count++] = (etk_safetensors_item){name, state, ETK_F32};
       else failed = true;
     }
-  etk_status status = failed ? no_memory(e) : etk_safetensors_write(e, path, items, count, NULL, 0, true);
+  etk_status status = failed ? etk_fail_memory(e) : etk_safetensors_write(e, path, items, count, NULL, 0, true);
   etk_arena_fini(&names);
   return status;
 }
@@ -44,7 +42,7 @@ etk_status etk_trainer_save(etk_error *e, const etk_trainer *t, const char *fold
   char *moments = etk_path_join(folder, "optimizer.safetensors"), *state = etk_path_join(folder, "trainer_state.json");
   json_t *root = json_pack("{s:i, s:I, s:I, s:o}", "schema_version", 1, "step", (json_int_t)t->steps, "sequences", (json_int_t)t->data_count, "course", course(t));
   char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
-  etk_status status = moments && state && text ? save_moments(e, t, moments) : no_memory(e);
+  etk_status status = moments && state && text ? save_moments(e, t, moments) : etk_fail_memory(e);
   if (!status) status = etk_fs_write(e, state, text, strlen(text), true);
   free(text);
   json_decref(root);
@@ -55,7 +53,7 @@ etk_status etk_trainer_save(etk_error *e, const etk_trainer *t, const char *fold
 
 static etk_status same_course(etk_error *e, const etk_trainer *t, const json_t *saved, const char *path) {
   json_t *now = course(t);
-  if (!now) return no_memory(e);
+  if (!now) return etk_fail_memory(e);
   etk_status status = ETK_OK;
   const char *key;
   json_t *value;
@@ -112,7 +110,7 @@ static etk_status load_state(etk_error *e, etk_trainer *t, const char *path, int
 etk_status etk_trainer_load(etk_error *e, etk_trainer *t, const char *folder) {
   char *moments = etk_path_join(folder, "optimizer.safetensors"), *state = etk_path_join(folder, "trainer_state.json");
   int64_t steps = 0;
-  etk_status status = moments && state ? load_state(e, t, state, &steps) : no_memory(e);
+  etk_status status = moments && state ? load_state(e, t, state, &steps) : etk_fail_memory(e);
   if (!status) status = load_moments(e, t, moments);
   if (!status) {
     t->steps = steps;

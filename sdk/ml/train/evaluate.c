@@ -67,7 +67,7 @@ etk_status etk_evaluate(etk_error *e, etk_evaluation *out, const etk_model *mode
   if (v) *v = (struct evaluator){.model = model, .adapter = adapter, .data = data, .options = options, .batch = batch};
   if (!v || !(v->sequences = etk_calloc((size_t)batch, sizeof *v->sequences))) {
     etk_free(v);
-    return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
+    return etk_fail_memory(e);
   }
   int64_t total = ((int64_t)etk_dataset_count(data) + batch - 1) / batch;
   if (options->max_batches > 0 && total > options->max_batches) total = options->max_batches;

@@ -5,8 +5,6 @@
 #include <etk/text.h>
 #include <math.h>
 
-static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, "out of memory"); }
-
 static size_t parameter_count(const etk_model *model, const etk_adapter *adapter) {
   return adapter ? 2 * etk_adapter_count(adapter) : etk_model_weight_count(model);
 }
@@ -22,7 +20,7 @@ static etk_status collect_parameters(etk_error *e, etk_trainer *t) {
       t->names[i] = etk_model_weight_name(t->model, i);
       t->no_decay[i] = etk_tensor_shape(t->parameters[i])->rank == 1;
     }
-    if (!t->names[i]) return no_memory(e);
+    if (!t->names[i]) return etk_fail_memory(e);
     if (!etk_tensor_trainable(t->parameters[i]))
       return etk_fail(e, ETK_E_INVALID, "%s is not trainable; open the %s for training", t->names[i], t->adapter ? "adapter" : "model");
   }
@@ -36,7 +34,7 @@ static etk_status init(etk_error *e, etk_trainer *t) {
   t->no_decay = etk_arena_array(&t->arena, t->count, sizeof *t->no_decay);
   t->sum = etk_arena_array(&t->arena, t->count, sizeof *t->sum);
   t->sequences = etk_arena_array(&t->arena, (size_t)t->options.batch_size, sizeof *t->sequences);
-  if (!t->parameters || !t->names || !t->no_decay || !t->sum || !t->sequences) return no_memory(e);
+  if (!t->parameters || !t->names || !t->no_decay || !t->sum || !t->sequences) return etk_fail_memory(e);
   etk_status status = collect_parameters(e, t);
   for (size_t i = 0; i < t->count && !status && t->options.accumulation > 1; i++)
     status = etk_tensor_new(e, &t->sum[i], ETK_F32, *etk_tensor_shape(t->parameters[i]));
@@ -49,7 +47,7 @@ etk_status etk_trainer_new(etk_error *e, etk_trainer **out, etk_model *model, et
   if (options->max_tokens < 1) return etk_fail(e, ETK_E_INVALID, "longest row is %d tokens, wanted at least 1", options->max_tokens);
   if (!(options->dropout >= 0 && options->dropout < 1)) return etk_fail(e, ETK_E_INVALID, "dropout is %g, wanted 0 up to (not including) 1", options->dropout);
   etk_trainer *t = etk_calloc(1, sizeof *t);
-  if (!t) return no_memory(e);
+  if (!t) return etk_fail_memory(e);
   t->model = model;
   t->adapter = adapter;
   t->options = *options;
@@ -129,7 +127,7 @@ static etk_status next_batch(etk_error *e, etk_trainer *t, const etk_dataset *da
   t->data_count = total;
   int64_t batch = t->options.batch_size, per_epoch = ((int64_t)total + batch - 1) / batch, epoch = index / per_epoch;
   if (!t->order || t->order_epoch != epoch) {
-    if (!t->order && !(t->order = etk_calloc(total, sizeof *t->order))) return no_memory(e);
+    if (!t->order && !(t->order = etk_calloc(total, sizeof *t->order))) return etk_fail_memory(e);
     etk_dataset_order(data, t->order, batch, t->options.seed, (uint64_t)epoch);
     t->order_epoch = epoch;
   }
