@@ -292,6 +292,11 @@ static int unsupported(struct host *host, const struct builtin *builtin) {
   if (host->remote) etk_fail(&e, ETK_E_UNSUPPORTED, "--remote %s: this version runs nothing on other machines", host->remote);
   else if (host->jsonl && host->json) etk_fail(&e, ETK_E_USAGE, "--json and --jsonl exclude each other");
   else if (host->jsonl && builtin) etk_fail(&e, ETK_E_UNSUPPORTED, "--jsonl: '%s' answers at once; use --json", builtin->name);
+  else if (builtin && host->config) etk_fail(&e, ETK_E_USAGE, "--config is for commands of projects; '%s' reads no options from files", builtin->name);
+  else if (builtin && host->set_count) etk_fail(&e, ETK_E_USAGE, "--set is for commands of projects; '%s' has no such options", builtin->name);
+  else if (builtin && host->profile && !getenv("EFFICIENTAI_PROFILE")) etk_fail(&e, ETK_E_USAGE, "--profile is for commands of projects; '%s' has no such options", builtin->name);
+  else if (builtin && host->no_run) etk_fail(&e, ETK_E_USAGE, "--no-run is for commands of projects; '%s' is never recorded", builtin->name);
+  else if (builtin && host->dry_run && strcmp(builtin->name, "runs")) etk_fail(&e, ETK_E_USAGE, "--dry-run is for commands of projects and 'runs prune'; '%s' has none", builtin->name);
   else return 0;
   host->jsonl = host->jsonl && !builtin;
   return host_error(host, &e, 0, NULL);

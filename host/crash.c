@@ -18,7 +18,7 @@
 static const struct fault {
   int number;
   const char *name;
-} faults[] = {{SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"}, {SIGABRT, "SIGABRT"}, {SIGFPE, "SIGFPE"}, {SIGILL, "SIGILL"}};
+} faults[] = {{SIGSEGV, "crashed with SIGSEGV"}, {SIGBUS, "crashed with SIGBUS"}, {SIGABRT, "crashed with SIGABRT"}, {SIGFPE, "crashed with SIGFPE"}, {SIGILL, "crashed with SIGILL"}};
 enum { FAULTS = sizeof faults / sizeof faults[0], FRAMES = 48, STACK_SIZE = 64 << 10 };
 
 /* One call at a time in a process: what the handler needs, made before it can run. */
@@ -54,12 +54,13 @@ static void put_number(int fd, uint64_t number) {
   put(fd, digits + at);
 }
 
-static void tell(int fd, const char *signal_name, const char *mapped, bool full) {
+/* how: "crashed with SIGSEGV", "ended the process by exit()". */
+static void tell(int fd, const char *how, const char *mapped, bool full) {
   if (fd < 0) return;
   put(fd, "plugin ");
   put(fd, crash.who);
-  put(fd, " crashed with ");
-  put(fd, signal_name);
+  put(fd, " ");
+  put(fd, how);
   put(fd, " ");
   put(fd, crash.doing);
   put(fd, "\n");
@@ -83,7 +84,7 @@ static void plain(char *out, size_t size, const char *text) {
 }
 
 /* The strings in it were escaped when the head was made; a signal's name needs none. */
-static void tell_json(const char *signal_name, const char *mapped) {
+static void tell_json(const char *how, const char *mapped) {
   int fd = STDOUT_FILENO;
   uint64_t ms = (uint64_t)(etk_time_ns() - crash.started_ns) / 1000000;
   put(fd, crash.document_head);
@@ -95,8 +96,8 @@ static void tell_json(const char *signal_name, const char *mapped) {
   put_number(fd, ms);
   put(fd, ",\"results\":{},\"artifacts\":[],\"error\":{\"code\":15,\"name\":\"crash\",\"message\":\"plugin ");
   put(fd, crash.who);
-  put(fd, " crashed with ");
-  put(fd, signal_name);
+  put(fd, " ");
+  put(fd, how);
   put(fd, " ");
   put(fd, crash.doing);
   if (mapped) {
@@ -111,7 +112,7 @@ static void tell_json(const char *signal_name, const char *mapped) {
 
 static void on_fault(int number, siginfo_t *info, void *context) {
   (void)context;
-  const char *name = "a signal";
+  const char *name = "crashed with a signal";
   struct sigaction fall = {.sa_handler = SIG_DFL};
   uintptr_t nobody = 0, me = (uintptr_t)pthread_self();
   if (!atomic_compare_exchange_strong(&crash.teller, &nobody, me)) {
@@ -134,6 +135,19 @@ static void on_fault(int number, siginfo_t *info, void *context) {
   raise(number); /* blocked until we return, then delivered */
 }
 
+/* A plugin that calls exit() ends the host in the middle of its work: said, recorded and never a success. */
+static void on_exit_call(void) {
+  if (!crash.armed) return;
+  const char *how = "ended the process by exit()";
+  tell(STDERR_FILENO, how, NULL, false);
+  if (crash.record) {
+    tell(crash.record->crash, how, NULL, false);
+    record_flush_in_signal(crash.record);
+  }
+  if (crash.json) tell_json(how, NULL);
+  _exit(1);
+}
+
 void crash_arm(struct host *host, const char *name_space, const char *doing) {
   plain(crash.who, sizeof crash.who, name_space);
   plain(crash.doing, sizeof crash.doing, doing);
@@ -148,6 +162,8 @@ void crash_arm(struct host *host, const char *name_space, const char *doing) {
   snprintf(crash.document_head, sizeof crash.document_head, "{%s\"schema_version\":1,\"namespace\":\"%s\",\"command\":%s",
            host->jsonl ? "\"event\":\"end\"," : "", crash.who, command);
   if (crash.armed) return;
+  static bool guarded;
+  if (!guarded) guarded = atexit(on_exit_call) == 0;
   void *frame[1];
   backtrace(frame, 1); /* loads what unwinding needs now, since a handler may not */
   if (!crash.stack) crash.stack = etk_alloc(STACK_SIZE); /* kept until the process ends */

@@ -70,7 +70,7 @@ static etk_status open_trainer(etk_error *e, struct job *j, const struct finetun
   j->steps_per_epoch = (count + step - 1) / step;
   j->total_steps = f->iters ? f->iters : f->epochs * j->steps_per_epoch;
   int64_t warmup = f->warmup_steps >= 0 ? f->warmup_steps : j->total_steps / 10 < 100 ? j->total_steps / 10 : 100;
-  etk_trainer_options options = {.batch_size = f->batch_size, .accumulation = f->accumulation, .seed = f->seed, .gradient_clipping = f->gradient_clipping,
+  etk_trainer_options options = {.batch_size = f->batch_size < count ? f->batch_size : count, /* more rows would only be padding */ .accumulation = f->accumulation, .seed = f->seed, .gradient_clipping = f->gradient_clipping,
                                  .optimizer = etk_optimizer_defaults(!strcmp(f->optimizer, "sgd") ? ETK_SGD : ETK_ADAMW),
                                  .schedule = {.peak = f->learning_rate, .warmup_steps = warmup, .total_steps = j->total_steps}};
   etk_schedule_parse(&options.schedule.kind, f->lr_schedule);
@@ -161,16 +161,18 @@ static etk_status try_output(etk_error *e, const struct finetune *f) {
 static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struct finetune *f, struct loop_result *out) {
   struct loop loop = {.run = run, .label = "train", .session = &j->session, .adapter = j->adapter, .trainer = j->trainer, .train = j->train, .valid = j->valid,
                       .total_steps = j->total_steps, .eval_steps = f->eval_steps ? f->eval_steps : j->steps_per_epoch, .save_steps = f->save_steps,
-                      .batch_size = f->batch_size, .checkpoint = j->checkpoint, .save = save_adapter, .user = j->adapter};
+                      .batch_size = f->batch_size, .checkpoint = f->one_go ? NULL : j->checkpoint, .save = save_adapter, .user = j->adapter};
   size_t bytes;
   etk_status status = session_output(e, f->output, f->force, "adapter_config.json");
+  if (!status && !f->resume && !f->one_go && !f->force && etk_fs_exists(j->checkpoint))
+    status = etk_fail(e, ETK_E_EXISTS, "the checkpoint %s of a stopped run is there: go on with --resume %s, or remove it (or give --force) to begin anew", j->checkpoint, j->checkpoint);
   if (!status) status = try_output(e, f);
   if (!status) status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
   if (!status) status = loop_run(e, &loop, out);
   if (!status) status = write_output(e, j, f);
   if (status) return status;
   etk_error ignored = ETK_ERROR_INIT; /* what the checkpoint held is in the output now */
-  if (f->save_steps || f->resume) etk_fs_remove_tree(&ignored, j->checkpoint);
+  if (!f->one_go) etk_fs_remove_tree(&ignored, j->checkpoint);
   etk_run_artifact(run, f->output, "adapter");
   return ETK_OK;
 }
@@ -201,7 +203,12 @@ etk_status finetune_train(etk_run *run, const struct finetune *f) {
   status = job_open(&e, &j, run, f);
   if (status) return report(run, &e);
   etk_dataset_stats stats = etk_dataset_get_stats(j.train);
-  if (stats.truncated) etk_run_log(run, 2, "%zu of %zu sequences were cut at %d tokens; raise --max-seq-length to keep them whole", stats.truncated, stats.sequences, stats.longest);
+  int64_t context = etk_model_get_config(j.session.model)->max_position_embeddings;
+  if (stats.truncated)
+    etk_run_log(run, 2, "%zu of %zu sequences were cut at %d tokens, %s", stats.truncated, stats.sequences, stats.longest,
+                stats.longest >= context ? "the model's context" : "--max-seq-length; raise it to keep them whole");
+  else if (f->max_seq_length > context && etk_run_given(run, "max_seq_length"))
+    etk_run_log(run, 2, "--max-seq-length %lld is above the model's context, %lld tokens, which holds", (long long)f->max_seq_length, (long long)context);
   status = run_job(&e, run, &j, f, &result);
   if (!status) report_training(run, &j, f, &result);
   job_close(&j);
@@ -275,12 +282,12 @@ static etk_status demonstrate(etk_error *e, etk_run *run, struct job *j, const s
   return ETK_OK;
 }
 
-etk_status finetune_demo(etk_run *run, const char *output, int64_t epochs) {
+etk_status finetune_demo(etk_run *run, const char *output, bool force, int64_t epochs) {
   static const char *const modules[] = {"all-linear"};
   etk_error e = ETK_ERROR_INIT;
   char *data = etk_path_join(etk_run_data_dir(run), "powershell");
   if (!data) return etk_run_fail(run, ETK_E_NO_MEMORY, "out of memory");
-  struct finetune f = {.data = data, .output = output, .lr_schedule = "cosine", .optimizer = "adamw", .force = true, .epochs = epochs, .batch_size = 8, .accumulation = 1,
+  struct finetune f = {.data = data, .output = output, .lr_schedule = "cosine", .optimizer = "adamw", .force = force, .one_go = true, .epochs = epochs, .batch_size = 8, .accumulation = 1,
                        .warmup_steps = -1, .learning_rate = 4e-3, .weight_decay = 0.01, .gradient_clipping = 1, .seed = 42,
                        .lora = {.rank = 16, .alpha = 32, .dropout = 0.05, .target_modules = modules, .target_count = 1}};
   struct job j;

@@ -7,6 +7,7 @@
 struct finetune {
   const char *model, *data, *output, *resume_adapter, *resume, *lr_schedule, *optimizer;
   bool force;
+  bool one_go; /* no checkpoints: Ctrl-C just ends it */
   etk_lora_options lora;
   struct { bool rank, alpha, dropout, targets, rslora; } given; /* which of them the user asked for */
   int64_t epochs, iters, batch_size, accumulation, max_seq_length;
@@ -24,6 +25,6 @@ struct finetune_result {
 
 etk_status finetune_validate(etk_run *run, const struct finetune *settings);
 etk_status finetune_train(etk_run *run, const struct finetune *settings);
-etk_status finetune_demo(etk_run *run, const char *output, int64_t epochs);
+etk_status finetune_demo(etk_run *run, const char *output, bool force, int64_t epochs);
 
 #endif

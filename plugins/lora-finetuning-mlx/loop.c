@@ -26,6 +26,7 @@ static etk_status validate(etk_error *e, const struct loop *l, struct loop_resul
 
 /* Ctrl-C: what was learnt is kept. */
 static etk_status stop(etk_error *e, const struct loop *l) {
+  if (!l->checkpoint) return etk_fail(e, ETK_E_CANCELLED, "stopped after step %lld of %lld; nothing was written", (long long)etk_trainer_steps(l->trainer), (long long)l->total_steps);
   etk_status status = loop_checkpoint(e, l);
   if (status) return status;
   return etk_fail(e, ETK_E_CANCELLED, "stopped after step %lld of %lld; the checkpoint is in %s: resume with the same options and --resume%s%s",

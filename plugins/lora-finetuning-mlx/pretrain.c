@@ -145,8 +145,6 @@ static etk_status open_model(etk_error *e, struct job *j, const struct pretrain 
     config.vocab_size = etk_tokenizer_size(j->session.tokenizer); /* short texts give fewer tokens than asked for */
     config.bos_token_id = etk_tokenizer_bos(j->session.tokenizer);
     config.eos_token_ids[config.eos_count++] = etk_tokenizer_eos(j->session.tokenizer);
-    if (config.hidden_size % config.num_attention_heads)
-      return etk_fail(e, ETK_E_USAGE, "--hidden-size %lld is not a multiple of --num-attention-heads %lld", (long long)config.hidden_size, (long long)config.num_attention_heads);
     config.head_dim = config.hidden_size / config.num_attention_heads;
     status = etk_model_new(e, &j->session.model, &config, p->seed);
   }
@@ -156,7 +154,7 @@ static etk_status open_model(etk_error *e, struct job *j, const struct pretrain 
 static etk_status open_trainer(etk_error *e, struct job *j, const struct pretrain *p) {
   int64_t count = (int64_t)etk_dataset_count(j->train);
   j->total_steps = p->epochs * ((count + p->batch_size - 1) / p->batch_size);
-  etk_trainer_options options = {.batch_size = p->batch_size, .seed = p->seed, .gradient_clipping = p->gradient_clipping, .dropout = p->dropout, .optimizer = etk_optimizer_defaults(ETK_ADAMW),
+  etk_trainer_options options = {.batch_size = p->batch_size < count ? p->batch_size : count, .seed = p->seed, .gradient_clipping = p->gradient_clipping, .dropout = p->dropout, .optimizer = etk_optimizer_defaults(ETK_ADAMW),
                                  .max_tokens = etk_dataset_get_stats(j->train).longest,
                                  .schedule = {.peak = p->learning_rate, .floor = p->learning_rate / 10, .warmup_steps = p->warmup_steps, .total_steps = j->total_steps}};
   options.optimizer.beta2 = 0.95; /* usual for language models from scratch: second moments that follow faster */
@@ -184,6 +182,11 @@ static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const stru
   j->checkpoint = etk_text_take(&name);
   if (!j->checkpoint || !(j->tokenizer = etk_path_join(j->checkpoint, "tokenizer.json"))) return etk_fail_memory(e);
   etk_status status = session_output(e, p->output, p->force, "config.json");
+  const etk_model_config *c = &p->config;
+  if (!status && c->hidden_size % (2 * c->num_attention_heads))
+    status = etk_fail(e, ETK_E_USAGE, "--hidden-size %lld does not divide into %lld heads of even width (--heads)", (long long)c->hidden_size, (long long)c->num_attention_heads);
+  if (!status && c->num_attention_heads % c->num_key_value_heads)
+    status = etk_fail(e, ETK_E_USAGE, "--heads %lld is not a multiple of --kv-heads %lld", (long long)c->num_attention_heads, (long long)c->num_key_value_heads);
   if (status) return status;
   if (p->resume && !etk_fs_exists(j->tokenizer)) return etk_fail(e, ETK_E_NOT_FOUND, "there is no checkpoint %s to resume from; leave --resume out to begin", j->checkpoint);
   if (!p->resume && etk_fs_exists(j->checkpoint))
@@ -195,7 +198,10 @@ static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const stru
   if (!status) status = etk_tokenizer_open(e, &j->session.tokenizer, j->tokenizer, 0);
   if (!status) status = open_model(e, j, p);
   if (!status) status = open_data(e, j, p);
-  return status ? status : open_trainer(e, j, p);
+  if (!status) status = open_trainer(e, j, p);
+  etk_error ignored = ETK_ERROR_INIT; /* a folder with a tokenizer alone is no checkpoint */
+  if (status && !p->resume) etk_fs_remove_tree(&ignored, j->checkpoint);
+  return status;
 }
 
 static etk_status train(etk_error *e, etk_run *run, struct job *j, const struct pretrain *p) {

@@ -42,7 +42,8 @@
   OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with test.jsonl")                           \
   OPT(int, batch_size, "8", "1..65536", "inference", "", 0, "sequences a batch")                                                                 \
   OPT(int, max_seq_length, "-", "2..1048576", "inference", "max-sequence-length", 0, "longer sequences are cut, plain text is windowed; default: the model's context") \
-  OPT(path, per_token, "-", "new", "inference", "", ETK_LOCAL, "file for one JSON line per scored token: id and log-probability")
+  OPT(path, per_token, "-", "new", "inference", "", ETK_LOCAL, "file for one JSON line per scored token: id and log-probability")                 \
+  OPT(flag, force, "no", "", "inference", "f", ETK_LOCAL, "replace an existing --per-token file")
 #define GENERATE_OPTIONS(OPT)                                                                                                                    \
   MODEL_OPTIONS(OPT)                                                                                                                             \
   OPT(path, adapter_path, "-", "dir", "inference", "adapter", 0, "PEFT adapter folder to apply")                                                 \
@@ -80,8 +81,9 @@
   OPT(int, save_steps, "500", "0..", "pretraining", "", 0, "steps between checkpoints and validations")                                          \
   OPT(int, seed, "42", "0..", "pretraining", "", 0, "data order and fresh weights")
 #define DEMO_OPTIONS(OPT)                                                                                                                        \
-  OPT(path, output, "demo-adapter", "new", "", "", 0, "folder to write the adapter to (an earlier demo's is replaced)")                          \
-  OPT(int, epochs, "4", "1..100", "", "", 0, "passes over the demonstration data")
+  OPT(path, output, "demo-adapter", "new", "demo", "", 0, "folder to write the adapter to")                                                      \
+  OPT(flag, force, "no", "", "demo", "f", ETK_LOCAL, "replace an existing adapter folder")                                                       \
+  OPT(int, epochs, "4", "1..100", "demo", "", 0, "passes over the demonstration data")
 
 #define COMMANDS(CMD)                                                                                                                            \
   CMD(info, ETK_NONE, INFO_OPTIONS, 0, "Show a model and what LoRA would train in it")                                                           \
@@ -124,7 +126,7 @@ static etk_status train_run(etk_run *run, const struct train_options *o) {
 
 static etk_status evaluate_run(etk_run *run, const struct evaluate_options *o) {
   struct evaluation evaluation = {.model = o->model, .adapter = o->adapter_path, .data = o->data, .batch_size = o->batch_size,
-                                  .max_seq_length = o->max_seq_length, .per_token = o->per_token};
+                                  .max_seq_length = o->max_seq_length, .per_token = o->per_token, .force = o->force};
   return session_evaluate(run, &evaluation);
 }
 
@@ -145,4 +147,4 @@ static etk_status pretrain_run(etk_run *run, const struct pretrain_options *o) {
   return pretrain_model(run, &p);
 }
 
-static etk_status demo_run(etk_run *run, const struct demo_options *o) { return finetune_demo(run, o->output, o->epochs); }
+static etk_status demo_run(etk_run *run, const struct demo_options *o) { return finetune_demo(run, o->output, o->force, o->epochs); }

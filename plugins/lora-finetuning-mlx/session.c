@@ -4,6 +4,7 @@
 #include <etk/fs.h>
 #include <etk/hardware.h>
 #include <etk/text.h>
+#include <sys/stat.h>
 
 etk_status report(etk_run *run, const etk_error *e) { return etk_run_fail(run, e->status, "%s", e->message); }
 
@@ -82,11 +83,15 @@ static etk_status evaluate(etk_error *e, etk_run *run, const struct session *s, 
   etk_dataset *data = NULL;
   etk_status status = session_data(e, &data, s, v->data, "test", v->max_seq_length, false);
   if (status == ETK_E_NOT_FOUND && etk_fs_is_dir(v->data)) status = session_data(e, &data, s, v->data, "valid", v->max_seq_length, false);
+  if (status == ETK_E_NOT_FOUND && etk_fs_is_dir(v->data)) status = etk_fail(e, ETK_E_NOT_FOUND, "the folder %s has neither test.jsonl nor valid.jsonl to evaluate", v->data);
   if (status) return status;
   struct scoring scoring = {.run = run, .label = "evaluate"};
   etk_evaluate_options options = {.batch_size = v->batch_size, .progress = on_progress, .user = &scoring};
-  if (v->per_token) {
-    status = etk_file_create(e, &scoring.per_token, v->per_token, true);
+  struct stat in, out;
+  if (v->per_token && stat(v->data, &in) == 0 && stat(v->per_token, &out) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+    status = etk_fail(e, ETK_E_USAGE, "--per-token %s is the data itself; give another file", v->per_token);
+  if (!status && v->per_token) {
+    status = etk_file_create(e, &scoring.per_token, v->per_token, v->force);
     options.token = on_token;
   }
   etk_evaluation result = {0};

@@ -23,6 +23,7 @@ etk_status session_data(etk_error *e, etk_dataset **out, const struct session *s
 struct evaluation {
   const char *model, *adapter, *data, *per_token;
   int64_t batch_size, max_seq_length;
+  bool force; /* per_token may replace a file */
 };
 struct generation {
   const char *model, *adapter, *prompt;

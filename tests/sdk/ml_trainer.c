@@ -369,7 +369,7 @@ static void a_loss_that_is_no_number_changes_no_weight(void **state) {
     float *before, *after;
     size_t count;
     flatten(model, adapter, &before, &count);
-    fails_with(ETK_E_INVALID, "the loss became nan at step 1; no weight was changed", etk_trainer_step(e, trainer, data, &step));
+    fails_with(ETK_E_INVALID, "the loss is nan, so this step changed no weight", etk_trainer_step(e, trainer, data, &step));
     flatten(model, adapter, &after, &count);
     assert_memory_equal(before, after, count * sizeof *before);
     assert_int_equal(etk_trainer_steps(trainer), 1);

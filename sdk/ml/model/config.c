@@ -140,6 +140,9 @@ static etk_status read_config(etk_error *e, etk_model_config *c, const char *nam
   if (!status) status = read_number(e, name, root, "rope_theta", &c->rope_theta);
   if (!status) status = read_rope(e, name, root, c);
   if (!status) status = read_tokens(e, name, root, c);
+  for (int i = 0; i < c->eos_count && !status; i++)
+    if (c->eos_token_ids[i] < 0 || c->eos_token_ids[i] >= c->vocab_size)
+      status = etk_fail(e, ETK_E_FORMAT, "%s: eos_token_id %d is outside the vocabulary of %lld tokens", name, c->eos_token_ids[i], (long long)c->vocab_size);
   if (status) return status;
   if (!c->num_key_value_heads) c->num_key_value_heads = c->num_attention_heads;
   if (!c->head_dim) {

@@ -40,7 +40,10 @@ static etk_status save_moments(etk_error *e, const etk_trainer *t, const char *p
 
 etk_status etk_trainer_save(etk_error *e, const etk_trainer *t, const char *folder) {
   char *moments = etk_path_join(folder, "optimizer.safetensors"), *state = etk_path_join(folder, "trainer_state.json");
-  json_t *root = json_pack("{s:i, s:I, s:I, s:o}", "schema_version", 1, "step", (json_int_t)t->steps, "sequences", (json_int_t)t->data_count, "course", course(t));
+  char fingerprint[24];
+  snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->fingerprint);
+  json_t *root = json_pack("{s:i, s:I, s:I, s:s, s:o}", "schema_version", 1, "step", (json_int_t)t->steps, "sequences", (json_int_t)t->data_count, "data",
+                           fingerprint, "course", course(t));
   char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
   etk_status status = moments && state && text ? save_moments(e, t, moments) : etk_fail_memory(e);
   if (!status) status = etk_fs_write(e, state, text, strlen(text), true);
@@ -102,6 +105,9 @@ static etk_status load_state(etk_error *e, etk_trainer *t, const char *path, int
   if (!status) {
     *steps = json_integer_value(step);
     t->data_count = (size_t)json_integer_value(sequences);
+    const char *data = json_string_value(json_object_get(root, "data"));
+    t->fingerprint = data ? strtoull(data, NULL, 16) : 0;
+    t->data = NULL;
   }
   json_decref(root);
   return status;

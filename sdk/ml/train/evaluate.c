@@ -63,7 +63,8 @@ etk_status etk_evaluate(etk_error *e, etk_evaluation *out, const etk_model *mode
   *out = (etk_evaluation){0};
   int64_t start = etk_time_ns();
   struct evaluator *v = etk_calloc(1, sizeof *v);
-  int64_t batch = options->batch_size > 0 ? options->batch_size : 1;
+  int64_t batch = options->batch_size > 0 ? options->batch_size : 1, available = (int64_t)etk_dataset_count(data);
+  if (batch > available && available > 0) batch = available; /* more rows would only be padding */
   if (v) *v = (struct evaluator){.model = model, .adapter = adapter, .data = data, .options = options, .batch = batch};
   if (!v || !(v->sequences = etk_calloc((size_t)batch, sizeof *v->sequences))) {
     etk_free(v);

@@ -118,12 +118,36 @@ etk_status etk_trainer_plan(etk_error *e, etk_trainer *t, size_t *bytes) {
   return ETK_OK;
 }
 
+/* FNV-1a over lengths, masks and ids (Fowler, Noll, Vo). Never 0, which stands for "not known". */
+static uint64_t fingerprint(const etk_dataset *data) {
+  uint64_t hash = 14695981039346656037u;
+  for (size_t i = 0; i < etk_dataset_count(data); i++) {
+    etk_sequence s = etk_dataset_at(data, i);
+    hash = (hash ^ (uint32_t)s.count) * 1099511628211u;
+    hash = (hash ^ (uint32_t)s.masked) * 1099511628211u;
+    for (int32_t k = 0; k < s.count; k++) hash = (hash ^ (uint32_t)s.ids[k]) * 1099511628211u;
+  }
+  return hash ? hash : 1;
+}
+
+static etk_status know_data(etk_error *e, etk_trainer *t, const etk_dataset *data) {
+  if (t->data == data) return ETK_OK;
+  uint64_t now = fingerprint(data);
+  if (t->fingerprint && t->fingerprint != now)
+    return etk_fail(e, ETK_E_INVALID, "the training data is not what the run began with (%zu sequences): it can only go on with the same data", etk_dataset_count(data));
+  t->fingerprint = now;
+  t->data = data;
+  return ETK_OK;
+}
+
 /* The sequences of batch number `index` since the beginning: epochs follow each other, each in an order of its own. */
 static etk_status next_batch(etk_error *e, etk_trainer *t, const etk_dataset *data, int64_t index, size_t *count) {
   size_t total = etk_dataset_count(data);
   if (!total) return etk_fail(e, ETK_E_INVALID, "the training data is empty");
   if (t->data_count && t->data_count != total)
     return etk_fail(e, ETK_E_INVALID, "the training data has %zu sequences, the run to resume had %zu: it can only go on with the same data", total, t->data_count);
+  etk_status status = know_data(e, t, data);
+  if (status) return status;
   t->data_count = total;
   int64_t batch = t->options.batch_size, per_epoch = ((int64_t)total + batch - 1) / batch, epoch = index / per_epoch;
   if (!t->order || t->order_epoch != epoch) {
@@ -154,7 +178,8 @@ static etk_status run_batch(etk_error *e, etk_trainer *t, const etk_dataset *dat
   if (status) return status;
   *loss = *(const float *)etk_tensor_data(b->loss);
   if (!isfinite(*loss))
-    return etk_fail(e, ETK_E_INVALID, "the loss became %g at step %lld; no weight was changed. Try a lower --learning-rate or --gradient-clipping 1", *loss, (long long)t->steps);
+    return etk_fail(e, ETK_E_INVALID, "the loss is %g, so this step changed no weight: %s", *loss,
+                    t->steps ? "try a lower --learning-rate or --gradient-clipping 1" : "the model's weights hold infinities or NaN");
   return ETK_OK;
 }
 
@@ -181,7 +206,7 @@ etk_status etk_trainer_step(etk_error *e, etk_trainer *t, const etk_dataset *dat
   etk_tensor *const *gradients = parts > 1 ? t->sum : b->gradients;
   double mean = parts > 1 ? 1.0 / (double)(total ? total : 1) : 1.0;
   double norm = etk_gradient_norm(gradients, t->count) * mean;
-  if (!isfinite(norm)) return etk_fail(e, ETK_E_INVALID, "the gradient's norm became %g at step %lld; no weight was changed. Try a lower --learning-rate", norm, (long long)t->steps);
+  if (!isfinite(norm)) return etk_fail(e, ETK_E_INVALID, "the gradient's norm is %g, so this step changed no weight: try a lower --learning-rate", norm);
   double rate = etk_schedule_rate(&t->options.schedule, t->steps);
   etk_status status = etk_optimizer_step(e, t->optimizer, gradients, rate, mean * etk_clip_factor(norm, t->options.gradient_clipping));
   if (status) return status;

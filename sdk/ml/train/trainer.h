@@ -23,6 +23,8 @@ struct etk_trainer {
   size_t *order;           /* of order_epoch */
   int64_t order_epoch;
   size_t data_count;       /* sequences; 0 until known */
+  const etk_dataset *data; /* whose fingerprint was taken; compared by address only */
+  uint64_t fingerprint;    /* of all ids, so that a resumed run is not given other data */
   int64_t steps;
 };
 
