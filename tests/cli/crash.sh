@@ -27,6 +27,18 @@ expect_contains out '"namespace":"demo","command":"crash","status":"crashed","ru
 expect_exit 139 "with the same exit code"
 if ! command -v jq >/dev/null; then skip "that parses (jq is not here)"
 elif jq -e '.error.message == "plugin demo crashed with SIGSEGV in command crash"' "$tmp/.out" >/dev/null; then ok "that parses"; else not_ok "that parses"; fi
+cat >"$tmp/leaver.c" <<'END'
+#include <etk/project.h>
+#include <stdlib.h>
+#define COMMANDS(CMD) CMD(go, ETK_NONE, ETK_NONE, ETK_TRACKED, "Leave")
+ETK_PROJECT("leaver", "1.0.0", "Calls exit", COMMANDS)
+static etk_status go_run(etk_run *run, const struct go_options *o) { (void)run, (void)o; exit(0); }
+END
+build_plugin "$tmp/leaver.c" leaver "$tmp/leave" || exit 1
+run "$exe" --plugin-dir "$tmp/leave" leaver:go
+expect_fail 1 "ended the process by exit() in command go" "a plugin that calls exit(0) is no success"
+run "$exe" --json --plugin-dir "$tmp/leave" leaver:go
+expect_contains out '"message":"plugin leaver ended the process by exit() in command go"' "and under --json there is a document"
 run "$exe" demo:empty-command
 expect_exit 0 "and the next command is fine"
 

@@ -100,3 +100,10 @@ expect_exit 2 "under --json a usage error keeps its exit code"
 expect_contains out '"status":"failed","run":null' "and is a document"
 expect_contains out '"error":{"code":1,"name":' "with code and name"
 if [ -z "$err" ]; then ok "and nothing else is said"; else not_ok "and nothing else is said"; fi
+
+for words in "--set a.b=c info" "--config README.md runs" "--no-run version" "--dry-run new x $tmp/dry" "--profile quick projects"; do
+  # shellcheck disable=SC2086
+  run "$exe" $words
+  expect_fail 2 "for commands of projects" "${words%% *} is not passed over by a built-in"
+done
+if [ ! -e "$tmp/dry" ]; then ok "and nothing was written"; else not_ok "and nothing was written"; fi

@@ -102,6 +102,20 @@ golden() {
   expect "the old adapter is untouched" [ "$sum" = "$(cksum <"$tmp/out/adapter_model.safetensors")" ]
   run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/out" --iters 1 --force
   expect_exit 0 "--force replaces it"
+  cp "$tmp/data.jsonl" "$tmp/input.jsonl"
+  run "$exe" $ns:evaluate --model "$model" --data "$tmp/input.jsonl" --per-token "$tmp/input.jsonl" --force
+  expect_fail 2 "is the data itself" "--per-token never overwrites the data"
+  expect "which stays as it was" cmp -s "$tmp/data.jsonl" "$tmp/input.jsonl"
+  run "$exe" $ns:evaluate --model "$model" --data "$tmp/data.jsonl" --per-token "$tmp/input.jsonl"
+  expect_fail 1 "exists" "--per-token replaces another file only with --force"
+  run "$exe" $ns:demo --output "$tmp/out"
+  expect_fail 1 "--force" "the demonstration does not replace an adapter unasked"
+  run "$exe" $ns:pretrain --data README.md --output "$tmp/odd" --hidden-size 32 --heads 3 --kv-heads 1
+  expect_fail 2 "--heads" "a width that heads do not divide is said before anything is made"
+  expect "and leaves no checkpoint folder" absent "$tmp/odd-checkpoint"
+  mkdir "$tmp/stopped-checkpoint"
+  run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/stopped" --iters 1
+  expect_fail 1 "--resume" "a checkpoint that waits is not passed over"
   mkdir "$tmp/precious" && echo keep >"$tmp/precious/letter.txt"
   run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/precious" --iters 1 --force
   expect_fail 1 "even --force does not replace it" "--force does not replace a folder that is no adapter"
@@ -217,6 +231,9 @@ interrupt() {
   expect_fail 1 "learning_rate" "an option that changed since the checkpoint is named"
   run train_long "$tmp/other" $((steps + 1)) --resume "$tmp/kept-checkpoint"
   expect_fail 1 "total_steps" "so is another length of the run"
+  sed '1s/,20/,21/' "$tmp/data.jsonl" >"$tmp/folder/train.jsonl" # as many sequences, one other id
+  run train_long "$tmp/other" "$steps" --resume "$tmp/kept-checkpoint"
+  expect_fail 1 "only go on with the same data" "and other data is noticed"
 }
 
 if [ -f "$model/config.json" ]; then golden; else skip "the golden models are not here"; fi
