@@ -70,7 +70,8 @@ static etk_status open_trainer(etk_error *e, struct job *j, const struct finetun
   j->steps_per_epoch = (count + step - 1) / step;
   j->total_steps = f->iters ? f->iters : f->epochs * j->steps_per_epoch;
   int64_t warmup = f->warmup_steps >= 0 ? f->warmup_steps : j->total_steps / 10 < 100 ? j->total_steps / 10 : 100;
-  etk_trainer_options options = {.batch_size = f->batch_size < count ? f->batch_size : count, /* more rows would only be padding */ .accumulation = f->accumulation, .seed = f->seed, .gradient_clipping = f->gradient_clipping,
+  etk_trainer_options options = {.batch_size = f->batch_size < count ? f->batch_size : count, /* more rows would only be padding */
+                                 .accumulation = f->accumulation, .seed = f->seed, .gradient_clipping = f->gradient_clipping,
                                  .optimizer = etk_optimizer_defaults(!strcmp(f->optimizer, "sgd") ? ETK_SGD : ETK_ADAMW),
                                  .schedule = {.peak = f->learning_rate, .warmup_steps = warmup, .total_steps = j->total_steps}};
   etk_schedule_parse(&options.schedule.kind, f->lr_schedule);
@@ -82,15 +83,9 @@ static etk_status open_trainer(etk_error *e, struct job *j, const struct finetun
   return status;
 }
 
-/* model_from: where the model is; NULL: the project's own. */
 static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const struct finetune *f) {
   *j = (struct job){0};
-  etk_text name = ETK_TEXT_INIT;
-  size_t size = strlen(f->output);
-  while (size > 1 && f->output[size - 1] == '/') size--;
-  etk_text_append(&name, f->output, size);
-  etk_text_puts(&name, "-checkpoint");
-  j->checkpoint = etk_text_take(&name);
+  j->checkpoint = session_checkpoint(f->output);
   etk_status status = j->checkpoint ? session_open(e, &j->session, run, f->model, NULL) : etk_fail_memory(e);
   if (!status) status = open_adapter(e, j, f);
   if (!status) status = open_data(e, j, f);
@@ -139,16 +134,6 @@ etk_status finetune_validate(etk_run *run, const struct finetune *f) {
 
 static etk_status save_adapter(etk_error *e, void *user, const char *folder) { return etk_adapter_save(e, user, folder, NULL, 0); }
 
-static etk_status write_output(etk_error *e, const struct job *j, const struct finetune *f) {
-  etk_dir *dir;
-  etk_status status = etk_dir_create(e, &dir, f->output, f->force);
-  if (status) return status;
-  status = etk_adapter_save(e, j->adapter, etk_dir_path(dir), NULL, 0);
-  if (status) etk_dir_abort(dir);
-  else status = etk_dir_commit(e, dir);
-  return status ? etk_error_while(e, status, "while writing the adapter %s", f->output) : ETK_OK;
-}
-
 /* A place that cannot be written is said before hours of training, not after. */
 static etk_status try_output(etk_error *e, const struct finetune *f) {
   etk_dir *dir;
@@ -166,10 +151,11 @@ static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struc
   etk_status status = session_output(e, f->output, f->force, "adapter_config.json");
   if (!status && !f->resume && !f->one_go && !f->force && etk_fs_exists(j->checkpoint))
     status = etk_fail(e, ETK_E_EXISTS, "the checkpoint %s of a stopped run is there: go on with --resume %s, or remove it (or give --force) to begin anew", j->checkpoint, j->checkpoint);
+  if (!status && !f->one_go) status = session_output(e, j->checkpoint, true, "trainer_state.json"); /* never replace a stranger's folder */
   if (!status) status = try_output(e, f);
   if (!status) status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
   if (!status) status = loop_run(e, &loop, out);
-  if (!status) status = write_output(e, j, f);
+  if (!status && (status = session_write(e, f->output, f->force, save_adapter, j->adapter))) etk_error_while(e, status, "while writing the adapter %s", f->output);
   if (status) return status;
   etk_error ignored = ETK_ERROR_INIT; /* what the checkpoint held is in the output now */
   if (!f->one_go) etk_fs_remove_tree(&ignored, j->checkpoint);

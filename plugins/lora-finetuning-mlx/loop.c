@@ -4,14 +4,16 @@
 #include <etk/fs.h>
 #include <math.h>
 
-etk_status loop_checkpoint(etk_error *e, const struct loop *l) {
-  etk_dir *dir;
-  etk_status status = etk_dir_create(e, &dir, l->checkpoint, true);
-  if (status) return status;
-  status = l->save(e, l->user, etk_dir_path(dir));
-  if (!status) status = etk_trainer_save(e, l->trainer, etk_dir_path(dir));
-  if (status) etk_dir_abort(dir);
-  else status = etk_dir_commit(e, dir);
+static etk_status save_all(etk_error *e, void *user, const char *folder) {
+  const struct loop *l = user;
+  etk_status status = l->save(e, l->user, folder);
+  return status ? status : etk_trainer_save(e, l->trainer, folder);
+}
+
+/* Weights and trainer state, all or nothing. */
+static etk_status checkpoint(etk_error *e, const struct loop *l) {
+  struct loop copy = *l;
+  etk_status status = session_write(e, l->checkpoint, true, save_all, &copy);
   return status ? etk_error_while(e, status, "while saving the checkpoint %s", l->checkpoint) : ETK_OK;
 }
 
@@ -27,7 +29,7 @@ static etk_status validate(etk_error *e, const struct loop *l, struct loop_resul
 /* Ctrl-C: what was learnt is kept. */
 static etk_status stop(etk_error *e, const struct loop *l) {
   if (!l->checkpoint) return etk_fail(e, ETK_E_CANCELLED, "stopped after step %lld of %lld; nothing was written", (long long)etk_trainer_steps(l->trainer), (long long)l->total_steps);
-  etk_status status = loop_checkpoint(e, l);
+  etk_status status = checkpoint(e, l);
   if (status) return status;
   return etk_fail(e, ETK_E_CANCELLED, "stopped after step %lld of %lld; the checkpoint is in %s: resume with the same options and --resume%s%s",
                   (long long)etk_trainer_steps(l->trainer), (long long)l->total_steps, l->checkpoint, l->adapter ? " " : "", l->adapter ? l->checkpoint : "");
@@ -63,7 +65,7 @@ etk_status loop_run(etk_error *e, const struct loop *l, struct loop_result *out)
     bool last = done == l->total_steps;
     if (l->valid && (last || (l->eval_steps && done % l->eval_steps == 0))) status = validate(e, l, out);
     if (status == ETK_E_CANCELLED) return stop(e, l);
-    if (!status && l->save_steps && !last && done % l->save_steps == 0) status = loop_checkpoint(e, l);
+    if (!status && l->save_steps && !last && done % l->save_steps == 0) status = checkpoint(e, l);
     if (status) return status;
   }
   return ETK_OK;

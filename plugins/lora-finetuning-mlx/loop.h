@@ -25,7 +25,5 @@ struct loop_result {
 };
 /* Runs to total_steps. On Ctrl-C: saves a checkpoint, then ETK_E_CANCELLED with a message that tells how to go on. */
 etk_status loop_run(etk_error *e, const struct loop *loop, struct loop_result *out);
-/* Weights and trainer state, all or nothing. */
-etk_status loop_checkpoint(etk_error *e, const struct loop *loop);
 
 #endif

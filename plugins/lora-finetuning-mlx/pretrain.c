@@ -134,6 +134,7 @@ static etk_status save_folder(etk_error *e, const struct job *j, const char *fol
 }
 
 static etk_status save_checkpoint(etk_error *e, void *user, const char *folder) { return save_folder(e, user, folder, ETK_F32); }
+static etk_status save_result(etk_error *e, void *user, const char *folder) { return save_folder(e, user, folder, ETK_F16); }
 
 static etk_status open_model(etk_error *e, struct job *j, const struct pretrain *p) {
   etk_status status;
@@ -174,12 +175,7 @@ static etk_status open_data(etk_error *e, struct job *j, const struct pretrain *
 
 static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const struct pretrain *p) {
   *j = (struct job){0};
-  etk_text name = ETK_TEXT_INIT;
-  size_t size = strlen(p->output);
-  while (size > 1 && p->output[size - 1] == '/') size--;
-  etk_text_append(&name, p->output, size);
-  etk_text_puts(&name, "-checkpoint");
-  j->checkpoint = etk_text_take(&name);
+  j->checkpoint = session_checkpoint(p->output);
   if (!j->checkpoint || !(j->tokenizer = etk_path_join(j->checkpoint, "tokenizer.json"))) return etk_fail_memory(e);
   etk_status status = session_output(e, p->output, p->force, "config.json");
   const etk_model_config *c = &p->config;
@@ -208,14 +204,8 @@ static etk_status train(etk_error *e, etk_run *run, struct job *j, const struct 
   struct loop loop = {.run = run, .label = "pretrain", .session = &j->session, .trainer = j->trainer, .train = j->train, .valid = j->valid, .total_steps = j->total_steps,
                       .eval_steps = p->save_steps, .save_steps = p->save_steps, .batch_size = p->batch_size, .checkpoint = j->checkpoint, .save = save_checkpoint, .user = j};
   struct loop_result result;
-  etk_dir *dir = NULL;
   etk_status status = loop_run(e, &loop, &result);
-  if (!status) status = etk_dir_create(e, &dir, p->output, p->force);
-  if (!status) {
-    status = save_folder(e, j, etk_dir_path(dir), ETK_F16);
-    if (status) etk_dir_abort(dir);
-    else status = etk_dir_commit(e, dir);
-  }
+  if (!status) status = session_write(e, p->output, p->force, save_result, j);
   if (status) return status;
   etk_error ignored = ETK_ERROR_INIT;
   etk_fs_remove_tree(&ignored, j->checkpoint);

@@ -52,6 +52,25 @@ etk_status session_output(etk_error *e, const char *path, bool force, const char
   return ours ? ETK_OK : etk_fail(e, ETK_E_EXISTS, "%s holds %zu entries and no %s, so it is not what this command writes; even --force does not replace it", path, count, marker);
 }
 
+char *session_checkpoint(const char *output) {
+  etk_text name = ETK_TEXT_INIT;
+  size_t size = strlen(output);
+  while (size > 1 && output[size - 1] == '/') size--;
+  etk_text_append(&name, output, size);
+  etk_text_puts(&name, "-checkpoint");
+  return etk_text_take(&name);
+}
+
+etk_status session_write(etk_error *e, const char *path, bool replace, etk_status (*save)(etk_error *e, void *user, const char *folder), void *user) {
+  etk_dir *dir;
+  etk_status status = etk_dir_create(e, &dir, path, replace);
+  if (status) return status;
+  status = save(e, user, etk_dir_path(dir));
+  if (!status) return etk_dir_commit(e, dir);
+  etk_dir_abort(dir);
+  return status;
+}
+
 /* ---- evaluate ---- */
 struct scoring {
   etk_run *run;

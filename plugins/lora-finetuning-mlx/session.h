@@ -42,6 +42,11 @@ etk_status session_answer(etk_error *e, char **out, etk_generation *stats, const
  * that tells what such a folder is. */
 etk_status session_output(etk_error *e, const char *path, bool force, const char *marker);
 
+/* "<output>-checkpoint" (etk_free); NULL: out of memory. */
+char *session_checkpoint(const char *output);
+/* A folder, written whole or not at all: save fills a temporary one, which then takes its place. */
+etk_status session_write(etk_error *e, const char *path, bool replace, etk_status (*save)(etk_error *e, void *user, const char *folder), void *user);
+
 etk_status report(etk_run *run, const etk_error *e); /* hands the error to the host and returns its status */
 
 #endif
