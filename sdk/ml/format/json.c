@@ -1,6 +1,8 @@
 #include "json.h"
 
 #include <etk/alloc.h>
+#include <etk/fs.h>
+#include <etk/text.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -96,4 +98,19 @@ etk_status etk__json_parse(etk_error *e, json_t **out, const char *name, const c
   if (*out) return ETK_OK;
   if (json_error_code(&problem) == json_error_out_of_memory) return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory", name);
   return etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: not valid JSON: %s", name, problem.line, problem.column, problem.text);
+}
+
+etk_status etk__json_write(etk_error *e, json_t *root, const char *folder, const char *file) {
+  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL, *path = etk_path_join(folder, file);
+  etk_text line = ETK_TEXT_INIT;
+  if (text) {
+    etk_text_puts(&line, text);
+    etk_text_putc(&line, '\n');
+  }
+  etk_status status = text && path && !line.failed ? etk_fs_write(e, path, line.data, line.size, true) : etk_fail_memory(e);
+  etk_text_free(&line);
+  etk_free(path);
+  free(text);
+  json_decref(root);
+  return status;
 }

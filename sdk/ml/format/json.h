@@ -13,4 +13,7 @@ json_t *etk__json_loadb(const char *bytes, size_t size, size_t flags, json_error
 /* The same with our messages: "name:line:column: not valid JSON: …"; duplicate keys are errors. *out is NULL on failure. */
 etk_status etk__json_parse(etk_error *e, json_t **out, const char *name, const char *bytes, size_t size);
 
+/* Writes root, indented and with sorted keys, to a file in the folder. Consumes root; NULL is out of memory. */
+etk_status etk__json_write(etk_error *e, json_t *root, const char *folder, const char *file);
+
 #endif

@@ -336,18 +336,8 @@ static json_t *peft_json(const etk_adapter *a) {
                    "layer_replication", "megatron_config", "megatron_core", "megatron.core", "loftq_config", "rank_pattern", "alpha_pattern");
 }
 
-static etk_status write_config(etk_error *e, const etk_adapter *a, const char *folder) {
-  json_t *root = peft_json(a);
-  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL, *path = etk_path_join(folder, "adapter_config.json");
-  etk_status status = text && path ? etk_fs_write(e, path, text, strlen(text), true) : etk_fail_memory(e);
-  etk_free(path);
-  free(text);
-  json_decref(root);
-  return status;
-}
-
 etk_status etk_adapter_save(etk_error *e, const etk_adapter *a, const char *folder, const char *const *metadata, size_t metadata_count) {
-  etk_status status = write_config(e, a, folder);
+  etk_status status = etk__json_write(e, peft_json(a), folder, "adapter_config.json");
   if (status) return status;
   etk_arena names = ETK_ARENA_INIT;
   etk_safetensors_item *items = etk_arena_array(&names, 2 * a->count, sizeof *items);

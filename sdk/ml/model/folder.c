@@ -4,7 +4,6 @@
 
 #include <etk/fs.h>
 #include <etk/safetensors.h>
-#include <etk/text.h>
 #include <jansson.h>
 
 enum { CONFIG_LIMIT = 1 << 20, INDEX_LIMIT = 64 << 20, SHARD_LIMIT = 10000 };
@@ -149,21 +148,6 @@ etk_status etk__model_open_folder(etk_error *e, etk_model **out, const char *pat
 }
 
 /* ---- writing ---- */
-static etk_status write_json(etk_error *e, json_t *root, const char *folder, const char *file) {
-  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL, *path = etk_path_join(folder, file);
-  etk_text line = ETK_TEXT_INIT;
-  if (text) {
-    etk_text_puts(&line, text);
-    etk_text_putc(&line, '\n');
-  }
-  etk_status status = text && path && !line.failed ? etk_fs_write(e, path, line.data, line.size, true) : etk_fail_memory(e);
-  etk_text_free(&line);
-  etk_free(path);
-  free(text);
-  json_decref(root);
-  return status;
-}
-
 static json_t *eos_json(const etk_model_config *c) {
   if (c->eos_count == 0) return json_null();
   if (c->eos_count == 1) return json_integer(c->eos_token_ids[0]);
@@ -193,11 +177,11 @@ static json_t *config_json(const etk_model_config *c, etk_dtype dtype) {
 
 etk_status etk_model_save(etk_error *e, const etk_model *m, const char *folder, etk_dtype dtype, const char *const *metadata, size_t metadata_count) {
   const etk_model_config *c = &m->config;
-  etk_status status = write_json(e, config_json(c, dtype), folder, "config.json");
+  etk_status status = etk__json_write(e, config_json(c, dtype), folder, "config.json");
   json_t *bos = c->bos_token_id < 0 ? json_null() : json_integer(c->bos_token_id);
   json_t *generation = json_pack("{s:o, s:o}", "bos_token_id", bos, "eos_token_id", eos_json(c));
   if (status) json_decref(generation);
-  else status = write_json(e, generation, folder, "generation_config.json");
+  else status = etk__json_write(e, generation, folder, "generation_config.json");
   if (status) return status;
   etk_safetensors_item *items = etk_calloc(m->weight_count, sizeof *items);
   const char **pairs = etk_calloc(2 * (metadata_count + 1), sizeof *pairs);

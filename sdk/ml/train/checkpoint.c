@@ -39,19 +39,14 @@ static etk_status save_moments(etk_error *e, const etk_trainer *t, const char *p
 }
 
 etk_status etk_trainer_save(etk_error *e, const etk_trainer *t, const char *folder) {
-  char *moments = etk_path_join(folder, "optimizer.safetensors"), *state = etk_path_join(folder, "trainer_state.json");
-  char fingerprint[24];
+  char *moments = etk_path_join(folder, "optimizer.safetensors"), fingerprint[24];
+  etk_status status = moments ? save_moments(e, t, moments) : etk_fail_memory(e);
+  etk_free(moments);
+  if (status) return status;
   snprintf(fingerprint, sizeof fingerprint, "%016llx", (unsigned long long)t->fingerprint);
   json_t *root = json_pack("{s:i, s:I, s:I, s:s, s:o}", "schema_version", 1, "step", (json_int_t)t->steps, "sequences", (json_int_t)t->data_count, "data",
                            fingerprint, "course", course(t));
-  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
-  etk_status status = moments && state && text ? save_moments(e, t, moments) : etk_fail_memory(e);
-  if (!status) status = etk_fs_write(e, state, text, strlen(text), true);
-  free(text);
-  json_decref(root);
-  etk_free(state);
-  etk_free(moments);
-  return status;
+  return etk__json_write(e, root, folder, "trainer_state.json");
 }
 
 static etk_status same_course(etk_error *e, const etk_trainer *t, const json_t *saved, const char *path) {
