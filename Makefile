@@ -27,7 +27,7 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
 
 # ---- what is needed -------------------------------------------------------------------------------------------------------------------
 # `make` alone only names what is missing; `make demo` and `make check` install it first.
-PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc
+PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit
 BUILDING := $(filter-out clean deps help,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifneq ($(filter check demo,$(MAKECMDGOALS)),)
@@ -44,9 +44,11 @@ ifneq ($(MISSING),)
 $(error missing: $(MISSING). Install with: sh etc/deps.sh build)
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
-LIBS_core := $(shell pkg-config --libs yaml-0.1 jansson) -lm
-LIBS_ml   := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc) -lm -ldl
-LIBS_host := $(shell pkg-config --libs jansson libffi) -ldl
+LIBS_core  := $(shell pkg-config --libs yaml-0.1 jansson) -lm -ldl
+LIBS_ml    := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc) -lm -ldl
+LIBS_io    := $(shell pkg-config --libs libarchive)
+LIBS_media := $(shell pkg-config --libs libpng) -lm
+LIBS_host  := $(shell pkg-config --libs jansson libffi) -ldl
 endif
 
 # ---- flags ----------------------------------------------------------------------------------------------------------------------------
@@ -66,8 +68,10 @@ ORIGIN := \$$ORIGIN
 endif
 
 # ---- sources --------------------------------------------------------------------------------------------------------------------------
-CORE := $(wildcard sdk/core/*.c)
-ML   := $(filter-out %.isa.c,$(wildcard sdk/ml/*/*.c))
+CORE  := $(wildcard sdk/core/*.c)
+IO    := $(wildcard sdk/io/*.c)
+MEDIA := $(wildcard sdk/media/*.c)
+ML    := $(filter-out %.isa.c,$(wildcard sdk/ml/*/*.c))
 # A file named <noun>.isa.c is compiled once for each instruction set, with ETK_ISA set to its name.
 ISA_C := $(wildcard sdk/ml/*/*.isa.c)
 ifeq ($(ARCH),x86_64)
@@ -87,6 +91,8 @@ PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 
 o = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_O := $(call o,$(CORE))
+IO_O := $(call o,$(IO))
+MEDIA_O := $(call o,$(MEDIA))
 ML_O   := $(call o,$(ML)) $(foreach i,$(ISAS),$(patsubst %.isa.c,$(B)/obj/%.$(i).o,$(ISA_C)))
 HOST_O := $(call o,$(HOST))
 
@@ -95,9 +101,12 @@ PLUGIN_DIR := $(B)/lib/efficientai-toolkit/plugins
 PLUGIN_SO := $(foreach p,$(PLUGINS),$(PLUGIN_DIR)/libproj-$(p).so)
 LIB_core := $(B)/lib/libetk.so.1
 LIB_ml   := $(B)/lib/libetk-ml.so.0
+LIB_io   := $(B)/lib/libetk-io.so.0
+LIB_media := $(B)/lib/libetk-media.so.0
+LIBS_SDK := $(LIB_core) $(LIB_ml) $(LIB_io) $(LIB_media)
 
 .PHONY: all
-all: $(EXE) $(LIB_core) $(LIB_ml) $(PLUGIN_SO) $(B)/share/efficientai-toolkit/profiles
+all: $(EXE) $(LIBS_SDK) $(PLUGIN_SO) $(B)/share/efficientai-toolkit/profiles
 
 # ---- compile --------------------------------------------------------------------------------------------------------------------------
 $(B)/obj/%.o: %.c
@@ -116,9 +125,16 @@ $(LIB_core): $(CORE_O) etc/libetk.map
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) $(call SO_FLAGS,libetk.so.1) $(call MAP,libetk) $(CORE_O) -o $@ $(LDFLAGS) $(LIBS_core)
 	$(Q)ln -sf libetk.so.1 $(B)/lib/libetk.so
-$(LIB_ml): $(ML_O) $(LIB_core) etc/libetk-ml.map
-	$(call say,LD,$@) $(CC) $(LINK) $(call SO_FLAGS,libetk-ml.so.0) $(call MAP,libetk-ml) $(ML_O) -o $@ -Wl,-rpath,$(ORIGIN) -L$(B)/lib -letk $(LDFLAGS) $(LIBS_ml)
-	$(Q)ln -sf libetk-ml.so.0 $(B)/lib/libetk-ml.so
+# The other libraries stand on libetk alone.
+define LIBRARY_RULE
+$(LIB_$(1)): $($(2)) $(LIB_core) etc/libetk-$(1).map
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@) $$(CC) $$(LINK) $$(call SO_FLAGS,libetk-$(1).so.0) $$(call MAP,libetk-$(1)) $($(2)) -o $$@ -Wl,-rpath,$$(ORIGIN) -L$(B)/lib -letk $$(LDFLAGS) $(LIBS_$(1))
+	$$(Q)ln -sf libetk-$(1).so.0 $(B)/lib/libetk-$(1).so
+endef
+$(eval $(call LIBRARY_RULE,ml,ML_O))
+$(eval $(call LIBRARY_RULE,io,IO_O))
+$(eval $(call LIBRARY_RULE,media,MEDIA_O))
 $(EXE): $(HOST_O) $(LIB_core)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) -rdynamic $(HOST_O) -o $@ -Wl,-rpath,$(ORIGIN)/../lib -L$(B)/lib -letk $(LDFLAGS) $(LIBS_host)
@@ -144,20 +160,23 @@ BENCH_EXE := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/*.c))
 PLUGIN_DOMAIN_O := $(call o,$(filter-out %/project.c,$(wildcard plugins/*/*.c)))
 $(B)/obj/core.a: $(CORE_O)
 $(B)/obj/ml.a: $(ML_O)
+$(B)/obj/io.a: $(IO_O)
+$(B)/obj/media.a: $(MEDIA_O)
 $(B)/obj/host.a: $(filter-out %/host/main.o,$(HOST_O))
 $(B)/obj/plugins.a: $(PLUGIN_DOMAIN_O)
 $(B)/obj/%.a:
 	$(Q)rm -f $@; ar rcs $@ $^
-ALL_A := $(B)/obj/host.a $(B)/obj/plugins.a $(B)/obj/ml.a $(B)/obj/core.a
+ALL_A := $(foreach a,host plugins ml io media core,$(B)/obj/$(a).a)
+ALL_LIBS = $(LIBS_host) $(LIBS_ml) $(LIBS_io) $(LIBS_media) $(LIBS_core)
 $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(B)/obj/tests/fuzz/replay.o $(ALL_A)
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(CC) $(LINK) $(filter %.o,$^) $(ALL_A) -o $@ $(LDFLAGS) $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+	$(call say,LD,$@) $(CC) $(LINK) $(filter %.o,$^) $(ALL_A) -o $@ $(LDFLAGS) $(ALL_LIBS)
 $(B)/tests/%: $(B)/obj/tests/%.o $(ALL_A)
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(CC) $(LINK) -rdynamic $< $(ALL_A) -o $@ $(LDFLAGS) -lcmocka $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+	$(call say,LD,$@) $(CC) $(LINK) -rdynamic $< $(ALL_A) -o $@ $(LDFLAGS) -lcmocka $(ALL_LIBS)
 $(B)/bench/%: $(B)/obj/bench/%.o $(ALL_A)
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(CC) $(LINK) $< $(ALL_A) -o $@ $(LDFLAGS) $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+	$(call say,LD,$@) $(CC) $(LINK) $< $(ALL_A) -o $@ $(LDFLAGS) $(ALL_LIBS)
 
 .PHONY: tests check demo bench fuzz coverage install clean deps
 tests: all $(TEST_EXE) $(REPLAY_EXE)
@@ -185,7 +204,7 @@ fuzz:
 fuzz-programs: $(foreach f,$(FUZZ),$(B)/fuzz/$(f))
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(ALL_A)
 	@mkdir -p $(@D)
-	$(call say,LD,$@) $(CC) $< $(ALL_A) -o $@ $(LDFLAGS) $(LIBS_host) $(LIBS_ml) $(LIBS_core)
+	$(call say,LD,$@) $(CC) $< $(ALL_A) -o $@ $(LDFLAGS) $(ALL_LIBS)
 
 # gcov counts some branches below zero where a test leaves by longjmp; such branch records are left out, lines are not touched.
 coverage:
@@ -199,13 +218,13 @@ D = $(DESTDIR)$(PREFIX)
 install: all
 	$(Q)install -d $(D)/bin $(D)/lib/pkgconfig $(D)/lib/efficientai-toolkit/plugins $(D)/include/etk $(D)/share/efficientai-toolkit/profiles $(D)/share/doc/efficientai-toolkit
 	$(Q)install -m 755 $(EXE) $(D)/bin/
-	$(Q)for l in libetk:1 libetk-ml:0; do n=$${l%:*}; v=$${l#*:}; install -m 755 $(B)/lib/$$n.so.$$v $(D)/lib/; ln -sf $$n.so.$$v $(D)/lib/$$n.so; done
+	$(Q)for l in libetk:1 libetk-ml:0 libetk-io:0 libetk-media:0; do n=$${l%:*}; v=$${l#*:}; install -m 755 $(B)/lib/$$n.so.$$v $(D)/lib/; ln -sf $$n.so.$$v $(D)/lib/$$n.so; done
 	$(Q)install -m 644 sdk/include/etk/*.h $(D)/include/etk/
 	$(Q)install -m 755 $(PLUGIN_SO) $(D)/lib/efficientai-toolkit/plugins/
 	$(Q)for p in $(PLUGINS); do [ -d plugins/$$p/data ] || continue; (cd plugins/$$p/data && find . -type f) | while read -r f; do install -D -m 644 plugins/$$p/data/$$f $(D)/lib/efficientai-toolkit/plugins/$$p/$$f; done; done
 	$(Q)install -m 644 etc/profiles/* $(D)/share/efficientai-toolkit/profiles/
-	$(Q)for n in etk etk-ml; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' etc/$$n.pc.in > $(D)/lib/pkgconfig/$$n.pc; done
+	$(Q)for n in etk etk-ml etk-io etk-media; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' etc/$$n.pc.in > $(D)/lib/pkgconfig/$$n.pc; done
 	$(Q)install -m 644 README.md LICENSE $(D)/share/doc/efficientai-toolkit/
 	@echo "installed in $(D)"
 
--include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d)
+-include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(IO_O) $(MEDIA_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d)

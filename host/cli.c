@@ -1,6 +1,8 @@
 /* cli.c: from words to a built-in or a command. */
+#include "builtin.h"
 #include "globals.h"
 #include "help.h"
+#include "marshal.h"
 #include "report.h"
 #include "resolve.h"
 #include "run.h"
@@ -10,20 +12,26 @@
 #include <etk/hardware.h>
 #include <signal.h>
 
-const struct builtin builtins[] = {
-    {"projects", "projects", "list projects, loaded and checked", builtin_projects},
-    {"help", "help [NAMESPACE[:COMMAND]]", "show this, a project or a command", builtin_help},
-    {"info", "info", "show the machine and this installation", builtin_info},
-    {"runs", "runs [list|show|compare|metrics|prune|path]", "look at recorded runs", builtin_runs},
-    {"check", "check FILE.so", "check that a plugin keeps its promises", builtin_check},
-    {"new", "new NAMESPACE [DIR]", "make a project of your own", builtin_new},
-    {"version", "version", "show versions", builtin_version},
-    {0}};
+#define GROUPS(GROUP) GROUP(projects) GROUP(help) GROUP(info) GROUP(runs) GROUP(check) GROUP(new) GROUP(version)
+#define DECLARE(name) extern const etk_project builtin_##name;
+#define LIST(name) &builtin_##name,
+GROUPS(DECLARE)
+const etk_project *const builtins[] = {GROUPS(LIST) NULL};
 
-const struct builtin *builtin_find(const char *name) {
-  for (const struct builtin *b = builtins; b->name; b++)
-    if (!strcmp(b->name, name)) return b;
+const etk_project *builtin_find(const char *name) {
+  for (size_t i = 0; builtins[i]; i++)
+    if (etk_text_equal_name(builtins[i]->name_space, name)) return builtins[i];
   return NULL;
+}
+
+bool builtin_is_single(const etk_project *group) { return group->command_count == 1 && !strcmp(group->commands[0].name, group->name_space); }
+
+bool builtin_given(const struct host *host, const char *name) { return resolved_source(host->values, name) > ETK_FROM_DEFAULT; }
+
+etk_status builtin_manifest(etk_error *e, struct manifest *out, const etk_project *group) {
+  etk_status status = manifest_from_project(e, out, group);
+  if (!status) out->builtin = true;
+  return status;
 }
 
 etk_status host_path(etk_error *e, struct host *host) {
@@ -65,7 +73,7 @@ static int unknown_namespace(struct host *host, const char *name, bool colon) {
   etk_error e = ETK_ERROR_INIT;
   etk_text hint = ETK_TEXT_INIT;
   size_t count = namespaces(host, &list, names, NAMES_MOST - 16), all = count;
-  for (const struct builtin *b = builtins; !colon && b->name; b++) names[all++] = b->name;
+  for (size_t i = 0; !colon && builtins[i]; i++) names[all++] = builtins[i]->name_space;
   const char *near = etk_text_suggest(name, names, all);
   etk_fail(&e, ETK_E_USAGE, "unknown %s '%s'%s%s%s", colon ? "namespace" : "command or namespace", name, near ? "; did you mean '" : "",
            near ? near : "", near ? "'?" : "");
@@ -127,12 +135,12 @@ int host_no_command(struct host *host, const struct manifest *manifest, const ch
       count++;
     }
   const char *near = etk_text_suggest(name, names, count);
-  if (*name)
-    etk_fail(&e, ETK_E_USAGE, "%s has no command '%s'%s%s%s", manifest->name_space, name, near ? "; did you mean '" : "", near ? near : "",
-             near ? "'?" : "");
-  else etk_fail(&e, ETK_E_USAGE, "'%s:' names no command; the form is NAMESPACE:COMMAND", manifest->name_space);
+  char title_text[80];
+  const char *title_name = shown_name(title_text, sizeof title_text, manifest->name_space);
+  if (*name) etk_fail(&e, ETK_E_USAGE, "%s has no command '%s'%s%s%s", title_name, name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  else etk_fail(&e, ETK_E_USAGE, "'%s:' names no command; the form is NAMESPACE:COMMAND", title_name);
   etk_text title = ETK_TEXT_INIT;
-  etk_text_printf(&title, "commands of %s:", manifest->name_space);
+  etk_text_printf(&title, "commands of %s:", title_name);
   hint_names(&hint, title.failed ? "commands:" : title.data, names, count);
   etk_text_free(&title);
   return fail_with(host, &e, *name ? 127 : 2, &hint);
@@ -177,11 +185,11 @@ static int dry_run(struct host *host, const struct resolved *resolved) {
 static int resolve_failed(struct host *host, const struct manifest *manifest, const struct manifest_command *command, const etk_error *e) {
   etk_text hint = ETK_TEXT_INIT;
   if (e->status == ETK_E_USAGE) {
+    char title[160];
     etk_text_puts(&hint, "usage: ");
     usage_line(&hint, host, manifest, command);
-    char shown[64];
-    etk_text_printf(&hint, "\nsee: %s %s%s%s --help\n", host->program, host->standalone ? "" : manifest->name_space, host->standalone ? "" : ":",
-                    shown_name(shown, sizeof shown, command->name));
+    if (host->standalone) etk_text_printf(&hint, "\nsee: %s %s --help\n", host->program, shown_name(title, sizeof title, command->name));
+    else etk_text_printf(&hint, "\nsee: %s %s --help\n", host->program, command_title(title, sizeof title, manifest, command));
   }
   return fail_with(host, e, e->status == ETK_E_NO_MEMORY ? 0 : 2, &hint);
 }
@@ -279,45 +287,79 @@ static int unknown_host_option(struct host *host, const char *word) {
   return host_error(host, &e, 2, "the options of a command stand after it; 'efficientai-toolkit help' lists those of the host\n");
 }
 
-static int builtin_help_of(struct host *host, const struct builtin *builtin) {
-  char *name = (char *)(uintptr_t)builtin->name;
-  if (host->json || host->jsonl) return builtin_help(host, 1, &name);
-  printf("Usage: %s %s\n\n%s\n", host->program, builtin->usage, builtin->summary);
-  return 0;
-}
-
-/* What this version does not do is refused, never passed over. */
-static int unsupported(struct host *host, const struct builtin *builtin) {
+/* What this version does not do, or a built-in has no use for, is refused, never passed over. */
+static int unsupported(struct host *host, const etk_project *group) {
   etk_error e = ETK_ERROR_INIT;
+  char name[64];
+  if (group) shown_name(name, sizeof name, group->name_space);
   if (host->remote) etk_fail(&e, ETK_E_UNSUPPORTED, "--remote %s: this version runs nothing on other machines", host->remote);
   else if (host->jsonl && host->json) etk_fail(&e, ETK_E_USAGE, "--json and --jsonl exclude each other");
-  else if (host->jsonl && builtin) etk_fail(&e, ETK_E_UNSUPPORTED, "--jsonl: '%s' answers at once; use --json", builtin->name);
-  else if (builtin && host->config) etk_fail(&e, ETK_E_USAGE, "--config is for commands of projects; '%s' reads no options from files", builtin->name);
-  else if (builtin && host->set_count) etk_fail(&e, ETK_E_USAGE, "--set is for commands of projects; '%s' has no such options", builtin->name);
-  else if (builtin && host->profile && !getenv("EFFICIENTAI_PROFILE")) etk_fail(&e, ETK_E_USAGE, "--profile is for commands of projects; '%s' has no such options", builtin->name);
-  else if (builtin && host->no_run) etk_fail(&e, ETK_E_USAGE, "--no-run is for commands of projects; '%s' is never recorded", builtin->name);
-  else if (builtin && host->dry_run && strcmp(builtin->name, "runs")) etk_fail(&e, ETK_E_USAGE, "--dry-run is for commands of projects and 'runs prune'; '%s' has none", builtin->name);
+  else if (host->jsonl && group) etk_fail(&e, ETK_E_UNSUPPORTED, "--jsonl: '%s' answers at once; use --json", name);
+  else if (group && host->config) etk_fail(&e, ETK_E_USAGE, "--config is for commands of projects; '%s' reads no options from files", name);
+  else if (group && host->set_count) etk_fail(&e, ETK_E_USAGE, "--set is for commands of projects; '%s' has no such options", name);
+  else if (group && host->profile && !getenv("EFFICIENTAI_PROFILE")) etk_fail(&e, ETK_E_USAGE, "--profile is for commands of projects; '%s' has no such options", name);
+  else if (group && host->no_run) etk_fail(&e, ETK_E_USAGE, "--no-run is for commands of projects; '%s' is never recorded", name);
   else return 0;
-  host->jsonl = host->jsonl && !builtin;
+  host->jsonl = host->jsonl && !group;
   return host_error(host, &e, 0, NULL);
 }
 
+static int call_builtin(struct host *host, const etk_project *group, const struct manifest *manifest, const struct manifest_command *command, int count, char **words) {
+  etk_error e = ETK_ERROR_INIT;
+  struct resolved resolved;
+  char title[160];
+  command_title(title, sizeof title, manifest, command);
+  if (host->dry_run && !(command->flags & BUILTIN_DRY_RUN)) {
+    etk_fail(&e, ETK_E_USAGE, "--dry-run is for commands that change something; '%s' has none", title);
+    return host_error(host, &e, 0, NULL);
+  }
+  host->command = etk_arena_strdup(&host->arena, title);
+  if (resolve(&e, &resolved, host, manifest, command, count, words)) return resolve_failed(host, manifest, command, &e);
+  host->values = &resolved;
+  int code = 1;
+  if (marshal_call(&e, &code, (etk_run *)(void *)host, group, marshal_row(group, command->name), &resolved)) code = host_error(host, &e, 0, NULL);
+  host->values = NULL;
+  return code;
+}
+
+/* The words after the group: its command where there are several, then what belongs to it. `command`: named already, by "runs:list". */
+static int run_builtin(struct host *host, const etk_project *group, const char *command, int count, char **words) {
+  etk_error e = ETK_ERROR_INIT;
+  struct manifest manifest;
+  int code = unsupported(host, group);
+  if (code) return code;
+  bool help = (host->help || host->help_all) && strcmp(group->name_space, "help");
+  if (!command && builtin_is_single(group)) command = group->name_space;
+  else if (!command && count && words[0][0] != '-') command = words[0], words++, count--;
+  else if (!command && !help) command = group->commands[0].name;
+  if (help) return help_builtin(host, group, command);
+  if (builtin_manifest(&e, &manifest, group)) return host_error(host, &e, 0, NULL);
+  const struct manifest_command *found = manifest_command(&manifest, command);
+  code = found ? call_builtin(host, group, &manifest, found, count, words) : host_no_command(host, &manifest, command);
+  manifest_fini(&manifest);
+  return code;
+}
+
+/* "runs" and "runs:list"; NULL where the word names no built-in. */
+static const etk_project *builtin_named(struct host *host, const char *word, const char **command) {
+  const char *colon = strchr(word, ':');
+  char *name = colon ? etk_arena_strndup(&host->arena, word, (size_t)(colon - word)) : NULL;
+  *command = name ? colon + 1 : NULL;
+  return builtin_find(name ? name : word);
+}
+
 static int dispatch(struct host *host, int count, char **words, int argc, char **argv) {
-  const struct builtin *builtin = count && !host->standalone ? builtin_find(words[0]) : NULL;
-  if (!host->standalone && !count) builtin = builtin_find(host->version ? "version" : "help");
-  int code = unsupported(host, builtin);
+  const char *command = NULL;
+  if (!host->standalone && !count) return run_builtin(host, builtin_find(host->version ? "version" : "help"), host->version ? "version" : "help", 0, words);
+  int code = unsupported(host, NULL);
   if (code) return code;
   if (host->standalone && (!count || words[0][0] != '-')) return run_words(host, count, words, argc, argv);
-  if (count && words[0][0] == '-' && words[0][1] && strcmp(words[0], "--")) return unknown_host_option(host, words[0]);
-  if (count && !strcmp(words[0], "--")) words++, count--;
-  if (!builtin && count) return run_words(host, count, words, argc, argv);
-  if (!builtin) builtin = builtin_find("help");
-  if (count) words++, count--;
-  if ((host->help || host->help_all) && strcmp(builtin->name, "help") && strcmp(builtin->name, "runs")) return builtin_help_of(host, builtin);
-  int kept = 0; /* "--" has done its work */
-  for (int i = 0; i < count; i++)
-    if (strcmp(words[i], "--")) words[kept++] = words[i];
-  return builtin->main(host, kept, words);
+  if (words[0][0] == '-' && words[0][1] && strcmp(words[0], "--")) return unknown_host_option(host, words[0]);
+  if (!strcmp(words[0], "--")) words++, count--;
+  if (!count) return run_builtin(host, builtin_find("help"), "help", 0, words);
+  const etk_project *group = host->standalone ? NULL : builtin_named(host, words[0], &command);
+  if (!group) return run_words(host, count, words, argc, argv);
+  return run_builtin(host, group, command, count - 1, words + 1);
 }
 
 /* A symbolic link named after a namespace is that project alone. */

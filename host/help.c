@@ -1,5 +1,6 @@
 #include "help.h"
 
+#include "builtin.h"
 #include "globals.h"
 #include "report.h"
 #include "resolve.h"
@@ -57,7 +58,10 @@ void help_host(struct host *host) {
          "'%s NAMESPACE' to list them and '%s NAMESPACE:COMMAND --help' for one.\n",
          host->program, host->program, host->program);
   heading(host, "Commands");
-  for (const struct builtin *b = builtins; b->name; b++) line(b->usage, b->summary, 38);
+  for (size_t i = 0; builtins[i]; i++) {
+    char shown[80];
+    line(shown_name(shown, sizeof shown, builtins[i]->name_space), builtins[i]->summary, 38);
+  }
   list_namespaces(host);
   heading(host, "Options (before or after the command)");
   for (const struct host_option *o = host_options; o->name; o++) {
@@ -75,9 +79,9 @@ void help_host(struct host *host) {
 /* ---- a namespace ---- */
 
 void usage_line(etk_text *out, const struct host *host, const struct manifest *manifest, const struct manifest_command *command) {
-  char shown[64];
+  char shown[160];
   if (host->standalone) etk_text_printf(out, "%s %s", host->program, shown_name(shown, sizeof shown, command->name));
-  else etk_text_printf(out, "%s %s:%s", host->program, manifest->name_space, shown_name(shown, sizeof shown, command->name));
+  else etk_text_printf(out, "%s %s", host->program, command_title(shown, sizeof shown, manifest, command));
   for (size_t i = 0; i < command->argument_count; i++) {
     const struct manifest_argument *a = &command->arguments[i];
     etk_text_puts(out, a->need == ETK_NEED_REQUIRED ? " " : " [");
@@ -92,15 +96,18 @@ void help_namespace(struct host *host, const struct manifest *manifest) {
   char shown[64];
   for (size_t i = 0; i < manifest->command_count; i++)
     if (!(manifest->commands[i].flags & ETK_HIDDEN) && strlen(manifest->commands[i].name) > widest) widest = strlen(manifest->commands[i].name);
-  printf("%s%s%s %s: %s\n\n", bold(host), manifest->name_space, reset(host), manifest->version, manifest->summary);
+  char group[80];
+  shown_name(group, sizeof group, manifest->name_space);
+  if (manifest->builtin) printf("%s%s%s: %s\n\n", bold(host), group, reset(host), manifest->summary);
+  else printf("%s%s%s %s: %s\n\n", bold(host), group, reset(host), manifest->version, manifest->summary);
+  const char *between = manifest->builtin ? " " : ":";
   if (host->standalone) printf("Usage: %s COMMAND [arguments]\n", host->program);
-  else printf("Usage: %s %s:COMMAND [arguments]\n", host->program, manifest->name_space);
+  else printf("Usage: %s %s%sCOMMAND [arguments]\n", host->program, group, between);
   heading(host, "Commands");
   for (size_t i = 0; i < manifest->command_count; i++)
     if (!(manifest->commands[i].flags & ETK_HIDDEN))
       line(shown_name(shown, sizeof shown, manifest->commands[i].name), manifest->commands[i].summary, column_for(widest));
-  printf("\nA command's own options: %s%s%s%sCOMMAND --help\n", host->program, " ", host->standalone ? "" : manifest->name_space,
-         host->standalone ? "" : ":");
+  printf("\nA command's own options: %s %s%sCOMMAND --help\n", host->program, host->standalone ? "" : group, host->standalone ? "" : between);
 }
 
 /* ---- a command ---- */

@@ -7,6 +7,8 @@
 void help_host(struct host *host); /* also with every plugin's summary */
 void help_namespace(struct host *host, const struct manifest *manifest);
 void help_command(struct host *host, const struct manifest *manifest, const struct manifest_command *command);
+/* help for a built-in group or one of its commands (NULL: the group); the exit code. */
+int help_builtin(struct host *host, const etk_project *group, const char *command_name);
 /* "lora-finetuning-mlx:train MODEL DATA… [options]" */
 void usage_line(etk_text *out, const struct host *host, const struct manifest *manifest, const struct manifest_command *command);
 /* The same facts under --json. */

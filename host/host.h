@@ -27,6 +27,7 @@ struct host {
   etk_arena arena;             /* for the whole process */
   const char *name_space, *command; /* what was asked for, once known, for messages and documents */
   int64_t started_ns;
+  const struct resolved *values; /* of the built-in that runs */
   int write_error;             /* errno of the first write to stdout that failed */
 };
 
@@ -40,23 +41,6 @@ int host_find(struct host *host, const char *name_space, struct plugin *plugin, 
 
 /* Says that the namespace has no such command, and which it has; the exit code. */
 int host_no_command(struct host *host, const struct manifest *manifest, const char *name);
-
-/* A built-in: arguments after its name, host options taken out. Returns the exit code; prints data to stdout, conversation to stderr, and under
- * host->json one document on stdout. */
-struct builtin {
-  const char *name, *usage, *summary;
-  int (*main)(struct host *host, int count, char **arguments);
-};
-extern const struct builtin builtins[]; /* ends with a NULL name */
-const struct builtin *builtin_find(const char *name);
-
-int builtin_projects(struct host *host, int count, char **arguments);
-int builtin_help(struct host *host, int count, char **arguments);
-int builtin_version(struct host *host, int count, char **arguments);
-int builtin_info(struct host *host, int count, char **arguments);
-int builtin_check(struct host *host, int count, char **arguments);
-int builtin_new(struct host *host, int count, char **arguments);
-int builtin_runs(struct host *host, int count, char **arguments);
 
 /* One error to stderr ("efficientai-toolkit: <message>" with a hint line where given), or under --json the error document on stdout. Returns the exit
  * code of the status (127 for unknown namespaces and commands is passed by the caller as `exit_code`; 0: derive it). */

@@ -25,8 +25,8 @@ const char *shown_name(char *out, size_t size, const char *name) {
 }
 
 /* The host's words, and those it keeps for itself: a namespace of that name could never be called. A test compares them with builtins[]. */
-static const char *const host_words[] = {"benchmark", "check", "complete", "dashboard", "help", "info", "new", "projects", "run",
-                                         "runs",      "setup", "shell",    "test",      "update", "version"};
+static const char *const host_words[] = {"benchmark", "check", "complete", "dashboard", "docs", "generate-config", "help", "info", "logs", "new",
+                                         "projects", "run", "runs", "setup", "shell", "test", "update", "version"};
 
 static bool lower(char c) { return c >= 'a' && c <= 'z'; }
 static bool digit(char c) { return c >= '0' && c <= '9'; }

@@ -323,3 +323,12 @@ etk_status manifest_from_project(etk_error *e, struct manifest *out, const etk_p
   etk_free(text);
   return status;
 }
+
+char *command_title(char *out, size_t size, const struct manifest *manifest, const struct manifest_command *command) {
+  char group[80], name[64];
+  shown_name(group, sizeof group, manifest->name_space);
+  shown_name(name, sizeof name, command->name);
+  if (manifest->builtin && !strcmp(group, name)) snprintf(out, size, "%s", name);
+  else snprintf(out, size, "%s%c%s", group, manifest->builtin ? ' ' : ':', name);
+  return out;
+}

@@ -31,10 +31,13 @@ struct manifest {
   size_t command_count;
   uint64_t file_device, file_inode; /* of the checked file the note was read from, so that the same one is loaded; inode 0: unknown */
   bool asked;                       /* the file has no note: the plugin was loaded in a child process and asked */
+  bool builtin;                     /* of the host itself: its commands are said "runs list" or "info", and read from the command line only */
   bool group_writable;              /* the file or its folder: said when the plugin is loaded */
 };
 
 void manifest_fini(struct manifest *manifest);
+/* "lora-finetuning-mlx:train", "runs list", "info": as a command is said, in the given buffer, which is returned. */
+char *command_title(char *out, size_t size, const struct manifest *manifest, const struct manifest_command *command);
 const struct manifest_command *manifest_command(const struct manifest *manifest, const char *name); /* '-' equals '_' */
 const char *kind_name(uint32_t kind);                /* "int" … ; NULL: unknown */
 bool kind_parse(uint32_t *kind, const char *name);

@@ -415,11 +415,11 @@ static etk_status read_defaults(etk_error *e, struct resolver *r) {
 }
 
 static etk_status check_needs(etk_error *e, struct resolver *r) {
-  char command[64];
+  char command[160];
   for (size_t i = 0; i < r->argument_count; i++) {
     const struct manifest_argument *argument = r->slots[i].argument;
     if (argument->need == ETK_NEED_REQUIRED && r->slots[i].value->source == ETK_FROM_UNSET)
-      return etk_fail(e, ETK_E_USAGE, "%s:%s needs %s: %s", r->manifest->name_space, shown_name(command, sizeof command, r->command->name),
+      return etk_fail(e, ETK_E_USAGE, "%s needs %s: %s", command_title(command, sizeof command, r->manifest, r->command),
                       argument->name, argument->help);
   }
   for (size_t i = 0; i < r->count; i++) {
@@ -460,9 +460,9 @@ etk_status resolve(etk_error *e, struct resolved *out, struct host *host, const 
   *out = (struct resolved){.manifest = manifest, .command = command};
   etk_status status = start(e, &r, out);
   if (!status) status = read_defaults(e, &r);
-  if (!status) status = read_profile(e, &r);
+  if (!status && !manifest->builtin) status = read_profile(e, &r);
   if (!status && host->config) status = read_file(e, &r, host->config, ETK_FROM_CONFIG);
-  if (!status) status = read_environment(e, &r);
+  if (!status && !manifest->builtin) status = read_environment(e, &r);
   for (size_t i = 0; !status && i < host->set_count; i++) status = read_set(e, &r, host->sets[i]);
   if (!status) status = settle(e, &r, ETK_FROM_SET);
   if (!status) status = words_read(e, &r, count, words);

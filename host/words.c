@@ -40,7 +40,7 @@ static struct slot *find_letter(struct resolver *r, char letter) {
 
 static etk_status unknown_option(etk_error *e, struct resolver *r, const char *word) {
   const char *names[512];
-  char shown[96], name[96], command[64];
+  char shown[96], name[96], command[160];
   size_t count = 0, size = strcspn(word + 2, "=");
   snprintf(name, sizeof name, "%.*s", (int)(size < sizeof name ? size : sizeof name - 1), word + 2);
   for (size_t i = 0; i < r->count && count < 300; i++) {
@@ -51,8 +51,7 @@ static etk_status unknown_option(etk_error *e, struct resolver *r, const char *w
   }
   for (const struct host_option *o = host_options; o->name; o++) names[count++] = o->name;
   const char *near = etk_text_suggest(name, names, count);
-  return etk_fail(e, ETK_E_USAGE, "unknown option --%s for %s:%s%s%s%s", name, r->manifest->name_space,
-                  shown_name(command, sizeof command, r->command->name), near ? "; did you mean --" : "",
+  return etk_fail(e, ETK_E_USAGE, "unknown option --%s for %s%s%s%s", name, command_title(command, sizeof command, r->manifest, r->command), near ? "; did you mean --" : "",
                   near ? shown_name(shown, sizeof shown, near) : "", near ? "?" : "");
 }
 
@@ -108,10 +107,9 @@ static etk_status read_short(etk_error *e, struct resolver *r, int count, char *
       continue;
     }
     if (!slot) {
-      char command[64];
-      return etk_fail(e, ETK_E_USAGE, "unknown option %s%s%s for %s:%s", typed, p[1] || p > words[*index] + 1 ? " in " : "",
-                      p[1] || p > words[*index] + 1 ? words[*index] : "", r->manifest->name_space,
-                      shown_name(command, sizeof command, r->command->name));
+      char command[160];
+      return etk_fail(e, ETK_E_USAGE, "unknown option %s%s%s for %s", typed, p[1] || p > words[*index] + 1 ? " in " : "",
+                      p[1] || p > words[*index] + 1 ? words[*index] : "", command_title(command, sizeof command, r->manifest, r->command));
     }
     etk_status status;
     if (slot_kind(slot) == ETK_KIND_flag && p[1] != '=') {
@@ -133,7 +131,7 @@ static etk_status read_short(etk_error *e, struct resolver *r, int count, char *
 
 /* By position: the first argument that no --name gave; a variadic one takes all that is left. */
 static etk_status place(etk_error *e, struct resolver *r, const bool *named, const char *word) {
-  char command[64], what[96];
+  char command[160], what[96];
   for (size_t i = 0; i < r->argument_count; i++) {
     struct slot *slot = &r->slots[i];
     bool variadic = slot->argument->need == ETK_NEED_VARIADIC;
@@ -141,8 +139,8 @@ static etk_status place(etk_error *e, struct resolver *r, const bool *named, con
     int size = snprintf(what, sizeof what, "argument %s", slot->argument->name);
     return give(e, r, slot, word, what, size > 0 && (size_t)size < sizeof what ? (size_t)size : sizeof what - 1);
   }
-  return etk_fail(e, ETK_E_USAGE, "'%s' is one argument too many: %s:%s takes %s%zu", word, r->manifest->name_space,
-                  shown_name(command, sizeof command, r->command->name), r->argument_count ? "at most " : "", r->argument_count);
+  return etk_fail(e, ETK_E_USAGE, "'%s' is one argument too many: %s takes %s%zu", word,
+                  command_title(command, sizeof command, r->manifest, r->command), r->argument_count ? "at most " : "", r->argument_count);
 }
 
 /* Options first, so that `--model X out` and `out --model X` mean the same. */

@@ -1,4 +1,5 @@
 /* check: whether a plugin keeps the promises of etk/project.h. What runs its code does so in a child process. */
+#include "builtin.h"
 #include "loader.h"
 #include "note.h"
 #include "report.h"
@@ -11,6 +12,10 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+
+#define CHECK_ARGS(ARG) ARG(path, file, REQUIRED, "", "the plugin, libproj-<namespace>.so")
+#define COMMANDS(CMD) CMD(check, CHECK_ARGS, ETK_NONE, 0, "Check that a plugin keeps its promises")
+BUILTIN(check, "Check that a plugin keeps its promises", COMMANDS)
 
 enum { ROUNDS = 3 };
 #define LIMIT_NS (10 * (int64_t)1000000000)
@@ -239,26 +244,23 @@ static void print_json(struct host *host, const struct report *r, const struct p
   etk_text_free(&text);
 }
 
-int builtin_check(struct host *host, int count, char **arguments) {
+static int check_run(struct host *host, const char *file, const struct check_options *o) {
   etk_error e = ETK_ERROR_INIT;
   struct plugin plugin;
   char version[64] = "";
-  if (count != 1) {
-    etk_fail(&e, ETK_E_USAGE, count ? "check takes one file, but %d were given" : "check needs the file of a plugin, like: check ./libproj-hello.so", count);
+  (void)o;
+  if (access(file, F_OK)) {
+    etk_fail_errno(&e, errno, "%s: cannot be checked", file);
     return host_error(host, &e, 0, NULL);
   }
-  if (access(arguments[0], F_OK)) {
-    etk_fail_errno(&e, errno, "%s: cannot be checked", arguments[0]);
-    return host_error(host, &e, 0, NULL);
-  }
-  if (etk_fs_is_dir(arguments[0])) {
-    etk_fail(&e, ETK_E_USAGE, "%s: is a folder; check takes the file libproj-<namespace>.so in it", arguments[0]);
+  if (etk_fs_is_dir(file)) {
+    etk_fail(&e, ETK_E_USAGE, "%s: is a folder; check takes the file libproj-<namespace>.so in it", file);
     return host_error(host, &e, 0, NULL);
   }
   struct report r = {.last = &r.first};
-  if (plugin_from_file(&e, &plugin, &r.arena, arguments[0])) {
+  if (plugin_from_file(&e, &plugin, &r.arena, file)) {
     add(&r, "name", "failed", "%s", e.message);
-    plugin = (struct plugin){.path = arguments[0]};
+    plugin = (struct plugin){.path = file};
   } else if (check_note(&r, &host->path, &plugin, version, sizeof version)) {
     check_life(&r, &host->path, &plugin);
     check_symbols(&r, plugin.path);
@@ -266,9 +268,9 @@ int builtin_check(struct host *host, int count, char **arguments) {
   int code;
   if (r.short_of_memory) code = host_error(host, &(etk_error){ETK_E_NO_MEMORY, "no memory for the findings"}, 0, NULL);
   else {
-    if (r.failed) etk_fail(&e, ETK_E_CHECK, "%s: %zu finding%s", arguments[0], r.failed, r.failed == 1 ? "" : "s");
+    if (r.failed) etk_fail(&e, ETK_E_CHECK, "%s: %zu finding%s", file, r.failed, r.failed == 1 ? "" : "s");
     if (host->json) print_json(host, &r, &plugin, version, r.failed ? &e : NULL);
-    else print_person(host, &r, arguments[0]);
+    else print_person(host, &r, file);
     code = r.failed ? 4 : 0;
   }
   etk_arena_fini(&r.arena);

@@ -1,20 +1,52 @@
 #include "help.h"
 
+#include "builtin.h"
 #include "report.h"
 
-/* The host's commands and options for programs. */
-static void host_json(etk_text *out) {
-  etk_text_puts(out, "{\"commands\":[");
-  for (const struct builtin *b = builtins; b->name; b++) {
-    etk_text_puts(out, b == builtins ? "{\"name\":" : ",{\"name\":");
-    put_json(out, b->name);
-    etk_text_puts(out, ",\"usage\":");
-    put_json(out, b->usage);
-    etk_text_puts(out, ",\"summary\":");
-    put_json(out, b->summary);
-    etk_text_putc(out, '}');
+#define HELP_ARGS(ARG)                                                                 \
+  ARG(text, name, OPTIONAL, "", "a command, NAMESPACE or NAMESPACE:COMMAND")           \
+  ARG(text, command, OPTIONAL, "", "a command of it")
+#define COMMANDS(CMD) CMD(help, HELP_ARGS, ETK_NONE, 0, "Show help for this program, a project or a command")
+BUILTIN(help, "Show help for this program, a project or a command", COMMANDS)
+
+/* Every built-in for programs, as projects are told. */
+static etk_status host_json(etk_error *e, etk_text *out) {
+  etk_text_puts(out, "{\"groups\":[");
+  for (size_t i = 0; builtins[i]; i++) {
+    struct manifest manifest;
+    etk_status status = builtin_manifest(e, &manifest, builtins[i]);
+    if (status) return status;
+    if (i) etk_text_putc(out, ',');
+    manifest_json(out, &manifest, NULL);
+    manifest_fini(&manifest);
   }
   etk_text_puts(out, "]}");
+  return ETK_OK;
+}
+
+static void show(struct host *host, const struct manifest *manifest, const struct manifest_command *command) {
+  if (!host->json) {
+    if (command) help_command(host, manifest, command);
+    else help_namespace(host, manifest);
+    return;
+  }
+  etk_text text = ETK_TEXT_INIT;
+  manifest_json(&text, manifest, command);
+  host_print_document(host, "help", "ok", text.failed ? NULL : text.data, NULL);
+  etk_text_free(&text);
+}
+
+int help_builtin(struct host *host, const etk_project *group, const char *command_name) {
+  struct manifest manifest;
+  etk_error e = ETK_ERROR_INIT;
+  if (builtin_manifest(&e, &manifest, group)) return host_error(host, &e, 0, NULL);
+  if (!command_name && builtin_is_single(group)) command_name = group->name_space;
+  const struct manifest_command *command = command_name ? manifest_command(&manifest, command_name) : NULL;
+  int code = 0;
+  if (command_name && !command) code = host_no_command(host, &manifest, command_name);
+  else show(host, &manifest, command);
+  manifest_fini(&manifest);
+  return code;
 }
 
 /* help ns, help ns:cmd, help ns cmd. */
@@ -26,44 +58,32 @@ static int help_of(struct host *host, const char *name_space, const char *comman
   if (code) return code;
   const struct manifest_command *command = command_name ? manifest_command(&manifest, command_name) : NULL;
   if (command_name && !command) code = host_no_command(host, &manifest, command_name);
-  else if (host->json) {
-    etk_text text = ETK_TEXT_INIT;
-    manifest_json(&text, &manifest, command);
-    host_print_document(host, "help", "ok", text.failed ? NULL : text.data, NULL);
-    etk_text_free(&text);
-  } else if (command) help_command(host, &manifest, command);
-  else help_namespace(host, &manifest);
+  else show(host, &manifest, command);
   manifest_fini(&manifest);
   return code;
 }
 
-int builtin_help(struct host *host, int count, char **arguments) {
+static int help_run(struct host *host, const char *name, const char *command, const struct help_options *o) {
   etk_error e = ETK_ERROR_INIT;
-  if (count > 2) {
-    etk_fail(&e, ETK_E_USAGE, "help takes one name, like help lora-finetuning-mlx:train");
-    return host_error(host, &e, 0, NULL);
-  }
-  const struct builtin *builtin = count ? builtin_find(arguments[0]) : NULL;
-  if (builtin && count == 1 && !host->json) {
-    printf("Usage: %s %s\n\n%s\n", host->program, builtin->usage, builtin->summary);
-    return 0;
-  }
-  if (count && !builtin) {
-    const char *colon = strchr(arguments[0], ':');
-    const char *name_space = etk_arena_strndup(&host->arena, arguments[0], colon ? (size_t)(colon - arguments[0]) : strlen(arguments[0]));
-    if (!name_space) {
+  (void)o;
+  if (name) {
+    const char *colon = strchr(name, ':');
+    if (colon) command = colon + 1;
+    char *head = etk_arena_strndup(&host->arena, name, colon ? (size_t)(colon - name) : strlen(name));
+    if (!head) {
       etk_fail(&e, ETK_E_NO_MEMORY, "out of memory");
       return host_error(host, &e, 0, NULL);
     }
-    return help_of(host, name_space, colon ? colon + 1 : count > 1 ? arguments[1] : NULL);
+    const etk_project *group = builtin_find(head);
+    return group ? help_builtin(host, group, command) : help_of(host, head, command);
   }
   if (!host->json) {
     help_host(host);
     return 0;
   }
   etk_text text = ETK_TEXT_INIT;
-  host_json(&text);
-  host_print_document(host, "help", "ok", text.failed ? NULL : text.data, NULL);
+  etk_status status = host_json(&e, &text);
+  if (!status) host_print_document(host, "help", "ok", text.failed ? NULL : text.data, NULL);
   etk_text_free(&text);
-  return 0;
+  return status ? host_error(host, &e, 0, NULL) : 0;
 }

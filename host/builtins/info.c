@@ -1,6 +1,7 @@
 /* info: the machine, the libraries and where things are. */
 #include "host.h"
 #include "record.h"
+#include "builtin.h"
 #include "report.h"
 #include "versions.h"
 
@@ -8,6 +9,9 @@
 #include <etk/hardware.h>
 #include <etk/project.h>
 #include <inttypes.h>
+
+#define COMMANDS(CMD) CMD(info, ETK_NONE, ETK_NONE, 0, "Show the machine and this installation")
+BUILTIN(info, "Show the machine and this installation", COMMANDS)
 
 static void print_row(const struct host *host, const char *name, const char *value) {
   printf("%s%-14s%s %s\n", host->out_color ? STYLE_BOLD : "", name, host->out_color ? STYLE_RESET : "", value);
@@ -65,13 +69,9 @@ static void print_json(struct host *host, const etk_hardware *h, const char *sta
   etk_text_free(&text);
 }
 
-int builtin_info(struct host *host, int count, char **arguments) {
-  etk_error e = ETK_ERROR_INIT;
+static int info_run(struct host *host, const struct info_options *o) {
   etk_hardware hardware;
-  if (count) {
-    etk_fail(&e, ETK_E_USAGE, "info takes no argument, but '%s' was given", arguments[0]);
-    return host_error(host, &e, 0, NULL);
-  }
+  (void)o;
   etk_hardware_get(&hardware);
   const char *state = state_dir(NULL, host);
   if (host->json) print_json(host, &hardware, state);

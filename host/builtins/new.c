@@ -1,10 +1,18 @@
 /* new: a project of one's own, outside this tree: everything it needs is the installed SDK, found by pkg-config. */
+#include "builtin.h"
 #include "report.h"
 
 #include <etk/fs.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define NEW_ARGS(ARG)                                                     \
+  ARG(text, namespace, REQUIRED, "", "its name, like my-project")        \
+  ARG(text, dir, OPTIONAL, "", "where to make it; default: a folder of that name here")
+#define NEW_OPTIONS(OPT) OPT(flag, cxx, "no", "", "", "", ETK_LOCAL, "in C++ instead of C")
+#define COMMANDS(CMD) CMD(new, NEW_ARGS, NEW_OPTIONS, 0, "Make a project of your own")
+BUILTIN(new, "Make a project of your own", COMMANDS)
 
 /* ---- templates: '@' stands for the namespace ---- */
 
@@ -237,22 +245,12 @@ static void print_json(struct host *host, const char *path, const struct part *p
   etk_text_free(&text);
 }
 
-int builtin_new(struct host *host, int count, char **arguments) {
+static int new_run(struct host *host, const char *name_space, const char *folder, const struct new_options *o) {
   etk_error e = ETK_ERROR_INIT;
-  const char *words[2] = {NULL, NULL};
-  int given = 0;
-  bool cxx = false, replace;
-  etk_status status = ETK_OK;
-  for (int i = 0; !status && i < count; i++) {
-    if (!strcmp(arguments[i], "--cxx") || !strcmp(arguments[i], "--c++")) cxx = true;
-    else if (arguments[i][0] == '-' && arguments[i][1]) status = etk_fail(&e, ETK_E_USAGE, "new does not know the option %s; there is --cxx, for a project in C++", arguments[i]);
-    else if (given < 2) words[given++] = arguments[i];
-    else status = etk_fail(&e, ETK_E_USAGE, "new takes a namespace and a folder, but '%s' was given as well", arguments[i]);
-  }
-  if (!status && !given) status = etk_fail(&e, ETK_E_USAGE, "new needs a namespace, like: new hello");
-  if (!status) status = legal(&e, words[0]);
-  const char *name_space = words[0], *path = given > 1 ? words[1] : words[0];
-  const struct part *parts = cxx ? parts_cpp : parts_c;
+  bool replace;
+  const char *path = folder ? folder : name_space;
+  const struct part *parts = o->cxx ? parts_cpp : parts_c;
+  etk_status status = legal(&e, name_space);
   if (!status) status = target(&e, &replace, path);
   if (!status) status = write_project(&e, path, replace, parts, name_space);
   if (status) return host_error(host, &e, 0, NULL);

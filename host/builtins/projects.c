@@ -1,10 +1,14 @@
 /* projects: every plugin in every folder, each loaded in a child process and asked for its true state. */
+#include "builtin.h"
 #include "loader.h"
 #include "report.h"
 
 #include <etk/fs.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#define COMMANDS(CMD) CMD(projects, ETK_NONE, ETK_NONE, 0, "List projects, each loaded and checked")
+BUILTIN(projects, "List projects, each loaded and checked", COMMANDS)
 
 static const char *state(const struct plugin *plugin, const struct probe *probe) { return !probe->ok ? "broken" : plugin->shadowed ? "shadowed" : "ok"; }
 
@@ -111,12 +115,9 @@ static void print_none(struct host *host) {
   printf("\nA project is a file libproj-<namespace>.so in one of these folders. To make one: %s new NAMESPACE\n", host->program);
 }
 
-int builtin_projects(struct host *host, int count, char **arguments) {
+static int projects_run(struct host *host, const struct projects_options *o) {
   etk_error e = ETK_ERROR_INIT;
-  if (count) {
-    etk_fail(&e, ETK_E_USAGE, "projects takes no argument, but '%s' was given", arguments[0]);
-    return host_error(host, &e, 0, NULL);
-  }
+  (void)o;
   struct plugin_list list;
   if (discover_all(&e, &list, &host->path)) return host_error(host, &e, 0, NULL);
   int code = 0;

@@ -1,4 +1,5 @@
 /* runs: recorded runs, listed, shown, compared and pruned. */
+#include "builtin.h"
 #include "report.h"
 #include "run_list.h"
 
@@ -9,12 +10,26 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-struct request {
-  const char *words[64]; /* what stands by position after the verb */
-  size_t count;
-  const char *name, *name_space, *status;
-  int64_t limit, keep; /* -1: not given */
-};
+#define RUN_ARG(ARG) ARG(text, run, REQUIRED, "1..64", "an id, its unique beginning, or latest")
+#define FILTER_OPTIONS(OPT)                                                                                            \
+  OPT(text, namespace, "-", "1..64", "", "", ETK_LOCAL, "only runs of namespaces that begin so")                         \
+  OPT(choice, status, "-", "ok|failed|cancelled|running|crashed|unreadable", "", "", ETK_LOCAL, "only runs that ended so")
+#define LIST_OPTIONS(OPT)                                                                                              \
+  FILTER_OPTIONS(OPT)                                                                                                  \
+  OPT(int, limit, "-", "0..", "", "n", ETK_LOCAL, "how many at most; 0: all; default: 20, with --json all")
+#define COMPARE_ARGS(ARG) ARG(text, runs, VARIADIC, "1..64", "two to sixteen ids")
+#define METRICS_OPTIONS(OPT) OPT(text, name, "-", "1..", "", "", ETK_LOCAL, "only this metric")
+#define PRUNE_OPTIONS(OPT)                                                                                             \
+  FILTER_OPTIONS(OPT)                                                                                                  \
+  OPT(int, keep, "-", "0..", "", "", ETK_LOCAL, "how many of the newest stay; must be given")
+#define COMMANDS(CMD)                                                                                                  \
+  CMD(list, ETK_NONE, LIST_OPTIONS, 0, "List recorded runs, the newest first")                                         \
+  CMD(show, RUN_ARG, ETK_NONE, 0, "Show everything about one run")                                                     \
+  CMD(compare, COMPARE_ARGS, ETK_NONE, 0, "Show what differs between runs, results and last metrics side by side")     \
+  CMD(metrics, RUN_ARG, METRICS_OPTIONS, 0, "Show every value that was recorded")                                      \
+  CMD(path, RUN_ARG, ETK_NONE, 0, "Print the folder of a run")                                                         \
+  CMD(prune, ETK_NONE, PRUNE_OPTIONS, BUILTIN_DRY_RUN, "Remove all but the newest runs; never a running one")
+BUILTIN(runs, "Look at recorded runs", COMMANDS)
 
 static int fail(struct host *host, const etk_error *e) { return host_error(host, e, e->status == ETK_E_NOT_FOUND ? 2 : 0, NULL); }
 
@@ -23,61 +38,9 @@ static int width_of_terminal(void) {
   return isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col > 20 ? size.ws_col : 0;
 }
 
-/* ---- options ---- */
-
-static const struct run_option {
-  const char *name;
-  size_t offset;
-  bool number;
-} run_options[] = {{"limit", offsetof(struct request, limit), true},
-                   {"keep", offsetof(struct request, keep), true},
-                   {"name", offsetof(struct request, name), false},
-                   {"namespace", offsetof(struct request, name_space), false},
-                   {"status", offsetof(struct request, status), false}};
-enum { RUN_OPTIONS = sizeof run_options / sizeof run_options[0] };
-
-static etk_status read_option(etk_error *e, struct request *request, int count, char **words, int *index) {
-  const char *names[RUN_OPTIONS], *word = words[*index];
-  char typed[64];
-  for (size_t i = 0; i < RUN_OPTIONS; i++) names[i] = run_options[i].name;
-  snprintf(typed, sizeof typed, "%.*s", (int)strcspn(word, "="), word);
-  const char *value = strchr(word, '=');
-  for (size_t i = 0; i < RUN_OPTIONS; i++) {
-    if (strncmp(typed, "--", 2) || strcmp(typed + 2, names[i])) continue;
-    if (value) value++;
-    else if (*index + 1 < count) value = words[++*index];
-    if (!value) return etk_fail(e, ETK_E_USAGE, "%s wants a value", typed);
-    void *field = (char *)request + run_options[i].offset;
-    if (!run_options[i].number) {
-      *(const char **)field = value;
-      return ETK_OK;
-    }
-    int64_t number;
-    if (etk_parse_int(NULL, &number, value) || number < 0) return etk_fail(e, ETK_E_USAGE, "%s: '%s' is not a number from 0 up", typed, value);
-    *(int64_t *)field = number;
-    return ETK_OK;
-  }
-  const char *near = strncmp(typed, "--", 2) ? NULL : etk_text_suggest(typed + 2, names, RUN_OPTIONS);
-  return etk_fail(e, ETK_E_USAGE, "unknown option %s for runs%s%s%s", typed, near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
-}
-
-static etk_status read_request(etk_error *e, struct request *request, int count, char **words) {
-  *request = (struct request){.limit = -1, .keep = -1};
-  for (int i = 0; i < count; i++) {
-    etk_status status = ETK_OK;
-    if (words[i][0] == '-' && words[i][1]) status = read_option(e, request, count, words, &i);
-    else if (request->count == sizeof request->words / sizeof request->words[0])
-      status = etk_fail(e, ETK_E_USAGE, "too many runs at once (at most %zu)", request->count);
-    else request->words[request->count++] = words[i];
-    if (status) return status;
-  }
-  return ETK_OK;
-}
-
-static etk_status wants(etk_error *e, const struct request *request, size_t least, size_t most, const char *usage) {
-  if (request->count < least) return etk_fail(e, ETK_E_USAGE, "too few words: the form is runs %s", usage);
-  if (request->count > most) return etk_fail(e, ETK_E_USAGE, "'%s' is one word too many: the form is runs %s", request->words[most], usage);
-  return ETK_OK;
+static int fail_with_list(struct host *host, struct run_list *runs, const etk_error *e) {
+  run_list_free(runs);
+  return fail(host, e);
 }
 
 /* ---- pieces ---- */
@@ -174,25 +137,25 @@ static int print_document(struct host *host, etk_text *text) {
 
 /* ---- list ---- */
 
-static bool fits(const struct request *request, struct run_entry *run) {
+static bool fits(const char *name_space, const char *status, struct run_entry *run) {
   run_read(run);
-  if (request->status && strcmp(request->status, run->status)) return false;
-  if (!request->name_space) return true;
-  const char *name = json_text(run->json, "namespace");
-  return !strncmp(name, request->name_space, strlen(request->name_space));
+  if (status && strcmp(status, run->status)) return false;
+  return !name_space || !strncmp(json_text(run->json, "namespace"), name_space, strlen(name_space));
 }
 
-static int list(struct host *host, struct run_list *runs, const struct request *request) {
+static int list_run(struct host *host, const struct list_options *o) {
   static const char *const headers[] = {"ID", "COMMAND", "STATUS", "STARTED (UTC)", "DURATION", "RESULTS"};
   etk_error e = ETK_ERROR_INIT;
-  if (wants(&e, request, 0, 0, "list [--namespace NAME] [--status STATUS] [--limit N]")) return fail(host, &e);
-  size_t limit = request->limit > 0 ? (size_t)request->limit : request->limit == 0 || host->json ? SIZE_MAX : 20, shown = 0, i = 0;
+  struct run_list runs;
+  if (run_list_read(&e, &runs, host)) return fail(host, &e);
+  bool limited = builtin_given(host, "limit");
+  size_t limit = o->limit > 0 ? (size_t)o->limit : limited || host->json ? SIZE_MAX : 20, shown = 0, i = 0;
   etk_text text = ETK_TEXT_INIT;
   struct table *table = host->json ? NULL : table_new(headers, 6);
   etk_text_puts(&text, "{\"runs\":[");
-  for (; i < runs->count && shown < limit; i++) {
-    struct run_entry *run = &runs->items[i];
-    if (!fits(request, run)) continue;
+  for (; i < runs.count && shown < limit; i++) {
+    struct run_entry *run = &runs.items[i];
+    if (!fits(o->namespace, o->status, run)) continue;
     if (host->json) {
       if (shown) etk_text_putc(&text, ',');
       entry_json(NULL, &text, run, false);
@@ -210,11 +173,14 @@ static int list(struct host *host, struct run_list *runs, const struct request *
     shown++;
   }
   etk_text_puts(&text, "]}");
+  size_t older = runs.count - i;
+  bool none = !runs.count;
+  run_list_free(&runs);
   if (host->json) return print_document(host, &text);
   etk_text_free(&text);
   if (shown) table_print(table, stdout, host->out_color, width_of_terminal());
-  else host_note(host, "no recorded runs%s", runs->count ? " like that" : " yet");
-  if (i < runs->count) host_note(host, "%zu older ones: --limit 0 lists all", runs->count - i);
+  else host_note(host, "no recorded runs%s", none ? " yet" : " like that");
+  if (older) host_note(host, "%zu older ones: --limit 0 lists all", older);
   table_free(table);
   return 0;
 }
@@ -307,24 +273,32 @@ static etk_status print_metrics(etk_error *e, struct host *host, const struct ru
   return ETK_OK;
 }
 
-static int show(struct host *host, struct run_list *runs, const struct request *request) {
+static int show_run(struct host *host, const char *id, const struct show_options *o) {
   etk_error e = ETK_ERROR_INIT;
+  struct run_list runs;
   struct run_entry *run;
-  if (wants(&e, request, 1, 1, "show ID|latest") || run_find(&e, &run, runs, request->words[0])) return fail(host, &e);
+  (void)o;
+  if (run_list_read(&e, &runs, host)) return fail(host, &e);
+  if (run_find(&e, &run, &runs, id)) return fail_with_list(host, &runs, &e);
+  etk_status status = ETK_OK;
+  int code = 0;
   if (host->json) {
     etk_text text = ETK_TEXT_INIT;
-    if (!entry_json(&e, &text, run, true)) return print_document(host, &text);
-    etk_text_free(&text);
-    return fail(host, &e);
+    status = entry_json(&e, &text, run, true);
+    if (!status) code = print_document(host, &text);
+    else etk_text_free(&text);
+  } else {
+    print_facts(host, run);
+    print_values(host, run);
+    print_results(host, run);
+    status = print_metrics(&e, host, run);
+    char *crash = status ? NULL : etk_path_join(run->dir, "crash.txt");
+    if (crash && etk_fs_exists(crash)) host_note(host, "it crashed: see %s", crash);
+    etk_free(crash);
   }
-  print_facts(host, run);
-  print_values(host, run);
-  print_results(host, run);
-  if (print_metrics(&e, host, run)) return fail(host, &e);
-  char *crash = etk_path_join(run->dir, "crash.txt");
-  if (crash && etk_fs_exists(crash)) host_note(host, "it crashed: see %s", crash);
-  etk_free(crash);
-  return 0;
+  if (status) return fail_with_list(host, &runs, &e);
+  run_list_free(&runs);
+  return code;
 }
 
 /* ---- compare ---- */
@@ -412,15 +386,21 @@ static void compare_facts(struct comparison *c) {
   }
 }
 
-static int compare(struct host *host, struct run_list *runs, const struct request *request) {
+static int compare_run(struct host *host, struct etk_texts ids, const struct compare_options *o) {
   etk_error e = ETK_ERROR_INIT;
-  if (wants(&e, request, 2, 16, "compare A B [C…], at most 16")) return fail(host, &e);
+  struct run_list runs;
+  (void)o;
+  if (ids.count < 2 || ids.count > 16) {
+    etk_fail(&e, ETK_E_USAGE, "runs compare wants 2 to 16 runs, but %zu %s given", ids.count, ids.count == 1 ? "was" : "were");
+    return fail(host, &e);
+  }
+  if (run_list_read(&e, &runs, host)) return fail(host, &e);
   struct comparison *c = etk_calloc(1, sizeof *c);
   const char *headers[18] = {"PART", "NAME"};
   int code = 0;
   etk_status status = c ? ETK_OK : etk_fail(&e, ETK_E_NO_MEMORY, "out of memory");
-  for (size_t i = 0; !status && i < request->count; i++) {
-    status = run_find(&e, &c->runs[i], runs, request->words[i]);
+  for (size_t i = 0; !status && i < ids.count; i++) {
+    status = run_find(&e, &c->runs[i], &runs, ids.items[i]);
     if (!status) status = run_lines(&e, &c->lines[i], c->runs[i], "metrics.jsonl");
     if (status) break;
     c->metric_count[i] = metrics_summary(c->metrics[i], 64, c->lines[i]);
@@ -448,26 +428,27 @@ static int compare(struct host *host, struct run_list *runs, const struct reques
   } else code = fail(host, &e);
   for (size_t i = 0; c && i < c->count; i++) json_decref(c->lines[i]);
   etk_free(c);
+  run_list_free(&runs);
   return code;
 }
 
 /* ---- metrics, path, prune ---- */
 
-static int metrics(struct host *host, struct run_list *runs, const struct request *request) {
+static int metrics_run(struct host *host, const char *id, const struct metrics_options *o) {
   static const char *const headers[] = {"NAME", "STEP", "VALUE"};
   etk_error e = ETK_ERROR_INIT;
+  struct run_list runs;
   struct run_entry *run;
   json_t *lines = NULL;
-  if (wants(&e, request, 1, 1, "metrics ID [--name NAME]") || run_find(&e, &run, runs, request->words[0]) ||
-      run_lines(&e, &lines, run, "metrics.jsonl"))
-    return fail(host, &e);
+  if (run_list_read(&e, &runs, host)) return fail(host, &e);
+  if (run_find(&e, &run, &runs, id) || run_lines(&e, &lines, run, "metrics.jsonl")) return fail_with_list(host, &runs, &e);
   etk_text text = ETK_TEXT_INIT;
   struct table *table = host->json ? NULL : table_new(headers, 3);
   bool first = true;
   etk_text_puts(&text, "{\"metrics\":[");
   for (size_t i = 0; i < json_array_size(lines); i++) {
     const json_t *line = json_array_get(lines, i);
-    if (request->name && strcmp(request->name, json_text(line, "name"))) continue;
+    if (o->name && strcmp(o->name, json_text(line, "name"))) continue;
     if (host->json) {
       if (!first) etk_text_putc(&text, ',');
       json_write(&text, line);
@@ -484,44 +465,51 @@ static int metrics(struct host *host, struct run_list *runs, const struct reques
   }
   etk_text_puts(&text, "]}");
   json_decref(lines);
-  if (host->json) return print_document(host, &text);
-  etk_text_free(&text);
-  if (first) host_note(host, "run %s has no metric%s%s", run->id, request->name ? " " : "s", request->name ? request->name : "");
+  int code = 0;
+  if (host->json) code = print_document(host, &text);
+  else if (first) host_note(host, "run %s has no metric%s%s", run->id, o->name ? " " : "s", o->name ? o->name : "");
   else table_print(table, stdout, host->out_color, 0);
+  etk_text_free(&text);
   table_free(table);
-  return 0;
+  run_list_free(&runs);
+  return code;
 }
 
-static int path(struct host *host, struct run_list *runs, const struct request *request) {
+static int path_run(struct host *host, const char *id, const struct path_options *o) {
   etk_error e = ETK_ERROR_INIT;
+  struct run_list runs;
   struct run_entry *run;
-  if (wants(&e, request, 1, 1, "path ID|latest") || run_find(&e, &run, runs, request->words[0])) return fail(host, &e);
-  if (!host->json) {
-    printf("%s\n", run->dir);
-    return 0;
-  }
-  etk_text text = ETK_TEXT_INIT;
-  etk_text_puts(&text, "{\"path\":");
-  put_json(&text, run->dir);
-  etk_text_putc(&text, '}');
-  return print_document(host, &text);
+  int code = 0;
+  (void)o;
+  if (run_list_read(&e, &runs, host)) return fail(host, &e);
+  if (run_find(&e, &run, &runs, id)) return fail_with_list(host, &runs, &e);
+  if (host->json) {
+    etk_text text = ETK_TEXT_INIT;
+    etk_text_puts(&text, "{\"path\":");
+    put_json(&text, run->dir);
+    etk_text_putc(&text, '}');
+    code = print_document(host, &text);
+  } else printf("%s\n", run->dir);
+  run_list_free(&runs);
+  return code;
 }
 
-static int prune(struct host *host, struct run_list *runs, const struct request *request) {
+static int prune_run(struct host *host, const struct prune_options *o) {
   etk_error e = ETK_ERROR_INIT;
-  if (wants(&e, request, 0, 0, "prune --keep N [--dry-run]")) return fail(host, &e);
-  if (request->keep < 0) {
+  struct run_list runs;
+  if (!builtin_given(host, "keep")) {
     etk_fail(&e, ETK_E_USAGE, "runs prune wants --keep N: how many of the newest stay");
     return fail(host, &e);
   }
+  if (run_list_read(&e, &runs, host)) return fail(host, &e);
   etk_text text = ETK_TEXT_INIT;
   size_t kept = 0, removed = 0;
   etk_status status = ETK_OK;
   etk_text_puts(&text, "{\"removed\":[");
-  for (size_t i = 0; i < runs->count && !status; i++) {
-    struct run_entry *run = &runs->items[i];
-    if ((request->name_space || request->status) && !fits(request, run)) continue;
-    if (kept++ < (size_t)request->keep) continue;
+  for (size_t i = 0; i < runs.count && !status; i++) {
+    struct run_entry *run = &runs.items[i];
+    if ((o->namespace || o->status) && !fits(o->namespace, o->status, run)) continue;
+    if (kept++ < (size_t)o->keep) continue;
     run_read(run);
     if (!strcmp(run->status, "running")) continue; /* somebody works there */
     if (!host->dry_run) status = etk_fs_remove_tree(&e, run->dir);
@@ -531,6 +519,7 @@ static int prune(struct host *host, struct run_list *runs, const struct request 
     if (!host->json) printf("%s %s\n", host->dry_run ? "would remove" : "removed", run->id);
   }
   etk_text_puts(&text, "]}");
+  run_list_free(&runs);
   if (status) {
     etk_text_free(&text);
     return fail(host, &e);
@@ -539,54 +528,4 @@ static int prune(struct host *host, struct run_list *runs, const struct request 
   etk_text_free(&text);
   if (!removed) host_note(host, "nothing to remove: %zu runs", kept);
   return 0;
-}
-
-/* ---- verbs ---- */
-
-static const struct verb {
-  const char *name, *usage, *summary;
-  int (*main)(struct host *, struct run_list *, const struct request *);
-} verbs[] = {{"list", "list [--namespace NAME] [--status STATUS] [--limit N]", "the newest runs first", list},
-             {"show", "show ID|latest", "everything about one run", show},
-             {"compare", "compare A B [C…]", "what differs, results and last metrics side by side", compare},
-             {"metrics", "metrics ID [--name NAME]", "every value that was recorded", metrics},
-             {"path", "path ID|latest", "the folder of a run", path},
-             {"prune", "prune --keep N [--namespace NAME] [--status STATUS] [--dry-run]", "remove all but the newest N; never a running one", prune}};
-enum { VERBS = sizeof verbs / sizeof verbs[0] };
-
-static int help(struct host *host) {
-  if (host->json) {
-    char *name = (char *)(uintptr_t) "runs";
-    return builtin_help(host, 1, &name);
-  }
-  printf("Usage: %s runs [VERB]\n\nAn id may be cut short where that is clear; 'latest' is the newest.\n\n", host->program);
-  for (size_t i = 0; i < VERBS; i++) printf("  %-66s %s\n", verbs[i].usage, verbs[i].summary);
-  return 0;
-}
-
-int builtin_runs(struct host *host, int count, char **arguments) {
-  const struct verb *verb = &verbs[0];
-  struct request request;
-  struct run_list runs;
-  etk_error e = ETK_ERROR_INIT;
-  if (host->help || host->help_all) return help(host);
-  if (count && arguments[0][0] != '-') {
-    const char *names[VERBS];
-    verb = NULL;
-    for (size_t i = 0; i < VERBS; i++) {
-      names[i] = verbs[i].name;
-      if (!strcmp(arguments[0], names[i])) verb = &verbs[i];
-    }
-    if (!verb) {
-      const char *near = etk_text_suggest(arguments[0], names, VERBS);
-      etk_fail(&e, ETK_E_USAGE, "runs has no verb '%s'%s%s%s", arguments[0],
-               near ? "; did you mean '" : " (list, show, compare, metrics, path, prune)", near ? near : "", near ? "'?" : "");
-      return host_error(host, &e, 0, NULL);
-    }
-    arguments++, count--;
-  }
-  if (read_request(&e, &request, count, arguments) || run_list_read(&e, &runs, host)) return host_error(host, &e, 0, NULL);
-  int code = verb->main(host, &runs, &request);
-  run_list_free(&runs);
-  return code;
 }

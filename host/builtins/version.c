@@ -1,14 +1,11 @@
-#include "host.h"
+#include "builtin.h"
 #include "report.h"
 
-#include <etk/project.h>
+#define COMMANDS(CMD) CMD(version, ETK_NONE, ETK_NONE, 0, "Show versions")
+BUILTIN(version, "Show versions", COMMANDS)
 
-int builtin_version(struct host *host, int count, char **arguments) {
-  etk_error e = ETK_ERROR_INIT;
-  if (count) {
-    etk_fail(&e, ETK_E_USAGE, "version takes no argument, but '%s' was given", arguments[0]);
-    return host_error(host, &e, 0, NULL);
-  }
+static int version_run(struct host *host, const struct version_options *o) {
+  (void)o;
   if (!host->json) {
     printf("efficientai-toolkit %s (ABI %d.%d)\n", ETK_VERSION, ETK_ABI_MAJOR, ETK_ABI_MINOR);
     return 0;

@@ -201,7 +201,15 @@ void etk__hardware_read(etk_hardware *out, const char *root) {
   out->isa = detect_isa(&(features){out->isa_features, sizeof out->isa_features});
 }
 
-void etk_hardware_get(etk_hardware *out) { etk__hardware_read(out, ""); }
+const etk_hardware_provider *etk_hardware_this_machine(void) {
+  static const etk_hardware_provider here = {0};
+  return &here;
+}
+
+void etk_hardware_read_from(etk_hardware *out, size_t out_size, const etk_hardware_provider *provider) {
+  (void)out_size, (void)provider;
+  etk__hardware_read(out, "");
+}
 
 static const char *const isa_names[] = {[ETK_ISA_BASE] = "base", [ETK_ISA_NEON] = "neon", [ETK_ISA_AVX2] = "avx2", [ETK_ISA_AVX512] = "avx512"};
 enum { ISA_COUNT = (int)(sizeof isa_names / sizeof isa_names[0]) };

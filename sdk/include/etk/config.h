@@ -1,8 +1,9 @@
-/* etk/config.h: YAML and JSON read into one typed tree with source positions.
+/* etk/config.h: YAML, JSON and TOML 1.0 read into and written from one typed tree with source positions.
  *
  * YAML is the 1.2 core schema: `1e-5` is a number, `no` is a string, `true`/`false`/`null`/`~` are what they look like; anchors and aliases
- * are expanded under a bound, merge keys (`<<`) and custom tags are errors, several documents in a file too. Duplicate keys are errors in both.
- * Bounds: 16 MiB of text, nesting 64, 1,000,000 nodes after alias expansion. A tree is immutable and may be read by many threads. */
+ * are expanded under a bound, merge keys (`<<`) and custom tags are errors, several documents in a file too. TOML is all of 1.0.0. Duplicate keys are errors in all three.
+ * Bounds: 16 MiB of text, nesting 64, 1,000,000 nodes after alias expansion. A tree may be read by many threads, and changed (set, merge, …) by one
+ * while no other uses it. */
 #ifndef ETK_CONFIG_H
 #define ETK_CONFIG_H
 
@@ -21,7 +22,8 @@ typedef enum etk_config_kind {
   ETK_CONFIG_REAL,
   ETK_CONFIG_TEXT,
   ETK_CONFIG_LIST,
-  ETK_CONFIG_MAP
+  ETK_CONFIG_MAP,
+  ETK_CONFIG_TIME /* TOML only: RFC 3339 date-time, or local date-time, date or time; `text` as written, `time` says which */
 } etk_config_kind;
 
 typedef struct etk_config_node etk_config_node;
@@ -39,12 +41,13 @@ struct etk_config_node {
   size_t count;           /* children */
   size_t key_size;        /* bytes of key: a JSON key may hold NUL */
   int key_line, key_column; /* of the key; line and column are the value's */
+  int time;               /* ETK_CONFIG_TIME: 0 offset date-time, 1 local date-time, 2 local date, 3 local time */
 };
 
 typedef struct etk_config etk_config;
-typedef enum etk_config_format { ETK_CONFIG_AUTO, ETK_CONFIG_YAML, ETK_CONFIG_JSON } etk_config_format;
+typedef enum etk_config_format { ETK_CONFIG_AUTO, ETK_CONFIG_YAML, ETK_CONFIG_JSON, ETK_CONFIG_TOML } etk_config_format;
 
-/* `name` is what messages call the source ("train.yaml:3:7: …"). AUTO: JSON for a name that ends in .json, else YAML. */
+/* `name` is what messages call the source ("train.yaml:3:7: …"). AUTO: by the end of the name: .json, .toml, else YAML. */
 etk_status etk_config_parse(etk_error *e, etk_config **out, const char *name, const char *bytes, size_t size, etk_config_format format);
 etk_status etk_config_load(etk_error *e, etk_config **out, const char *path);
 void etk_config_free(etk_config *config);
@@ -61,6 +64,25 @@ etk_status etk_config_get_real(etk_error *e, const etk_config *config, const etk
 etk_status etk_config_get_flag(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, bool *out);
 etk_status etk_config_get_text(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, const char **out);
 void etk_config_write_json(etk_text *out, const etk_config_node *node, int indent); /* indent 0: one line */
+/* The tree in a format, so that reading it back gives an equal tree (line numbers apart). What a format cannot hold is an error that names the key:
+ * null in TOML, a time in YAML or JSON is written as a string. */
+etk_status etk_config_write(etk_error *e, etk_text *out, const etk_config_node *node, etk_config_format format);
+etk_status etk_config_save(etk_error *e, const etk_config *config, const char *path); /* atomic; the format by the name */
+
+/* ---- changing a tree ---- */
+etk_status etk_config_new(etk_error *e, etk_config **out, const char *name); /* an empty map */
+/* Sets the value at a dot path ("training.learning_rate"), making maps on the way; `text` reads as a plain YAML scalar or flow value ("1e-5", "[1, 2]",
+ * "no" is text). A list item is named by its number. `origin` becomes the name in messages (NULL: the path). A scalar in the way is an error. */
+etk_status etk_config_set(etk_error *e, etk_config *config, const char *path, const char *text, const char *origin);
+/* Deep merge: maps are merged key by key, everything else of `over` replaces. `over` may be freed after. */
+etk_status etk_config_merge(etk_error *e, etk_config *config, const etk_config *over);
+/* Lays profiles.<name> over the rest and takes the `profiles` map away; name NULL only takes it away. An unknown name lists those there are. */
+etk_status etk_config_profile(etk_error *e, etk_config *config, const char *name);
+/* Variables PREFIX__A__B_C=value set a.b_c: two underscores separate, one belongs to the key, case is lowered. An existing key that equals it but for
+ * case and '-' wins. entries: an environ-like array ending with NULL; values read as for etk_config_set. Returns the number set through *count. */
+etk_status etk_config_environment(etk_error *e, etk_config *config, const char *prefix, const char *const *entries, size_t *count);
+/* Where a node's value came from: the name of the file, variable or --set that last wrote it. */
+const char *etk_config_origin(const etk_config *config, const etk_config_node *node);
 
 #ifdef __cplusplus
 }

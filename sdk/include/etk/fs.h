@@ -45,6 +45,42 @@ etk_status etk_map_open(etk_error *e, etk_map *out, const char *path);
 void etk_map_close(etk_map *map);
 const char *etk_map_name_of(const void *address); /* path of the live map that holds address, or NULL */
 
+/* ---- copies and backups ---- */
+
+/* Copies a regular file: written beside `to`, synced, read back from the file system and compared by XXH3, then renamed. Mode bits are kept. Where the
+ * system can share the blocks (FICLONE, copy_file_range) it is used. Without `replace`, an existing `to` is ETK_E_EXISTS. */
+etk_status etk_fs_copy(etk_error *e, const char *from, const char *to, bool replace);
+/* Copies `path` to <dir>/<stem>_<YYYYMMDDTHHMMSSZ>_backup<extension> (dir NULL: beside the file; a number is added to a name that is taken) and
+ * removes the oldest such copies of it beyond `keep` (0: keep all). *out: the backup's path (etk_free), may be NULL. */
+etk_status etk_fs_backup(etk_error *e, char **out, const char *path, const char *dir, int keep);
+/* Lists backups of `path`, newest first (etk_fs_list_free); restores one (NULL: the newest) over `path`, atomically, keeping the replaced file as a
+ * backup of its own. */
+etk_status etk_fs_backups(etk_error *e, char ***out, size_t *count, const char *path, const char *dir);
+etk_status etk_fs_restore(etk_error *e, const char *path, const char *dir, const char *backup);
+
+/* ---- paths that a stranger gave ---- */
+
+/* A name that is a legal file name everywhere: separators, control characters, reserved names (CON, NUL …), leading dots and trailing dots and blanks are
+ * replaced or removed, at most 120 bytes on a UTF-8 boundary; never empty ("file"). Allocated; NULL: out of memory. */
+char *etk_path_safe_name(const char *name);
+/* Lexical: a relative path that stays inside ("a/b", "./a"), against "../x", "/x", "a/../../x", NUL, backslashes and drive letters. */
+bool etk_path_is_inside(const char *relative);
+/* "a/./b//../c" → "a/c", without looking at the file system. Allocated. */
+char *etk_path_normal(const char *path);
+/* Opens `relative` below the open folder `root` without ever following a symbolic link or leaving it (openat2 RESOLVE_BENEATH where there is one, else
+ * openat step by step with O_NOFOLLOW), so that a race cannot redirect it. flags and mode as for open(2). *fd is the caller's. */
+etk_status etk_fs_open_inside(etk_error *e, int *fd, int root, const char *relative, int flags, unsigned mode);
+
+/* ---- room, search ---- */
+
+int64_t etk_fs_free_bytes(const char *path); /* that this user may still write where `path` is or would be; -1: unknown */
+/* ETK_E_NO_SPACE with both numbers where fewer than `bytes` (and a reserve of 1 %, at most 64 MiB) are free; unknown is ETK_OK. */
+etk_status etk_fs_need(etk_error *e, const char *path, int64_t bytes);
+/* Files below `root` whose path relative to it fits the pattern: '*' and '?' within a part, '[a-z]', '**' for any number of folders; hidden names only
+ * where the pattern's part begins with '.'. Links are not followed. Sorted; paths relative to root. */
+etk_status etk_fs_find(etk_error *e, char ***out, size_t *count, const char *root, const char *pattern);
+bool etk_path_match(const char *pattern, const char *path);
+
 bool etk_fs_exists(const char *path);
 bool etk_fs_is_dir(const char *path);
 etk_status etk_fs_make_dirs(etk_error *e, const char *path); /* mkdir -p, mode 0777 & ~umask */

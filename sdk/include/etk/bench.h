@@ -1,0 +1,81 @@
+/* etk/bench.h: benchmarks: how a plugin declares them, how they are sampled, and the statistics that say whether two runs differ. */
+#ifndef ETK_BENCH_H
+#define ETK_BENCH_H
+
+#include "project.h"
+#include "status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- what a plugin declares (the extension etk.bench/1, answered by query) ---- */
+#define ETK_BENCH_ID "etk.bench/1"
+typedef struct etk_bench_work { /* what one sample did; 0: not counted */
+  int64_t items; /* tokens, images, … (the case's unit) */
+  int64_t flops; /* floating-point operations (an FMA is two) */
+  int64_t bytes; /* that had to be read and written once */
+} etk_bench_work;
+typedef struct etk_bench_case {
+  const char *name;    /* [a-z0-9-]+: "train-step" */
+  const char *summary;
+  const char *unit;    /* of items: "token"; "" none */
+  etk_status (*setup)(etk_run *run, void **state);                         /* may be NULL; not timed */
+  etk_status (*sample)(etk_run *run, void *state, etk_bench_work *work);   /* timed; long enough to time (the runner repeats it below 1 ms) */
+  void (*teardown)(etk_run *run, void *state);                             /* may be NULL */
+} etk_bench_case;
+typedef struct etk_bench_suite {
+  uint32_t struct_size;
+  uint32_t count, stride; /* of the cases */
+  const etk_bench_case *cases;
+} etk_bench_suite;
+#define ETK_BENCH(name, table) \
+  static const etk_bench_suite name = {(uint32_t)sizeof(etk_bench_suite), (uint32_t)(sizeof(table) / sizeof((table)[0])), (uint32_t)sizeof((table)[0]), table};
+
+/* ---- statistics over samples (order kept; not finite is an error) ---- */
+typedef struct etk_stats {
+  size_t count;
+  double mean, standard_deviation; /* of the sample, n - 1 */
+  double least, p5, q1, median, q3, p90, p95, p99, greatest; /* Hyndman and Fan 1996, type 7 */
+  double median_low, median_high;  /* 95 % confidence interval of the median by order statistics */
+  double mad;                      /* median absolute deviation × 1.4826 */
+  size_t outliers_low, outliers_high; /* beyond 1.5 interquartile ranges from the quartiles */
+  double drift;                    /* slope over the samples in order × count ÷ median: warming up or slowing down */
+} etk_stats;
+etk_status etk_stats_of(etk_error *e, etk_stats *out, const double *samples, size_t count);
+
+typedef struct etk_difference {
+  double ratio;            /* b over a: Hodges–Lehmann estimate of the shift in log time */
+  double low, high;        /* its confidence interval at 1 - alpha */
+  double p;                /* two-sided, Mann–Whitney U (exact below 20 samples a side without ties, else normal with tie correction) */
+  bool significant;        /* p < alpha and the ratio is further from 1 than `least` */
+} etk_difference;
+/* Whether samples b (times, all above 0) differ from a. The rank-sum test is used because times are skewed and have outliers: it assumes no shape. */
+etk_status etk_stats_compare(etk_error *e, etk_difference *out, const double *a, size_t a_count, const double *b, size_t b_count, double alpha, double least);
+
+/* ---- sampling ---- */
+typedef struct etk_bench_options {
+  uint32_t struct_size;
+  double precision;        /* stop when half the confidence interval of the median is below this share of it; 0: 0.01 */
+  int64_t least_samples;   /* 0: 10 */
+  int64_t most_samples;    /* 0: 1000 */
+  int64_t warm_up_ns;      /* untimed samples first: at least one and this long; 0: 100 ms; negative: none */
+  int64_t most_ns;         /* of sampling altogether; 0: 5 s */
+} etk_bench_options;
+typedef struct etk_bench_result {
+  double *wall_s, *cpu_s;  /* of each sample (divided by `repeats`) */
+  size_t count;
+  int64_t repeats;         /* calls of the case a sample, so that one lasts at least 1 ms */
+  etk_bench_work work;     /* of one call */
+  int64_t peak_rss_bytes;  /* sampled during the run every 10 ms and at its end; the process's growth is peak - before */
+  int64_t before_rss_bytes;
+  bool precise;            /* the wanted precision was reached */
+} etk_bench_result;
+/* Runs one case: setup, warm-up, samples, teardown. Free with etk_bench_result_free, also after a failure. */
+etk_status etk_bench_run(etk_error *e, etk_bench_result *out, const etk_bench_case *bench, etk_run *run, const etk_bench_options *options);
+void etk_bench_result_free(etk_bench_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
