@@ -19,6 +19,9 @@ void plugin_deinit(struct loaded *loaded); /* if init succeeded */
 /* What host->fail does with a NULL run, which is all that init has: the message becomes plugin_init's. */
 void plugin_init_said(etk_status status, const char *message);
 
+/* "SIGSEGV", or "signal 42" written to out. */
+const char *signal_name(char *out, size_t size, int number);
+
 /* Loads and handshakes in a child process, so that a plugin that crashes, hangs (10 s) or exits cannot hurt the host. The report is ok or the
  * reason: "crashed with SIGSEGV while it was loaded", "did not answer within 10 s", … */
 struct probe {

@@ -150,7 +150,7 @@ static void wait_for_any(struct child *children, size_t count) {
     if (children[i].pid) reap(&children[i], now);
 }
 
-static const char *signal_name(char *out, size_t size, int number) {
+const char *signal_name(char *out, size_t size, int number) {
   static const struct {
     int number;
     const char *name;

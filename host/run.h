@@ -20,6 +20,7 @@ struct run {
   const struct resolved *resolved;
   struct record *record; /* NULL: untracked, or it cannot be written */
   const char *data_dir;
+  const char *work_dir;  /* stands for the run's folder where there is no record; NULL: none */
   pthread_mutex_t lock;  /* everything below, the record and both streams */
   etk_error failure;     /* why, by the plugin's word; the first stays */
   struct results results;
@@ -37,6 +38,9 @@ extern const etk_host host_services;
 void services_start(struct run *run);
 void services_stop(struct run *run); /* ends the progress line, writes what is held back */
 void services_log(struct run *run, int level, const char *message);
+
+/* The folder of a plugin's own data, in host->arena; NULL: out of memory. */
+const char *plugin_data_dir(struct host *host, const struct plugin *plugin);
 
 /* run.c: loads the plugin, calls the command, records and prints. Returns the exit code. argv: the whole command line, for the record. */
 int run_command(struct host *host, const struct plugin *plugin, const struct manifest *manifest, const struct resolved *resolved, int argc, char **argv);

@@ -252,7 +252,8 @@ static void service_text(etk_run *base, const char *bytes, size_t size) {
 static const char *service_directory(etk_run *base, int which) {
   struct run *run = run_of(base);
   if (which == 0) return run->data_dir;
-  return which == 1 && run->record ? run->record->dir : NULL;
+  if (which != 1) return NULL;
+  return run->record ? run->record->dir : run->work_dir;
 }
 
 const etk_host host_services = {.struct_size = sizeof(etk_host), .abi_major = ETK_ABI_MAJOR, .abi_minor = ETK_ABI_MINOR, .version = ETK_VERSION,

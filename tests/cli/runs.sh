@@ -75,7 +75,7 @@ expect_fail 2 "runs begin with '2'" "an id that is cut too short is refused"
 run "$exe" runs show nope
 expect_fail 2 "there is no run 'nope'" "an unknown id is named"
 run "$exe" runs lsit
-expect_fail 2 "did you mean 'list'?" "an unknown verb gets a suggestion"
+expect_fail 127 "did you mean 'list'?" "an unknown verb gets a suggestion"
 run "$exe" runs --limt 3
 expect_fail 2 "did you mean --limit?" "an unknown option too"
 run "$exe" runs prune

@@ -72,11 +72,11 @@ expect_fail 2 "'projects-project' would be" "a word of the host's too"
 run efficientai-toolkit new 日本
 expect_fail 2 "'my-project' would be" "and one of which nothing is left"
 run efficientai-toolkit new
-expect_fail 2 "new needs a namespace" "new without a name says what it needs"
+expect_fail 2 "new needs namespace: its name" "new without a name says what it needs"
 run efficientai-toolkit new a b c
-expect_fail 2 "'c' was given as well" "new with too much says what is too much"
+expect_fail 2 "'c' is one argument too many" "new with too much says what is too much"
 run efficientai-toolkit new a --fast
-expect_fail 2 "does not know the option --fast" "an unknown option is named"
+expect_fail 2 "unknown option --fast for new" "an unknown option is named"
 mkdir empty
 run efficientai-toolkit new fills-it empty --json
 expect_contains out '"files":["project.c"' "an empty folder is filled, and --json lists the files"
