@@ -3,6 +3,7 @@
 #include "globals.h"
 #include "help.h"
 #include "marshal.h"
+#include "remote.h"
 #include "report.h"
 #include "resolve.h"
 #include "run.h"
@@ -12,7 +13,48 @@
 #include <etk/hardware.h>
 #include <signal.h>
 
-#define GROUPS(GROUP) GROUP(projects) GROUP(help) GROUP(info) GROUP(runs) GROUP(check) GROUP(new) GROUP(version)
+#if __has_include("builtins/benchmark.c")
+#define WITH_benchmark(GROUP) GROUP(benchmark)
+#else
+#define WITH_benchmark(GROUP)
+#endif
+#if __has_include("builtins/complete.c")
+#define WITH_complete(GROUP) GROUP(complete)
+#else
+#define WITH_complete(GROUP)
+#endif
+#if __has_include("builtins/docs.c")
+#define WITH_docs(GROUP) GROUP(docs)
+#else
+#define WITH_docs(GROUP)
+#endif
+#if __has_include("builtins/generate_config.c")
+#define WITH_generate_config(GROUP) GROUP(generate_config)
+#else
+#define WITH_generate_config(GROUP)
+#endif
+#if __has_include("builtins/logs.c")
+#define WITH_logs(GROUP) GROUP(logs)
+#else
+#define WITH_logs(GROUP)
+#endif
+#if __has_include("builtins/setup.c")
+#define WITH_setup(GROUP) GROUP(setup)
+#else
+#define WITH_setup(GROUP)
+#endif
+#if __has_include("builtins/shell.c")
+#define WITH_shell(GROUP) GROUP(shell)
+#else
+#define WITH_shell(GROUP)
+#endif
+#if __has_include("builtins/test.c")
+#define WITH_test(GROUP) GROUP(test)
+#else
+#define WITH_test(GROUP)
+#endif
+#define GROUPS(GROUP) GROUP(projects) GROUP(help) WITH_setup(GROUP) GROUP(info) GROUP(runs) WITH_logs(GROUP) WITH_benchmark(GROUP) WITH_test(GROUP) \
+  WITH_generate_config(GROUP) WITH_shell(GROUP) WITH_complete(GROUP) WITH_docs(GROUP) GROUP(check) GROUP(new) GROUP(version)
 #define DECLARE(name) extern const etk_project builtin_##name;
 #define LIST(name) &builtin_##name,
 GROUPS(DECLARE)
@@ -91,11 +133,6 @@ static int load_manifest(struct host *host, const struct plugin *plugin, struct 
   return host_error(host, &e, status == ETK_E_NO_MEMORY ? 0 : 126, NULL);
 }
 
-int host_find(struct host *host, const char *name_space, struct plugin *plugin, struct manifest *manifest) {
-  if (discover_exact(NULL, plugin, &host->arena, &host->path, name_space)) return unknown_namespace(host, name_space, true);
-  return load_manifest(host, plugin, manifest);
-}
-
 /* "lora:train" where one namespace begins with "lora". Never under --json: a script must not change its meaning when a plugin is installed. */
 static int find_prefix(struct host *host, const char *prefix, struct plugin *plugin) {
   const char *names[NAMES_MOST], *fits[NAMES_MOST];
@@ -121,6 +158,11 @@ static int find_prefix(struct host *host, const char *prefix, struct plugin *plu
   }
   plugin_list_free(&list);
   return code;
+}
+
+int host_find(struct host *host, const char *name_space, struct plugin *plugin, struct manifest *manifest) {
+  int code = discover_exact(NULL, plugin, &host->arena, &host->path, name_space) ? find_prefix(host, name_space, plugin) : 0;
+  return code ? code : load_manifest(host, plugin, manifest);
 }
 
 int host_no_command(struct host *host, const struct manifest *manifest, const char *name) {
@@ -166,11 +208,11 @@ static int dry_run(struct host *host, const struct resolved *resolved) {
   for (size_t i = 0; i < command->argument_count + command->option_count; i++) {
     bool argument = i < command->argument_count;
     const struct manifest_option *option = argument ? NULL : &command->options[i - command->argument_count];
-    const struct value *value = argument ? &resolved->arguments[i] : &resolved->options[i - command->argument_count];
+    const etk_value *value = argument ? &resolved->arguments[i] : &resolved->options[i - command->argument_count];
     etk_text name = ETK_TEXT_INIT, shown = ETK_TEXT_INIT;
     if (argument) etk_text_puts(&name, command->arguments[i].name);
     else etk_text_printf(&name, "%s%s%s", option->group, *option->group ? "." : "", option->name);
-    value_show(&shown, argument ? argument_kind(&command->arguments[i]) : option->kind, value);
+    etk_value_show(&shown, argument ? argument_kind(&command->arguments[i]) : option->kind, value);
     const char *cells[] = {name.failed ? "?" : name.data, shown.failed ? "?" : shown.data, source_name(value->source), value->origin};
     table_add(table, cells);
     etk_text_free(&name);
@@ -292,8 +334,7 @@ static int unsupported(struct host *host, const etk_project *group) {
   etk_error e = ETK_ERROR_INIT;
   char name[64];
   if (group) shown_name(name, sizeof name, group->name_space);
-  if (host->remote) etk_fail(&e, ETK_E_UNSUPPORTED, "--remote %s: this version runs nothing on other machines", host->remote);
-  else if (host->jsonl && host->json) etk_fail(&e, ETK_E_USAGE, "--json and --jsonl exclude each other");
+  if (host->jsonl && host->json) etk_fail(&e, ETK_E_USAGE, "--json and --jsonl exclude each other");
   else if (host->jsonl && group) etk_fail(&e, ETK_E_UNSUPPORTED, "--jsonl: '%s' answers at once; use --json", name);
   else if (group && host->config) etk_fail(&e, ETK_E_USAGE, "--config is for commands of projects; '%s' reads no options from files", name);
   else if (group && host->set_count) etk_fail(&e, ETK_E_USAGE, "--set is for commands of projects; '%s' has no such options", name);
@@ -310,7 +351,7 @@ static int call_builtin(struct host *host, const etk_project *group, const struc
   char title[160];
   command_title(title, sizeof title, manifest, command);
   if (host->dry_run && !(command->flags & BUILTIN_DRY_RUN)) {
-    etk_fail(&e, ETK_E_USAGE, "--dry-run is for commands that change something; '%s' has none", title);
+    etk_fail(&e, ETK_E_USAGE, "--dry-run: '%s' has nothing of that kind; it is for commands of projects and a few that remove things", title);
     return host_error(host, &e, 0, NULL);
   }
   host->command = etk_arena_strdup(&host->arena, title);
@@ -350,6 +391,7 @@ static const etk_project *builtin_named(struct host *host, const char *word, con
 
 static int dispatch(struct host *host, int count, char **words, int argc, char **argv) {
   const char *command = NULL;
+  if (host->remote) return remote_run(host, argc, argv);
   if (!host->standalone && !count) return run_builtin(host, builtin_find(host->version ? "version" : "help"), host->version ? "version" : "help", 0, words);
   int code = unsupported(host, NULL);
   if (code) return code;

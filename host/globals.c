@@ -16,7 +16,7 @@ const struct host_option host_options[] = {
     {"version", 0, FLAG, AT(version), NULL, "show the version of the host or of a namespace"},
     {"json", 0, FLAG, AT(json), NULL, "answer with one JSON document on standard output"},
     {"jsonl", 0, FLAG, AT(jsonl), NULL, "answer with one JSON event a line while a command works"},
-    {"config", 0, TEXT, AT(config), "FILE", "read options from a YAML or JSON file"},
+    {"config", 0, TEXT, AT(config), "FILE", "read options from a YAML, TOML or JSON file"},
     {"profile", 0, TEXT, AT(profile), "NAME", "read options from a named profile"},
     {"set", 0, LIST, AT(sets), "GROUP.KEY=VALUE", "set one option by its configuration key (repeatable)"},
     {"override", 0, LIST, AT(sets), "GROUP.KEY=VALUE", NULL},
@@ -29,14 +29,17 @@ const struct host_option host_options[] = {
     {"verbose", 'v', COUNT, AT(verbose), NULL, "say more (twice: everything)"},
     {"plugin-dir", 0, LIST, AT(plugin_dirs), "DIR", "look for plugins there first (repeatable)"},
     {"trust-dir", 0, LIST, AT(trust_dirs), "DIR", "load plugins from there whoever owns it (repeatable)"},
-    {"remote", 0, TEXT, AT(remote), "HOST", "reserved: this version runs nothing on other machines"},
+    {"remote", 0, TEXT, AT(remote), "USER@MACHINE", "run the same command there, through ssh; paths are that machine's"},
     {0}};
 
 const struct host_variable host_variables[] = {{"EFFICIENTAI_STATE_DIR", "where runs are recorded"},
                                                {"EFFICIENTAI_PLUGIN_PATH", "folders of plugins, separated by ':'"},
                                                {"EFFICIENTAI_TRUST_DIRS", "folders whose plugins are loaded whoever owns them, separated by ':'"},
                                                {"EFFICIENTAI_PROFILE", "the profile used without --profile"},
+                                               {"EFFICIENTAI_CONFIG_PATH", "the user's configuration file (/dev/null: none)"},
                                                {"EFFICIENTAI_THREADS", "threads that work at the same time"},
+                                               {"EFFICIENTAI_SSH", "the program that --remote connects with, instead of ssh"},
+                                               {"EFFICIENTAI_REMOTE_PROGRAM", "where --remote finds this program on the other machine"},
                                                {0}};
 
 /* Equal for all of `name`'s text, '-' and '_' alike. */

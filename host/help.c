@@ -195,7 +195,7 @@ void help_command(struct host *host, const struct manifest *manifest, const stru
   for (size_t i = 0; i < command->argument_count; i++) {
     const struct manifest_argument *a = &command->arguments[i];
     shown_name(left, sizeof left, a->name);
-    snprintf(right, sizeof right, "%s (%s%s%s%s)", a->help, kind_name(a->kind), *a->limits ? " " : "", a->limits,
+    snprintf(right, sizeof right, "%s (%s%s%s%s)", a->help, etk_kind_name(a->kind), *a->limits ? " " : "", a->limits,
              a->need == ETK_NEED_OPTIONAL ? "; optional" : a->need == ETK_NEED_VARIADIC ? "; any number" : "");
     line(left, right, 24);
   }
@@ -233,7 +233,7 @@ static void command_json(etk_text *out, const struct manifest_command *command) 
     const struct manifest_argument *a = &command->arguments[i];
     etk_text_puts(out, i ? ",{" : "{");
     field(out, "name", shown_name(shown, sizeof shown, a->name));
-    etk_text_printf(out, ",\"kind\":\"%s\",\"need\":\"%s\",", kind_name(a->kind), a->need <= 3 ? needs[a->need] : "");
+    etk_text_printf(out, ",\"kind\":\"%s\",\"need\":\"%s\",", etk_kind_name(a->kind), a->need <= 3 ? needs[a->need] : "");
     field(out, "limits", a->limits);
     etk_text_putc(out, ',');
     field(out, "help", a->help);
@@ -244,7 +244,7 @@ static void command_json(etk_text *out, const struct manifest_command *command) 
     const struct manifest_option *o = &command->options[i];
     etk_text_puts(out, i ? ",{" : "{");
     field(out, "name", shown_name(shown, sizeof shown, o->name));
-    etk_text_printf(out, ",\"kind\":\"%s\",", kind_name(o->kind));
+    etk_text_printf(out, ",\"kind\":\"%s\",", etk_kind_name(o->kind));
     field(out, "default", strcmp(o->default_text, "-") ? o->default_text : NULL);
     etk_text_putc(out, ',');
     field(out, "limits", o->limits);

@@ -35,7 +35,7 @@ struct host {
 int host_main(int argc, char **argv);
 /* The search path, made at first use; fails only without memory or for a bad --plugin-dir. */
 etk_status host_path(etk_error *e, struct host *host);
-/* A namespace by its exact name: the plugin and its manifest (a plugin without a note is asked in a child process). On failure says so and returns the exit
+/* A namespace by its name or, but under --json, its unique beginning: the plugin and its manifest (a plugin without a note is asked in a child process). On failure says so and returns the exit
  * code. */
 int host_find(struct host *host, const char *name_space, struct plugin *plugin, struct manifest *manifest);
 

@@ -1,21 +1,5 @@
-/* kinds.c: the kinds of values, and which names are legal. */
+/* kinds.c: which names are legal, and how they are shown. */
 #include "manifest.h"
-
-#define KIND(name) [ETK_KIND_##name] = #name
-static const char *const kind_names[] = {KIND(int),  KIND(real),     KIND(flag), KIND(text),  KIND(path),  KIND(choice), KIND(secret),
-                                         KIND(size), KIND(duration), KIND(ints), KIND(reals), KIND(texts), KIND(map)};
-enum { KIND_COUNT = sizeof kind_names / sizeof kind_names[0] };
-
-const char *kind_name(uint32_t kind) { return kind < KIND_COUNT ? kind_names[kind] : NULL; }
-
-bool kind_parse(uint32_t *kind, const char *name) {
-  for (uint32_t i = 1; i < KIND_COUNT; i++)
-    if (!strcmp(kind_names[i], name)) {
-      *kind = i;
-      return true;
-    }
-  return false;
-}
 
 const char *shown_name(char *out, size_t size, const char *name) {
   size_t i = 0;

@@ -109,13 +109,13 @@ static etk_status unknown_kind(etk_error *e, const char *path, const char *comma
 
 static etk_status check_option(etk_error *e, const char *path, const char *command, const etk_command_row *row, const etk_option_row *option) {
   const char *name = or_unnamed(option->name);
-  if (!kind_name(option->kind)) return unknown_kind(e, path, command, "option", name, option->kind);
+  if (!etk_kind_name(option->kind)) return unknown_kind(e, path, command, "option", name, option->kind);
   if (option->offset < OPTIONS_HEAD || option->offset > row->options_size || option->size > row->options_size - option->offset)
     return etk_fail(e, ETK_E_FORMAT, "%s: command '%s', option '%s': its field (%u bytes at %u) lies outside the options struct (bytes %d to %u)", path, command, name, option->size,
                     option->offset, OPTIONS_HEAD, row->options_size);
   if (option->size != fields[option->kind].size)
     return etk_fail(e, ETK_E_FORMAT, "%s: command '%s', option '%s': its field has %u bytes, one of kind %s has %u: the struct's type and the row's kind differ", path, command, name,
-                    option->size, kind_name(option->kind), fields[option->kind].size);
+                    option->size, etk_kind_name(option->kind), fields[option->kind].size);
   if (option->offset % fields[option->kind].alignment)
     return etk_fail(e, ETK_E_FORMAT, "%s: command '%s', option '%s': its field lies at byte %u, which is no multiple of %u", path, command, name, option->offset,
                     fields[option->kind].alignment);
@@ -138,7 +138,7 @@ static etk_status check_rows(etk_error *e, const char *path, const etk_project *
                       OPTIONS_HEAD);
     for (uint32_t i = 0; i < row->argument_count; i++) {
       const etk_argument_row *argument = (const void *)((const char *)row->arguments + (size_t)i * p->argument_stride);
-      if (!kind_name(argument->kind)) return unknown_kind(e, path, command, "argument", argument->name, argument->kind);
+      if (!etk_kind_name(argument->kind)) return unknown_kind(e, path, command, "argument", argument->name, argument->kind);
     }
     for (uint32_t i = 0; i < row->option_count; i++) {
       etk_status status = check_option(e, path, command, row, (const void *)((const char *)row->options + (size_t)i * p->option_stride));

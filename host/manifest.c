@@ -99,7 +99,7 @@ static bool flags(uint32_t *out, const char *text) {
 }
 
 static etk_status kind(etk_error *e, const struct reader *r, uint32_t *out, const char *name, const char *noun, const char *of) {
-  if (kind_parse(out, name)) return ETK_OK;
+  if (etk_kind_parse(out, name)) return ETK_OK;
   char shown[64];
   return etk_fail(e, ETK_E_UNSUPPORTED, "note line %zu: %s '%.48s' of command '%s' is of the kind '%.32s', which this host (ABI %d.%d) does not know: update efficientai-toolkit",
                   r->line, noun, of, r->command ? shown_name(shown, sizeof shown, r->command->name) : "?", name, ETK_ABI_MAJOR, ETK_ABI_MINOR);
@@ -269,7 +269,7 @@ static void column(struct writer *w, const char *value, const char *what, char e
   }
 }
 
-static const char *known_kind(uint32_t kind_number) { return kind_name(kind_number) ? kind_name(kind_number) : "unknown"; }
+static const char *known_kind(uint32_t kind_number) { return etk_kind_name(kind_number) ? etk_kind_name(kind_number) : "unknown"; }
 
 static void write_command(struct writer *w, const etk_project *project, const etk_command_row *command) {
   static const char *const needs[] = {"NONE", "REQUIRED", "OPTIONAL", "VARIADIC"};

@@ -2,9 +2,7 @@
 #ifndef MANIFEST_H
 #define MANIFEST_H
 
-#include <etk/alloc.h>
-#include <etk/project.h>
-#include <etk/status.h>
+#include <etk/options.h>
 
 /* All strings are decoded (escapes resolved, except in limits, where '|' has a meaning) and live in the manifest's arena. */
 struct manifest_argument {
@@ -39,8 +37,6 @@ void manifest_fini(struct manifest *manifest);
 /* "lora-finetuning-mlx:train", "runs list", "info": as a command is said, in the given buffer, which is returned. */
 char *command_title(char *out, size_t size, const struct manifest *manifest, const struct manifest_command *command);
 const struct manifest_command *manifest_command(const struct manifest *manifest, const char *name); /* '-' equals '_' */
-const char *kind_name(uint32_t kind);                /* "int" … ; NULL: unknown */
-bool kind_parse(uint32_t *kind, const char *name);
 /* "greet-all": the spelling for the command line, in the given buffer (at least 64 bytes), which is returned. */
 const char *shown_name(char *out, size_t size, const char *name);
 /* Legal namespaces: [a-z][a-z0-9-]*, at most 64, no "--", not ending in '-', not a built-in. Commands and options: [a-z][a-z0-9_]*, at most 48. */

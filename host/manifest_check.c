@@ -70,7 +70,11 @@ static void check_names(struct findings *f, const struct manifest_command *comma
   for (size_t i = 0; i < command->argument_count; i++) check_name(f, command, "argument", command->arguments[i].name, hint);
   for (size_t i = 0; i < command->option_count; i++) {
     check_name(f, command, "option", command->options[i].name, hint);
-    for (const char *p = command->options[i].aliases; (p = alias(word, sizeof word, p));) check_name(f, command, "alias", word, hint);
+    check_opposites(f, command, command->options[i].name, command->options[i].kind);
+    for (const char *p = command->options[i].aliases; (p = alias(word, sizeof word, p));) {
+      check_name(f, command, "alias", word, hint);
+      check_opposites(f, command, word, command->options[i].kind);
+    }
   }
   for (size_t i = 0; i < command->argument_count; i++) {
     const struct manifest_argument *a = &command->arguments[i];
@@ -79,7 +83,34 @@ static void check_names(struct findings *f, const struct manifest_command *comma
     if (i && a->need == ETK_NEED_REQUIRED && command->arguments[i - 1].need != ETK_NEED_REQUIRED)
       found(f, "command '%s': the argument '%s' is REQUIRED and comes after one that is not", of(shown, command), a->name);
     bool single = a->kind == ETK_KIND_flag || a->kind == ETK_KIND_secret || a->kind >= ETK_KIND_ints;
-    if (a->need == ETK_NEED_VARIADIC && single) found(f, "command '%s': the argument '%s' of kind %s cannot be VARIADIC", of(shown, command), a->name, kind_name(a->kind));
+    if (a->need == ETK_NEED_VARIADIC && single) found(f, "command '%s': the argument '%s' of kind %s cannot be VARIADIC", of(shown, command), a->name, etk_kind_name(a->kind));
+  }
+}
+
+/* A flag `a` gives --a and --no-a, so that a name no_a beside it would mean two things. */
+static void check_opposites(struct findings *f, const struct manifest_command *command, const char *name, uint32_t kind) {
+  char no[NAME_SHOWN], shown[NAME_SHOWN];
+  int size = snprintf(no, sizeof no, "no_%s", name);
+  if (kind == ETK_KIND_flag && size > 0 && (size_t)size < sizeof no && uses(command, no))
+    found(f, "command '%s': the name '%s' is the opposite of the flag '%s' too, which --no-%s means; choose another", of(shown, command), no, name, name);
+}
+
+/* A key of configuration files is an option or a group of options, never both; "profiles" at the top level holds profiles. */
+static void check_keys(struct findings *f, const struct manifest *m, const struct manifest_command *command) {
+  char shown[NAME_SHOWN], key[256];
+  for (size_t i = 0; i < command->option_count; i++) {
+    const struct manifest_option *o = &command->options[i];
+    snprintf(key, sizeof key, "%s%s%s", o->group, *o->group ? "." : "", o->name);
+    size_t size = strlen(key);
+    bool clash = false;
+    for (size_t c = 0; !clash && c < m->command_count; c++)
+      for (size_t k = 0; !clash && k < m->commands[c].option_count; k++) {
+        const char *group = m->commands[c].options[k].group;
+        clash = !strncmp(group, key, size) && (!group[size] || group[size] == '.');
+      }
+    if (clash) found(f, "command '%s': the key '%s' of option '%s' is a group of options too; rename one of them", of(shown, command), key, o->name);
+    if (!strncmp(key, "profiles", 8) && (!key[8] || key[8] == '.'))
+      found(f, "command '%s': the key '%s' of option '%s' is reserved: 'profiles' holds the profiles of a configuration file", of(shown, command), key, o->name);
   }
 }
 
@@ -94,7 +125,7 @@ static void check_values(struct findings *f, const struct manifest_command *comm
   etk_error e = ETK_ERROR_INIT;
   for (size_t i = 0; i < command->argument_count; i++) {
     const struct manifest_argument *a = &command->arguments[i];
-    if (limits_check(&e, a->kind, a->limits)) found(f, "command '%s': argument '%s': %s", of(shown, command), a->name, e.message);
+    if (etk_limits_check(&e, a->kind, a->limits)) found(f, "command '%s': argument '%s': %s", of(shown, command), a->name, e.message);
     if (!is_text(a->help)) found(f, "command '%s': the help of argument '%s' is not UTF-8 text", of(shown, command), a->name);
   }
   for (size_t i = 0; i < command->option_count; i++) {
@@ -103,7 +134,7 @@ static void check_values(struct findings *f, const struct manifest_command *comm
     uint32_t unknown = o->flags & ~(uint32_t)(ETK_HIDDEN | ETK_ADVANCED | ETK_LOCAL);
     if (unknown) found(f, "command '%s': option '%s' has flags %u, of which %u mean nothing for an option", of(shown, command), o->name, o->flags, unknown);
     if (*o->group && !legal_name(o->group)) found(f, "command '%s': the group '%s' of option '%s' is not a legal name", of(shown, command), o->group, o->name);
-    if (limits_check(&e, o->kind, o->limits)) {
+    if (etk_limits_check(&e, o->kind, o->limits)) {
       found(f, "command '%s': option '%s': %s", of(shown, command), o->name, e.message);
       continue;
     }
@@ -113,8 +144,8 @@ static void check_values(struct findings *f, const struct manifest_command *comm
       continue;
     }
     etk_arena arena = ETK_ARENA_INIT;
-    struct value value = {0};
-    if (value_parse(&e, &value, &arena, o->kind, o->limits, o->default_text, o->name, false))
+    etk_value value = {0};
+    if (etk_value_parse(&e, &value, &arena, o->kind, o->limits, o->default_text, o->name, false))
       found(f, "command '%s': the default of an option does not obey its limits: %s", of(shown, command), e.message);
     etk_arena_fini(&arena);
   }
@@ -153,6 +184,7 @@ static void check(struct findings *f, const struct manifest *m) {
     uint32_t unknown = c->flags & ~(uint32_t)(ETK_TRACKED | ETK_HIDDEN);
     if (unknown) found(f, "command '%s' has flags %u, of which %u mean nothing for a command", of(shown, c), c->flags, unknown);
     check_values(f, c);
+    check_keys(f, m, c);
   }
 }
 
@@ -212,7 +244,7 @@ static etk_status equal_command(etk_error *e, const struct manifest_command *a, 
     if ((s = same_text(e, at, "name of an argument", x->name, y->name))) return s;
     char here[256];
     where(here, sizeof here, a, "argument", x->name);
-    s = same_text(e, here, "kind", kind_name(x->kind), kind_name(y->kind));
+    s = same_text(e, here, "kind", etk_kind_name(x->kind), etk_kind_name(y->kind));
     if (!s) s = same_number(e, here, "need", x->need, y->need);
     if (!s) s = same_text(e, here, "limits", x->limits, y->limits);
     if (!s) s = same_text(e, here, "help", x->help, y->help);
@@ -222,7 +254,7 @@ static etk_status equal_command(etk_error *e, const struct manifest_command *a, 
     if ((s = same_text(e, at, "name of an option", x->name, y->name))) return s;
     char here[256];
     where(here, sizeof here, a, "option", x->name);
-    s = same_text(e, here, "kind", kind_name(x->kind), kind_name(y->kind));
+    s = same_text(e, here, "kind", etk_kind_name(x->kind), etk_kind_name(y->kind));
     if (!s) s = same_text(e, here, "default", x->default_text, y->default_text);
     if (!s) s = same_text(e, here, "limits", x->limits, y->limits);
     if (!s) s = same_text(e, here, "group", x->group, y->group);

@@ -3,7 +3,7 @@
 #include <etk/alloc.h>
 #include <ffi.h>
 
-/* How each kind crosses: its size, its libffi type and where it lies in struct value. */
+/* How each kind crosses: its size, its libffi type and where it lies in etk_value. */
 static ffi_type *list_elements[] = {&ffi_type_pointer, NULL /* size_t, set below */, NULL},
                 *map_elements[] = {&ffi_type_pointer, &ffi_type_pointer, NULL, NULL};
 static ffi_type list_type = {0, 0, FFI_TYPE_STRUCT, list_elements}, map_type = {0, 0, FFI_TYPE_STRUCT, map_elements};
@@ -15,19 +15,19 @@ static const struct crossing {
   size_t size, offset;
   ffi_type *type;
 } crossings[] = {
-    [ETK_KIND_int] = {sizeof(int64_t), offsetof(struct value, integer), &ffi_type_sint64},
-    [ETK_KIND_real] = {sizeof(double), offsetof(struct value, real), &ffi_type_double},
+    [ETK_KIND_int] = {sizeof(int64_t), offsetof(etk_value, integer), &ffi_type_sint64},
+    [ETK_KIND_real] = {sizeof(double), offsetof(etk_value, real), &ffi_type_double},
     [ETK_KIND_flag] = {sizeof(bool), 0, &ffi_type_uint8}, /* converted: a bool is not an int64_t */
-    [ETK_KIND_text] = {sizeof(char *), offsetof(struct value, text), &ffi_type_pointer},
-    [ETK_KIND_path] = {sizeof(char *), offsetof(struct value, text), &ffi_type_pointer},
-    [ETK_KIND_choice] = {sizeof(char *), offsetof(struct value, text), &ffi_type_pointer},
-    [ETK_KIND_secret] = {sizeof(char *), offsetof(struct value, text), &ffi_type_pointer},
-    [ETK_KIND_size] = {sizeof(int64_t), offsetof(struct value, integer), &ffi_type_sint64},
-    [ETK_KIND_duration] = {sizeof(int64_t), offsetof(struct value, integer), &ffi_type_sint64},
-    [ETK_KIND_ints] = {sizeof(struct etk_ints), offsetof(struct value, ints), &list_type},
-    [ETK_KIND_reals] = {sizeof(struct etk_reals), offsetof(struct value, reals), &list_type},
-    [ETK_KIND_texts] = {sizeof(struct etk_texts), offsetof(struct value, texts), &list_type},
-    [ETK_KIND_map] = {sizeof(struct etk_map_text), offsetof(struct value, map), &map_type},
+    [ETK_KIND_text] = {sizeof(char *), offsetof(etk_value, text), &ffi_type_pointer},
+    [ETK_KIND_path] = {sizeof(char *), offsetof(etk_value, text), &ffi_type_pointer},
+    [ETK_KIND_choice] = {sizeof(char *), offsetof(etk_value, text), &ffi_type_pointer},
+    [ETK_KIND_secret] = {sizeof(char *), offsetof(etk_value, text), &ffi_type_pointer},
+    [ETK_KIND_size] = {sizeof(int64_t), offsetof(etk_value, integer), &ffi_type_sint64},
+    [ETK_KIND_duration] = {sizeof(int64_t), offsetof(etk_value, integer), &ffi_type_sint64},
+    [ETK_KIND_ints] = {sizeof(struct etk_ints), offsetof(etk_value, ints), &list_type},
+    [ETK_KIND_reals] = {sizeof(struct etk_reals), offsetof(etk_value, reals), &list_type},
+    [ETK_KIND_texts] = {sizeof(struct etk_texts), offsetof(etk_value, texts), &list_type},
+    [ETK_KIND_map] = {sizeof(struct etk_map_text), offsetof(etk_value, map), &map_type},
 };
 _Static_assert(sizeof(bool) == 1, "a flag crosses as one byte");
 _Static_assert(sizeof(struct etk_ints) == sizeof(void *) + sizeof(size_t), "lists are a pointer and a count");
@@ -48,14 +48,14 @@ static const etk_option_row *option_row(const etk_project *project, const etk_co
   return (const etk_option_row *)((const char *)row->options + index * project->option_stride);
 }
 
-static const struct value *option_value(const struct resolved *resolved, const char *name, uint32_t kind) {
+static const etk_value *option_value(const struct resolved *resolved, const char *name, uint32_t kind) {
   for (size_t i = 0; i < resolved->command->option_count; i++)
     if (!strcmp(resolved->command->options[i].name, name) && resolved->command->options[i].kind == kind) return &resolved->options[i];
   return NULL;
 }
 
 /* Writes one value where `to` says; unset values are zero already. */
-static void put(void *to, const struct crossing *crossing, uint32_t kind, const struct value *value) {
+static void put(void *to, const struct crossing *crossing, uint32_t kind, const etk_value *value) {
   if (kind == ETK_KIND_flag) {
     bool flag = value->integer != 0;
     memcpy(to, &flag, sizeof flag);
@@ -73,7 +73,7 @@ static etk_status fill_options(etk_error *e, unsigned char *options, size_t size
       return etk_fail(e, ETK_E_FORMAT,
                       "the plugin's row of option %s (kind %u, %u bytes at %u of %zu) is not one that this host can fill; it must be built again",
                       option->name, (unsigned)option->kind, (unsigned)option->size, (unsigned)option->offset, size);
-    const struct value *value = option_value(resolved, option->name, option->kind);
+    const etk_value *value = option_value(resolved, option->name, option->kind);
     if (!value)
       return etk_fail(e, ETK_E_FORMAT, "the plugin's table has an option %s that its note does not have; it must be built again", option->name);
     if (value->source != ETK_FROM_UNSET) put(options + option->offset, crossing, option->kind, value);
@@ -84,7 +84,7 @@ static etk_status fill_options(etk_error *e, unsigned char *options, size_t size
 struct call {
   ffi_type **types;
   void **values;
-  struct value *arguments; /* copies, so that unset ones are zero */
+  etk_value *arguments; /* copies, so that unset ones are zero */
   bool *flags;
 };
 

@@ -1,5 +1,5 @@
-/* resolve.h: the values of one call from every source, weakest first: defaults, profile, --config, environment, --set, command line. No plugin
- * code runs here; each value is checked at every source, so that a mistake in a file does not hide behind an option. */
+/* resolve.h: the values of one call from every source, weakest first: defaults, the user's configuration file, profile, --config, environment, --set,
+ * command line. No plugin code runs here; each value is checked at every source, so that a mistake in a file does not hide behind an option. */
 #ifndef RESOLVE_H
 #define RESOLVE_H
 
@@ -9,8 +9,8 @@
 struct resolved {
   const struct manifest *manifest;
   const struct manifest_command *command;
-  struct value *arguments; /* one for each row of the command, a list where it is variadic; in host->arena */
-  struct value *options;
+  etk_value *arguments; /* one for each row of the command, a list where it is variadic; in host->arena */
+  etk_value *options;
 };
 
 /* words: what stands after the command, the host's own options taken out. Uses host->{config, profile, sets, path, arena}. */

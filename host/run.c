@@ -105,7 +105,7 @@ static int load(struct run *run, struct loaded *loaded, const etk_command_row **
   return host_error(run->host, &e, 126, NULL);
 }
 
-static const char *data_dir(struct host *host, const struct plugin *plugin) {
+const char *plugin_data_dir(struct host *host, const struct plugin *plugin) {
   char *dir = etk_path_dir(plugin->path);
   const char *path = dir ? etk_arena_printf(&host->arena, "%s/%s", dir, plugin->name_space) : NULL;
   etk_free(dir);
@@ -114,7 +114,7 @@ static const char *data_dir(struct host *host, const struct plugin *plugin) {
 
 int run_command(struct host *host, const struct plugin *plugin, const struct manifest *manifest, const struct resolved *resolved, int argc,
                 char **argv) {
-  struct run run = {.base = {&host_services}, .host = host, .plugin = plugin, .resolved = resolved, .data_dir = data_dir(host, plugin)};
+  struct run run = {.base = {&host_services}, .host = host, .plugin = plugin, .resolved = resolved, .data_dir = plugin_data_dir(host, plugin)};
   struct loaded loaded = {0};
   const etk_command_row *row = NULL;
   etk_error e = ETK_ERROR_INIT;

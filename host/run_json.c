@@ -10,13 +10,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-static void one_value(etk_text *out, bool first, const char *group, const char *name, uint32_t kind, const struct value *value) {
+static void one_value(etk_text *out, bool first, const char *group, const char *name, uint32_t kind, const etk_value *value) {
   char key[200];
   snprintf(key, sizeof key, "%s%s%s", group, *group ? "." : "", name);
   etk_text_puts(out, first ? "" : ",");
   put_json(out, key);
   etk_text_puts(out, ":{\"value\":");
-  value_json(out, kind, value);
+  etk_value_json(out, kind, value);
   etk_text_puts(out, ",\"source\":");
   put_json(out, source_name(value->source));
   etk_text_puts(out, ",\"origin\":");
@@ -37,7 +37,7 @@ void values_json(etk_text *out, const struct resolved *resolved) {
 
 static void hardware_json(etk_text *out) {
   etk_hardware h;
-  etk_hardware_get(&h);
+  etk_hardware_read_from(&h, sizeof h, etk_hardware_without_devices());
   etk_text_puts(out, "{\"platform\":");
   put_json(out, h.platform);
   etk_text_puts(out, ",\"architecture\":");

@@ -68,7 +68,7 @@ static etk_status give(etk_error *e, struct resolver *r, struct slot *slot, cons
 }
 
 static etk_status missing_value(etk_error *e, const struct slot *slot, const char *typed, size_t typed_size, const char *next) {
-  const char *kind = kind_name(slot_kind(slot));
+  const char *kind = etk_kind_name(slot_kind(slot));
   if (next && reads_as_option(next))
     return etk_fail(e, ETK_E_USAGE, "%.*s wants a value (%s), but '%s' reads as an option; write %.*s=VALUE where the value begins with '-'",
                     (int)typed_size, typed, kind, next, (int)typed_size, typed);
@@ -83,8 +83,15 @@ static etk_status read_long(etk_error *e, struct resolver *r, int count, char **
   if (!slot && !value && size > 3 && !strncmp(word + 2, "no-", 3)) {
     slot = find_long(r, word + 5, size - 3);
     if (slot && slot_kind(slot) != ETK_KIND_flag)
-      return etk_fail(e, ETK_E_USAGE, "%s: --%s takes a value (%s) and has no opposite", word, word + 5, kind_name(slot_kind(slot)));
+      return etk_fail(e, ETK_E_USAGE, "%s: --%s takes a value (%s) and has no opposite", word, word + 5, etk_kind_name(slot_kind(slot)));
     if (slot) return give(e, r, slot, "no", word, strlen(word));
+  }
+  if (!slot && value && size > 3 && !strncmp(word + 2, "no-", 3)) { /* --no-f=yes */
+    slot = find_long(r, word + 5, size - 3);
+    if (slot && slot_kind(slot) == ETK_KIND_flag)
+      return etk_fail(e, ETK_E_USAGE, "%s: --no-%.*s takes no value; write --no-%.*s, or --%.*s=%s", word, (int)size - 3, word + 5, (int)size - 3, word + 5,
+                      (int)size - 3, word + 5, *value ? value : "no");
+    if (slot) return etk_fail(e, ETK_E_USAGE, "%s: --%.*s takes a value (%s) and has no opposite", word, (int)size - 3, word + 5, etk_kind_name(slot_kind(slot)));
   }
   if (!slot) return unknown_option(e, r, word);
   if (!value && slot_kind(slot) == ETK_KIND_flag) value = "yes";

@@ -1,4 +1,5 @@
 /* The project lora-finetuning-mlx: its commands as lists, each a thin function over the domain files beside this one. */
+#include "extensions.h"
 #include "finetune.h"
 #include "pretrain.h"
 #include "session.h"
@@ -93,7 +94,7 @@
   CMD(evaluate, ETK_NONE, EVALUATE_OPTIONS, ETK_TRACKED, "Loss and perplexity of a model on data")                                               \
   CMD(pretrain, ETK_NONE, PRETRAIN_OPTIONS, ETK_TRACKED, "Train a small Llama-architecture model and its tokenizer from scratch")                \
   CMD(demo, ETK_NONE, DEMO_OPTIONS, ETK_TRACKED, "Teach the model that comes with this project a dialect, and compare before and after")
-ETK_PROJECT("lora-finetuning-mlx", "0.1.0", "Fine-tune language models with LoRA; evaluate, generate and pretrain", COMMANDS)
+ETK_PROJECT_WITH("lora-finetuning-mlx", "0.1.0", "Fine-tune language models with LoRA; evaluate, generate and pretrain", COMMANDS, NULL, NULL, extensions_query)
 
 #define LORA(o) (etk_lora_options){.rank = (o)->rank, .alpha = (o)->alpha, .dropout = (o)->dropout, .use_rslora = (o)->use_rslora, \
                                    .target_modules = (o)->target_modules.items, .target_count = (o)->target_modules.count}

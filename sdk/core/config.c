@@ -13,23 +13,40 @@ void etk_config_free(etk_config *config) {
 const etk_config_node *etk_config_root(const etk_config *config) { return config->root; }
 const char *etk_config_name(const etk_config *config) { return config->name; }
 
-static bool names_json(const char *name) {
-  size_t n = strlen(name);
-  return n >= 5 && strcmp(name + n - 5, ".json") == 0;
+const char *etk_config_origin(const etk_config *config, const etk_config_node *node) {
+  const char *origin = node ? ((const etk__node *)node)->origin : NULL;
+  return origin ? origin : config->name;
+}
+
+static bool ends_with(const char *name, const char *end) {
+  size_t n = strlen(name), m = strlen(end);
+  return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+etk_config_format etk__config_format(const char *name) {
+  if (ends_with(name, ".json")) return ETK_CONFIG_JSON;
+  return ends_with(name, ".toml") ? ETK_CONFIG_TOML : ETK_CONFIG_YAML;
+}
+
+static etk_status read_as(etk_error *e, etk_config *config, const char *bytes, size_t size, etk_config_format format) {
+  switch (format) {
+  case ETK_CONFIG_JSON:
+  case ETK_CONFIG_JSON_ANY:
+    return etk__config_read_json(e, config, bytes, size, format == ETK_CONFIG_JSON_ANY);
+  case ETK_CONFIG_TOML:
+    return etk__config_read_toml(e, config, bytes, size);
+  default:
+    return etk__config_read_yaml(e, config, bytes, size);
+  }
 }
 
 etk_status etk_config_parse(etk_error *e, etk_config **out, const char *name, const char *bytes, size_t size, etk_config_format format) {
   if (size > ETK__CONFIG_TEXT)
     return etk_fail(e, ETK_E_UNSUPPORTED, "'%s' has %zu bytes; a configuration has at most %d", name, size, (int)ETK__CONFIG_TEXT);
-  etk_config *config = etk_calloc(1, sizeof *config);
-  if (config) config->name = etk_strdup(name);
-  if (!config || !config->name) {
-    etk_config_free(config);
-    return etk_fail(e, ETK_E_NO_MEMORY, "cannot read '%s': out of memory", name);
-  }
-  if (size < 4096) config->arena.block_size = 4096; /* most files are small, and the host reads some at start-up */
-  bool json = format == ETK_CONFIG_JSON || (format == ETK_CONFIG_AUTO && names_json(name));
-  etk_status status = json ? etk__config_read_json(e, config, bytes, size) : etk__config_read_yaml(e, config, bytes, size);
+  etk_config *config;
+  etk_status status = etk__config_create(e, &config, name, size);
+  if (status) return status;
+  status = read_as(e, config, bytes, size, format == ETK_CONFIG_AUTO ? etk__config_format(name) : format);
   if (status) {
     etk_config_free(config);
     return status;
@@ -48,28 +65,35 @@ etk_status etk_config_load(etk_error *e, etk_config **out, const char *path) {
   return status;
 }
 
-static bool equal_key(const etk_config_node *node, const char *key, size_t size, bool exact) {
+enum { EXACT, DASHES, CASES };
+
+static char folded(char c, int how) {
+  if (how >= DASHES && c == '-') return '_';
+  return how >= CASES && c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+static bool equal_key(const etk_config_node *node, const char *key, size_t size, int how) {
   if (node->key_size != size) return false;
-  if (exact) return memcmp(node->key, key, size) == 0;
-  for (size_t i = 0; i < size; i++) {
-    char a = node->key[i] == '-' ? '_' : node->key[i], b = key[i] == '-' ? '_' : key[i];
-    if (a != b) return false;
-  }
+  if (how == EXACT) return memcmp(node->key, key, size) == 0;
+  for (size_t i = 0; i < size; i++)
+    if (folded(node->key[i], how) != folded(key[i], how)) return false;
   return true;
 }
 
-/* The key as spelt comes before one that differs in '-' and '_': a vocabulary may hold both. */
-static const etk_config_node *find_child(const etk_config_node *map, const char *key, size_t size) {
+/* The key as spelt comes before one that differs: a vocabulary may hold both. */
+const etk_config_node *etk__config_find_child(const etk_config_node *map, const char *key, size_t size, bool any_case) {
   if (!map || map->kind != ETK_CONFIG_MAP) return NULL;
-  for (int exact = 1; exact >= 0; exact--)
+  for (int how = EXACT; how <= (any_case ? CASES : DASHES); how++)
     for (const etk_config_node *child = map->first; child; child = child->next)
-      if (equal_key(child, key, size, exact)) return child;
+      if (equal_key(child, key, size, how)) return child;
   return NULL;
 }
 
-const etk_config_node *etk_config_child(const etk_config_node *map, const char *key) { return find_child(map, key, strlen(key)); }
+const etk_config_node *etk_config_child(const etk_config_node *map, const char *key) {
+  return etk__config_find_child(map, key, strlen(key), false);
+}
 
-static const etk_config_node *find_item(const etk_config_node *list, const char *index, size_t size) {
+const etk_config_node *etk__config_find_item(const etk_config_node *list, const char *index, size_t size) {
   size_t wanted = 0;
   if (size == 0 || size > 9 || (size > 1 && *index == '0')) return NULL;
   for (size_t i = 0; i < size; i++) {
@@ -84,8 +108,8 @@ static const etk_config_node *find_item(const etk_config_node *list, const char 
 const etk_config_node *etk_config_find(const etk_config_node *node, const char *path) {
   while (node && *path) {
     size_t n = strcspn(path, ".");
-    if (node->kind == ETK_CONFIG_LIST) node = find_item(node, path, n);
-    else node = find_child(node, path, n);
+    if (node->kind == ETK_CONFIG_LIST) node = etk__config_find_item(node, path, n);
+    else node = etk__config_find_child(node, path, n, false);
     path += n;
     if (*path != '.') continue;
     path++;
@@ -94,17 +118,20 @@ const etk_config_node *etk_config_find(const etk_config_node *node, const char *
   return node;
 }
 
-static const char *const kind_names[] = {
-    [ETK_CONFIG_NULL] = "null", [ETK_CONFIG_FLAG] = "true or false", [ETK_CONFIG_INT] = "a whole number", [ETK_CONFIG_REAL] = "a number",
-    [ETK_CONFIG_TEXT] = "text", [ETK_CONFIG_LIST] = "a list",        [ETK_CONFIG_MAP] = "a map",
-};
+const char *etk__config_kind_name(etk_config_kind kind) {
+  static const char *const names[] = {
+      [ETK_CONFIG_NULL] = "null", [ETK_CONFIG_FLAG] = "true or false", [ETK_CONFIG_INT] = "a whole number", [ETK_CONFIG_REAL] = "a number",
+      [ETK_CONFIG_TEXT] = "text", [ETK_CONFIG_LIST] = "a list",        [ETK_CONFIG_MAP] = "a map",          [ETK_CONFIG_TIME] = "a date or time",
+  };
+  return names[kind];
+}
 
 /* "train.yaml:3:7: 'epochs' is text ('three'), a whole number is wanted" */
 static etk_status wrong_kind(etk_error *e, const etk_config *config, const etk_config_node *node, etk_config_kind wanted, const char *hint) {
   char seen[80] = "";
   if (node->text) snprintf(seen, sizeof seen, " ('%.60s%s')", node->text, node->text_size > 60 ? "…" : "");
-  return etk__config_fail(e, config, ETK_E_INVALID, node->line, node->column, "'%s' is %s%s, %s is wanted%s", node->key, kind_names[node->kind], seen,
-                          kind_names[wanted], hint);
+  return etk__config_fail_at(e, config, ETK_E_INVALID, node, "'%s' is %s%s, %s is wanted%s", node->key, etk__config_kind_name(node->kind), seen,
+                             etk__config_kind_name(wanted), hint);
 }
 
 /* The child to read, or NULL: missing, or null, which is the way to leave a value unset. */
@@ -146,49 +173,7 @@ etk_status etk_config_get_text(etk_error *e, const etk_config *config, const etk
   if (!node) return ETK_OK;
   if (node->kind != ETK_CONFIG_TEXT) return wrong_kind(e, config, node, ETK_CONFIG_TEXT, node->text ? " (put it in quotes)" : "");
   if (strlen(node->text) != node->text_size)
-    return etk__config_fail(e, config, ETK_E_INVALID, node->line, node->column, "'%s' holds a NUL character", node->key);
+    return etk__config_fail_at(e, config, ETK_E_INVALID, node, "'%s' holds a NUL character", node->key);
   *out = node->text;
   return ETK_OK;
 }
-
-static void new_line(etk_text *out, int indent, int level) {
-  if (indent > 0) etk_text_printf(out, "\n%*s", indent * level, "");
-}
-
-static void write_node(etk_text *out, const etk_config_node *node, int indent, int level) {
-  switch (node->kind) {
-  case ETK_CONFIG_NULL:
-    etk_text_puts(out, "null");
-    return;
-  case ETK_CONFIG_FLAG:
-    etk_text_puts(out, node->flag ? "true" : "false");
-    return;
-  case ETK_CONFIG_INT:
-    etk_text_printf(out, "%lld", (long long)node->integer);
-    return;
-  case ETK_CONFIG_REAL:
-    etk_text_real(out, node->real);
-    return;
-  case ETK_CONFIG_TEXT:
-    etk_text_json(out, node->text, node->text_size);
-    return;
-  case ETK_CONFIG_LIST:
-  case ETK_CONFIG_MAP:
-    break;
-  }
-  bool map = node->kind == ETK_CONFIG_MAP;
-  etk_text_putc(out, map ? '{' : '[');
-  for (const etk_config_node *child = node->first; child && !out->failed; child = child->next) {
-    if (child != node->first) etk_text_puts(out, indent > 0 ? "," : ", ");
-    new_line(out, indent, level + 1);
-    if (map) {
-      etk_text_json(out, child->key, child->key_size);
-      etk_text_puts(out, ": ");
-    }
-    write_node(out, child, indent, level + 1);
-  }
-  if (node->first) new_line(out, indent, level);
-  etk_text_putc(out, map ? '}' : ']');
-}
-
-void etk_config_write_json(etk_text *out, const etk_config_node *node, int indent) { write_node(out, node, indent, 0); }

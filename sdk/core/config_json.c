@@ -5,35 +5,27 @@
 typedef struct scanner {
   etk_error *e;
   etk_config *config;
-  const char *bytes, *p, *end;
-  const char *counted; /* line and column are those of this byte; it only moves on */
-  int line, column, depth;
-  char *scratch; /* a string while its escapes are resolved */
+  const char *p, *end;
+  etk__place place;
+  int depth;
+  bool last_wins; /* of equal keys */
+  char *scratch;  /* a string while its escapes are resolved */
   size_t scratch_size;
 } scanner;
 
-/* Line and column of `at`, which is not before the last place asked for. */
-static void locate(scanner *s, const char *at) {
-  for (; s->counted < at; s->counted++) {
-    if (*s->counted == '\n') s->line++, s->column = 1;
-    else if (((unsigned char)*s->counted & 0xC0) != 0x80) s->column++;
-  }
-}
-
 static etk_status fail_at(scanner *s, const char *at, const char *what) {
-  if (at < s->counted) s->counted = s->bytes, s->line = s->column = 1;
-  locate(s, at);
-  return etk__config_fail(s->e, s->config, ETK_E_FORMAT, s->line, s->column, "%s", what);
+  etk__place_find(&s->place, at);
+  return etk__config_fail(s->e, s->config, ETK_E_FORMAT, s->place.line, s->place.column, "%s", what);
 }
 
 /* "<wanted>, found 'x'" */
 static etk_status unexpected(scanner *s, const char *wanted) {
-  char what[160];
+  char what[160], seen[40];
   uint32_t code_point;
-  size_t n = etk_utf8_decode(&code_point, s->p, (size_t)(s->end - s->p));
-  if (s->p == s->end) snprintf(what, sizeof what, "%s, found the end of the text", wanted);
-  else if (n == 0 || code_point < 0x20) snprintf(what, sizeof what, "%s, found byte 0x%02x", wanted, (unsigned)(unsigned char)*s->p);
-  else snprintf(what, sizeof what, "%s, found '%.*s'", wanted, (int)n, s->p);
+  bool control = s->p < s->end && etk_utf8_decode(&code_point, s->p, 1) && code_point < 0x20;
+  if (control) snprintf(seen, sizeof seen, "byte 0x%02x", (unsigned)code_point); /* a line end inside a string is a byte like others */
+  else etk__config_seen(seen, sizeof seen, s->p, s->end);
+  snprintf(what, sizeof what, "%s, found %s", wanted, seen);
   return fail_at(s, s->p, what);
 }
 
@@ -198,8 +190,8 @@ static etk_status read_children(scanner *s, etk__node *parent) {
     skip_space(s);
     if (map) {
       if (s->p == s->end || *s->p != '"') return unexpected(s, "a key in double quotes is wanted");
-      locate(s, s->p);
-      key_line = s->line, key_column = s->column;
+      etk__place_find(&s->place, s->p);
+      key_line = s->place.line, key_column = s->place.column;
       status = read_string(s, &key, &key_size);
       if (status) return status;
       skip_space(s);
@@ -222,17 +214,17 @@ static etk_status read_children(scanner *s, etk__node *parent) {
     s->p++;
   }
   s->p++;
-  return map ? etk__config_check_keys(s->e, s->config, parent) : ETK_OK;
+  return map ? etk__config_check_keys(s->e, s->config, parent, s->last_wins) : ETK_OK;
 }
 
 static etk_status read_value(scanner *s, etk__node **out) {
-  locate(s, s->p);
-  etk__node *node = *out = etk__config_node(s->config, ETK_CONFIG_TEXT, s->line, s->column);
+  etk__place_find(&s->place, s->p);
+  etk__node *node = *out = etk__config_node(s->config, ETK_CONFIG_TEXT, s->place.line, s->place.column);
   if (!node) return etk__config_no_memory(s->e, s->config);
   char c = s->p < s->end ? *s->p : 0;
   if (c == '{' || c == '[') {
     if (s->depth == ETK__CONFIG_DEPTH)
-      return etk__config_fail(s->e, s->config, ETK_E_UNSUPPORTED, s->line, s->column, "nested deeper than %d levels", ETK__CONFIG_DEPTH);
+      return etk__config_fail(s->e, s->config, ETK_E_UNSUPPORTED, s->place.line, s->place.column, "nested deeper than %d levels", ETK__CONFIG_DEPTH);
     node->node.kind = c == '{' ? ETK_CONFIG_MAP : ETK_CONFIG_LIST;
     node->height = 1;
     s->depth++;
@@ -248,10 +240,10 @@ static etk_status read_value(scanner *s, etk__node **out) {
   return read_word(s, &node->node);
 }
 
-etk_status etk__config_read_json(etk_error *e, etk_config *config, const char *bytes, size_t size) {
-  scanner s = {.e = e, .config = config, .bytes = bytes, .p = bytes, .end = bytes + size, .counted = bytes, .line = 1, .column = 1};
-  if (size >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0)
-    s.bytes = s.p = s.counted = bytes + 3; /* a byte order mark may be passed over (section 8.1) */
+etk_status etk__config_read_json(etk_error *e, etk_config *config, const char *bytes, size_t size, bool last_wins) {
+  scanner s = {.e = e, .config = config, .p = bytes, .end = bytes + size, .last_wins = last_wins};
+  if (size >= 3 && memcmp(bytes, "\xEF\xBB\xBF", 3) == 0) s.p += 3; /* a byte order mark may be passed over (section 8.1) */
+  etk__place_init(&s.place, s.p);
   skip_space(&s);
   etk__node *root = NULL;
   etk_status status = read_value(&s, &root);

@@ -149,7 +149,7 @@ static etk_status set_key(reader *r, const yaml_event_t *event, const char *text
 static etk_status remember(reader *r, const yaml_char_t *anchor, etk__node *node) {
   if (!anchor) return ETK_OK;
   const char *name = etk_arena_strdup(&r->config->arena, (const char *)anchor);
-  void **value = name ? etk__names_at(&r->anchors, name, strlen(name)) : NULL;
+  void **value = name ? etk__names_at(&r->anchors, r->config, name, strlen(name)) : NULL;
   if (!value) return etk__config_no_memory(r->e, r->config);
   *value = node; /* a later anchor of the same name takes over */
   return ETK_OK;
@@ -215,7 +215,7 @@ static etk_status on_scalar(reader *r, const yaml_event_t *event) {
 
 static etk_status on_alias(reader *r, const yaml_event_t *event) {
   const char *name = (const char *)event->data.alias.anchor;
-  const etk__node *named = etk__names_get(&r->anchors, name, strlen(name));
+  etk__node *named = etk__names_get(&r->anchors, r->config, name, strlen(name));
   if (!named) return FAIL(r, event, ETK_E_FORMAT, "alias '*%s' names no anchor; '&%s' has to come before it", name, name);
   if (!named->complete) return FAIL(r, event, ETK_E_FORMAT, "alias '*%s' stands inside what it names", name);
   if (key_wanted(r)) {
@@ -225,7 +225,8 @@ static etk_status on_alias(reader *r, const yaml_event_t *event) {
   etk__node *copy = etk__config_node(r->config, named->node.kind, line_of(event), column_of(event));
   if (!copy) return etk__config_no_memory(r->e, r->config);
   int line = copy->node.line, column = copy->node.column;
-  *copy = *named; /* shares text and children: the tree never changes */
+  named->shared = named->node.first != NULL;
+  *copy = *named; /* shares text and children */
   copy->node.key = NULL;
   copy->node.key_size = 0;
   copy->node.next = NULL;
@@ -253,7 +254,7 @@ static etk_status on_start(reader *r, const yaml_event_t *event, etk_config_kind
 static etk_status on_end(reader *r) {
   etk__node *node = r->open[--r->depth];
   node->complete = true;
-  etk_status status = node->node.kind == ETK_CONFIG_MAP ? etk__config_check_keys(r->e, r->config, node) : ETK_OK;
+  etk_status status = node->node.kind == ETK_CONFIG_MAP ? etk__config_check_keys(r->e, r->config, node, false) : ETK_OK;
   if (status) return status;
   if (r->depth == 0) {
     r->root = node;

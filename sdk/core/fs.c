@@ -1,28 +1,54 @@
 /* fs.c: reading whole files, and the system calls that the rest of fs goes through. */
 #include "etk/alloc.h"
-#include "etk/hardware.h"
 #include "fs_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* Set by tests before they write; one hook for the process. */
+/* Set by tests before they write; one of each for the process. */
 static struct {
   _Atomic(void *) user;
   int (*_Atomic call)(void *user, size_t size);
 } hook;
+static struct {
+  _Atomic(void *) user;
+  int (*_Atomic call)(void *user, const char *step);
+} step_hook;
+static _Atomic bool fallbacks_forced;
 
 void etk_fs_set_write_hook(int (*call)(void *user, size_t size), void *user) {
   atomic_store(&hook.user, user);
   atomic_store(&hook.call, call);
 }
 
+void etk_fs_set_step_hook(int (*call)(void *user, const char *step), void *user) {
+  atomic_store(&step_hook.user, user);
+  atomic_store(&step_hook.call, call);
+}
+
+int etk_fs_step(const char *step) {
+  int (*call)(void *, const char *) = atomic_load(&step_hook.call);
+  return call ? call(atomic_load(&step_hook.user), step) : 0;
+}
+
+void etk__fs_force_fallbacks(bool force) { atomic_store(&fallbacks_forced, force); }
+bool etk__fs_fallbacks_forced(void) { return atomic_load(&fallbacks_forced); }
+
+etk_status etk__fs_no_memory(etk_error *e, const char *what, const char *path) {
+  return etk_fail(e, ETK_E_NO_MEMORY, "cannot %s '%s': out of memory", what, path);
+}
+
+int etk__fs_write_step(size_t size) {
+  int (*call)(void *, size_t) = atomic_load(&hook.call);
+  int injected = call ? call(atomic_load(&hook.user), size) : 0;
+  return injected ? injected : etk_fs_step("write");
+}
+
 int etk__fs_write_all(int fd, const void *bytes, size_t size) {
   const char *p = bytes;
-  int (*call)(void *, size_t) = atomic_load(&hook.call);
   while (size > 0) {
-    int injected = call ? call(atomic_load(&hook.user), size) : 0;
+    int injected = etk__fs_write_step(size);
     if (injected) return injected;
     ssize_t n = write(fd, p, size < (size_t)1 << 30 ? size : (size_t)1 << 30);
     if (n < 0 && errno == EINTR) continue;
@@ -34,6 +60,11 @@ int etk__fs_write_all(int fd, const void *bytes, size_t size) {
   return 0;
 }
 
+etk_status etk_fs_write_to(etk_error *e, int fd, const void *bytes, size_t size, const char *name) {
+  int failure = etk__fs_write_all(fd, bytes, size);
+  return failure ? etk_fail_errno(e, failure, "cannot write %zu bytes to '%s'", size, name) : ETK_OK;
+}
+
 ssize_t etk__fs_read_some(int fd, void *bytes, size_t size) {
   ssize_t n;
   do n = read(fd, bytes, size < (size_t)1 << 30 ? size : (size_t)1 << 30);
@@ -42,7 +73,11 @@ ssize_t etk__fs_read_some(int fd, void *bytes, size_t size) {
 }
 
 int etk__fs_sync(int fd) {
-  int result;
+  int result = etk_fs_step("sync");
+  if (result) return result;
+#ifdef F_FULLFSYNC /* macOS: fsync alone leaves the bytes in the drive's cache */
+  if (fcntl(fd, F_FULLFSYNC) == 0) return 0;
+#endif
   do result = fsync(fd);
   while (result != 0 && errno == EINTR);
   return result == 0 || errno == EINVAL || errno == ENOTSUP ? 0 : errno;
@@ -58,40 +93,6 @@ int etk__fs_sync_parent(const char *path) {
   }
   etk_free(folder); /* a folder that may be written but not read cannot be synced: no failure */
   return result;
-}
-
-char *etk__fs_temp_name(const char *prefix) {
-  static _Atomic uint64_t count;
-  uint64_t x = (uint64_t)etk_time_ns() ^ (uint64_t)getpid() << 40 ^ atomic_fetch_add(&count, 1) << 52;
-  for (int i = 0; i < 3; i++) { /* a mixing step of splitmix64 (Steele, Lea, Flood 2014) */
-    x += UINT64_C(0x9E3779B97F4A7C15);
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    x ^= x >> 31;
-  }
-  size_t size = strlen(prefix) + 18;
-  char *name = etk_alloc(size);
-  if (name) snprintf(name, size, "%s-%016llx", prefix, (unsigned long long)x);
-  return name;
-}
-
-int etk__fs_rename_new(const char *from, const char *to, bool folder) {
-#if defined(__linux__) && defined(RENAME_NOREPLACE)
-  if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) return 0;
-  if (errno != EINVAL && errno != ENOSYS) return errno;
-#elif defined(__APPLE__)
-  if (renamex_np(from, to, RENAME_EXCL) == 0) return 0;
-  if (errno != ENOTSUP) return errno;
-#endif
-  if (!folder && link(from, to) == 0) {
-    unlink(from);
-    return 0;
-  }
-  if (!folder && errno != EPERM && errno != ENOTSUP && errno != EMLINK) return errno;
-  /* A file system without hard links (FAT and the like), or a folder: the check and the rename are two steps there. */
-  struct stat info;
-  if (lstat(to, &info) == 0) return EEXIST;
-  return rename(from, to) == 0 ? 0 : errno;
 }
 
 etk_status etk__fs_open_regular(etk_error *e, int *fd, struct stat *info, const char *path) {

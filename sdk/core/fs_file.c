@@ -21,40 +21,34 @@ static etk_status exists(etk_error *e, const char *path) {
 }
 
 static void discard(etk_file *file) {
+  if (file->fd >= 0 && file->temporary) unlink(file->temporary); /* while it is locked: the name is ours */
   if (file->fd >= 0) close(file->fd);
-  if (file->fd >= 0 && file->temporary) unlink(file->temporary);
   etk_free(file->temporary);
   etk_free(file->path);
   etk_free(file->buffer);
   etk_free(file);
 }
 
-/* "folder/.name.tmp-0123…": hidden, so that a listing during the write shows no half file. */
-static char *temporary_name(const char *path) {
-  char *folder = etk_path_dir(path), *name = NULL, *full = NULL;
+/* "folder/.name.tmp": hidden, so that a listing during the write shows no half file. */
+static char *temporary_prefix(const char *path) {
+  char *folder = etk_path_dir(path), *full = NULL;
   etk_text prefix = ETK_TEXT_INIT;
   etk_text_printf(&prefix, ".%.200s.tmp", etk_path_base(path));
-  if (folder && !prefix.failed) name = etk__fs_temp_name(prefix.data);
-  if (name) full = etk_path_join(folder, name);
+  if (folder && !prefix.failed) full = etk_path_join(folder, prefix.data);
   etk_text_free(&prefix);
   etk_free(folder);
-  etk_free(name);
   return full;
 }
 
 static etk_status open_temporary(etk_error *e, etk_file *file, const struct stat *old) {
-  for (int attempt = 0; attempt < 100; attempt++) {
-    etk_free(file->temporary);
-    file->temporary = temporary_name(file->path);
-    if (!file->temporary) return etk_fail(e, ETK_E_NO_MEMORY, "cannot write '%s': out of memory", file->path);
-    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (file->fd >= 0) {
-      if (old) (void)!fchmod(file->fd, old->st_mode & 07777); /* keeps the permissions of what is replaced, where allowed */
-      return ETK_OK;
-    }
-    if (errno != EEXIST) return etk_fail_errno(e, errno, "cannot create '%s' (its folder must exist and be writable)", file->path);
-  }
-  return etk_fail(e, ETK_E_EXISTS, "cannot write '%s': no free name for a temporary file beside it", file->path);
+  char *prefix = temporary_prefix(file->path);
+  int failure = prefix ? etk__fs_temp_make(&file->temporary, &file->fd, prefix, false) : ENOMEM;
+  etk_free(prefix);
+  if (failure == ENOMEM) return etk__fs_no_memory(e, "write", file->path);
+  if (failure == EEXIST) return etk_fail(e, ETK_E_EXISTS, "cannot write '%s': no free name for a temporary file beside it", file->path);
+  if (failure) return etk_fail_errno(e, failure, "cannot create '%s' (its folder must exist and be writable)", file->path);
+  if (old) (void)!fchmod(file->fd, old->st_mode & 07777); /* keeps the permissions of what is replaced, where allowed */
+  return ETK_OK;
 }
 
 etk_status etk_file_create(etk_error *e, etk_file **out, const char *path, bool replace) {
@@ -119,7 +113,7 @@ etk_status etk_file_write(etk_error *e, etk_file *file, const void *bytes, size_
 
 static etk_status put_in_place(etk_error *e, etk_file *file) {
   int failure = 0;
-  if (file->replace) failure = rename(file->temporary, file->path) == 0 ? 0 : errno;
+  if (file->replace) failure = etk__fs_rename(file->temporary, file->path);
   else failure = etk__fs_rename_new(file->temporary, file->path, false);
   if (failure == EEXIST) return exists(e, file->path);
   if (failure) return etk_fail_errno(e, failure, "cannot rename the finished file to '%s'", file->path);
@@ -139,6 +133,8 @@ etk_status etk_file_commit(etk_error *e, etk_file *file) {
   discard(file);
   return status;
 }
+
+int etk__file_fd(const etk_file *file) { return file->temporary ? file->fd : -1; }
 
 void etk_file_abort(etk_file *file) {
   if (file) discard(file);

@@ -2,11 +2,11 @@
 #include "etk/hash.h"
 #include "etk/alloc.h"
 #include "fs_internal.h"
+#include "hash_internal.h"
 #include <errno.h>
 #include <unistd.h>
 
-/* FIPS 180-4, 4.2.2 */
-static const uint32_t K[64] = {
+const uint32_t etk__sha256_k[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
     0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa,
     0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85,
@@ -29,11 +29,20 @@ static void compress(uint32_t state[8], const unsigned char *block) {
   }
   uint32_t a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6], h = state[7];
   for (int i = 0; i < 64; i++) {
-    uint32_t t1 = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + K[i] + w[i];
+    uint32_t t1 = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + etk__sha256_k[i] + w[i];
     uint32_t t2 = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
     h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
   state[0] += a, state[1] += b, state[2] += c, state[3] += d, state[4] += e, state[5] += f, state[6] += g, state[7] += h;
+}
+
+void etk__sha256_portable(uint32_t state[8], const unsigned char *blocks, size_t count) {
+  for (; count > 0; count--, blocks += 64) compress(state, blocks);
+}
+
+static void whole_blocks(uint32_t state[8], const unsigned char *blocks, size_t count) {
+  etk__sha256_blocks *hardware = etk__sha256_hardware();
+  (hardware ? hardware : etk__sha256_portable)(state, blocks, count);
 }
 
 void etk_sha256_init(etk_sha256 *hash) {
@@ -50,9 +59,10 @@ void etk_sha256_update(etk_sha256 *hash, const void *bytes, size_t size) {
     memcpy(hash->block + used, p, n);
     p += n, size -= n;
     if (used + n < 64) return;
-    compress(hash->state, hash->block);
+    whole_blocks(hash->state, hash->block, 1);
   }
-  for (; size >= 64; p += 64, size -= 64) compress(hash->state, p);
+  if (size >= 64) whole_blocks(hash->state, p, size / 64);
+  p += size / 64 * 64, size %= 64;
   if (size) memcpy(hash->block, p, size);
 }
 
@@ -71,7 +81,7 @@ void etk_sha256_final(etk_sha256 *hash, char hex[65]) {
 }
 
 etk_status etk_sha256_file(etk_error *e, char hex[65], uint64_t *bytes, const char *path) {
-  enum { CHUNK = 1 << 16 };
+  enum { CHUNK = 1 << 18 };
   int fd;
   etk_status status = etk__fs_open_regular(e, &fd, NULL, path);
   if (status) return status;

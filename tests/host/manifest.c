@@ -341,14 +341,14 @@ static void kinds_have_one_name_each(void **state) {
   (void)state;
   uint32_t kind;
   for (uint32_t i = ETK_KIND_int; i <= ETK_KIND_map; i++) {
-    assert_non_null(kind_name(i));
-    assert_true(kind_parse(&kind, kind_name(i)));
+    assert_non_null(etk_kind_name(i));
+    assert_true(etk_kind_parse(&kind, etk_kind_name(i)));
     assert_int_equal(kind, i);
   }
-  assert_null(kind_name(0));
-  assert_null(kind_name(ETK_KIND_map + 1));
-  assert_null(kind_name(UINT32_MAX));
-  assert_false(kind_parse(&kind, "tensor"));
+  assert_null(etk_kind_name(0));
+  assert_null(etk_kind_name(ETK_KIND_map + 1));
+  assert_null(etk_kind_name(UINT32_MAX));
+  assert_false(etk_kind_parse(&kind, "tensor"));
   char shown[64], small[4];
   assert_string_equal(shown_name(shown, sizeof shown, "learning_rate"), "learning-rate");
   assert_string_equal(shown_name(small, sizeof small, "learning_rate"), "lea");

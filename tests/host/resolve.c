@@ -56,7 +56,7 @@ static void done(struct call *c) {
   etk_arena_fini(&c->host.arena);
 }
 
-static const struct value *option(const struct call *c, const char *name) {
+static const etk_value *option(const struct call *c, const char *name) {
   for (size_t i = 0; i < c->resolved.command->option_count; i++)
     if (!strcmp(c->resolved.command->options[i].name, name)) return &c->resolved.options[i];
   return NULL;

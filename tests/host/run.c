@@ -39,12 +39,12 @@ static etk_status mix_run(etk_run *run, int64_t a, double b, bool c, const char 
   return 42;
 }
 
-static etk_status call_mix(etk_error *e, etk_status *returned, const struct value *arguments, const struct value *options,
+static etk_status call_mix(etk_error *e, etk_status *returned, const etk_value *arguments, const etk_value *options,
                            const etk_project *project) {
   struct manifest manifest;
   etk_status status = manifest_from_project(e, &manifest, &etk_project_v1);
   if (status) return status;
-  struct resolved resolved = {&manifest, &manifest.commands[0], (struct value *)(uintptr_t)arguments, (struct value *)(uintptr_t)options};
+  struct resolved resolved = {&manifest, &manifest.commands[0], (etk_value *)(uintptr_t)arguments, (etk_value *)(uintptr_t)options};
   struct etk_run run = {&host_services};
   status = marshal_call(e, returned, &run, project, marshal_row(project, "mix"), &resolved);
   manifest_fini(&manifest);
@@ -53,12 +53,12 @@ static etk_status call_mix(etk_error *e, etk_status *returned, const struct valu
 
 static const char *const paths[] = {"p", "q"}, *const keys[] = {"k"}, *const map_values[] = {"v"};
 static const double numbers[] = {2.5, 1};
-static const struct value all_arguments[] = {{.source = 6, .integer = -5},
+static const etk_value all_arguments[] = {{.source = 6, .integer = -5},
                                              {.source = 6, .real = 0.5},
                                              {.source = 6, .integer = 1},
                                              {.source = 6, .text = "text"},
                                              {.source = 6, .texts = {paths, 2}}};
-static const struct value all_options[] = {{.source = 6, .integer = 1}, {.source = 6, .integer = 7}, {.source = 6, .map = {keys, map_values, 1}},
+static const etk_value all_options[] = {{.source = 6, .integer = 1}, {.source = 6, .integer = 7}, {.source = 6, .map = {keys, map_values, 1}},
                                            {.source = 6, .reals = {numbers, 2}}, {.source = 1, .integer = 0}};
 
 static void every_kind_arrives(void **state) {
@@ -71,7 +71,7 @@ static void every_kind_arrives(void **state) {
 }
 
 static void unset_values_arrive_as_zero(void **state) {
-  static const struct value nothing[5] = {{0}};
+  static const etk_value nothing[5] = {{0}};
   etk_error e = ETK_ERROR_INIT;
   etk_status returned = 0;
   (void)state;

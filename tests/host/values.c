@@ -10,23 +10,23 @@
 
 static etk_arena arena;
 
-static etk_status parse(struct value *out, char *message, uint32_t kind, const char *limits, const char *text) {
+static etk_status parse(etk_value *out, char *message, uint32_t kind, const char *limits, const char *text) {
   etk_error e = ETK_ERROR_INIT;
-  *out = (struct value){0};
-  etk_status status = value_parse(&e, out, &arena, kind, limits, text, "--x", true);
+  *out = (etk_value){0};
+  etk_status status = etk_value_parse(&e, out, &arena, kind, limits, text, "--x", true);
   if (!status) out->source = ETK_FROM_COMMAND_LINE;
   if (message) snprintf(message, ETK_ERROR_SIZE, "%s", e.message);
   return status;
 }
 
 static bool takes(uint32_t kind, const char *limits, const char *text) {
-  struct value value;
+  etk_value value;
   return !parse(&value, NULL, kind, limits, text);
 }
 
 /* Refused, and the message holds `words`. */
 static bool refuses(uint32_t kind, const char *limits, const char *text, const char *words) {
-  struct value value;
+  etk_value value;
   char message[ETK_ERROR_SIZE];
   if (!parse(&value, message, kind, limits, text)) return false;
   if (strstr(message, words)) return true;
@@ -74,7 +74,7 @@ static void choices_know_their_words(void **state) {
 }
 
 static void units_count(void **state) {
-  struct value value;
+  etk_value value;
   (void)state;
   assert_int_equal(parse(&value, NULL, ETK_KIND_size, "1MiB..4GiB", "2GiB"), ETK_OK);
   assert_int_equal(value.integer, (int64_t)2 << 30);
@@ -90,7 +90,7 @@ static void texts_have_lengths(void **state) {
   assert_true(refuses(ETK_KIND_text, "1..5", "", "length of 0 bytes is below 1"));
   assert_true(refuses(ETK_KIND_text, "1..5", "sixsix", "above 5"));
   assert_true(refuses(ETK_KIND_secret, "..3", "hunter2", "above 3"));
-  struct value value;
+  etk_value value;
   char message[ETK_ERROR_SIZE];
   parse(&value, message, ETK_KIND_secret, "..3", "hunter2");
   assert_null(strstr(message, "hunter2"));
@@ -109,27 +109,27 @@ static void paths_are_looked_at(void **state) {
 }
 
 static void lists_are_cut_and_joined(void **state) {
-  struct value value = {0};
+  etk_value value = {0};
   etk_error e = ETK_ERROR_INIT;
   const char *const given[] = {"1, 2", "", "3"};
   (void)state;
-  assert_int_equal(value_parse_all(&e, &value, &arena, ETK_KIND_ints, "0..", given, 3, true, "--x"), ETK_OK);
+  assert_int_equal(etk_value_parse_texts(&e, &value, &arena, ETK_KIND_ints, "0..", given, 3, true, "--x"), ETK_OK);
   assert_int_equal(value.ints.count, 3);
   assert_int_equal(value.ints.items[0] + value.ints.items[1] * 10 + value.ints.items[2] * 100, 321);
   assert_true(refuses(ETK_KIND_ints, "0..", "1,-2", "--x, item 2: -2 is below 0"));
   assert_true(refuses(ETK_KIND_reals, "", "1,,2", "item 2"));
   const char *const items[] = {"a,b", "c"};
-  assert_int_equal(value_parse_all(&e, &value, &arena, ETK_KIND_texts, "", items, 2, false, "--x"), ETK_OK);
+  assert_int_equal(etk_value_parse_texts(&e, &value, &arena, ETK_KIND_texts, "", items, 2, false, "--x"), ETK_OK);
   assert_int_equal(value.texts.count, 2);
   assert_string_equal(value.texts.items[0], "a,b");
 }
 
 static void maps_keep_the_last_of_a_key(void **state) {
-  struct value value = {0};
+  etk_value value = {0};
   etk_error e = ETK_ERROR_INIT;
   const char *const given[] = {"a=1", "b=x=y", "a=2"};
   (void)state;
-  assert_int_equal(value_parse_all(&e, &value, &arena, ETK_KIND_map, "", given, 3, true, "--x"), ETK_OK);
+  assert_int_equal(etk_value_parse_texts(&e, &value, &arena, ETK_KIND_map, "", given, 3, true, "--x"), ETK_OK);
   assert_int_equal(value.map.count, 2);
   assert_string_equal(value.map.values[0], "2");
   assert_string_equal(value.map.values[1], "x=y");
@@ -137,11 +137,11 @@ static void maps_keep_the_last_of_a_key(void **state) {
 }
 
 static void shown(uint32_t kind, const char *text, const char *as, const char *json) {
-  struct value value;
+  etk_value value;
   etk_text out = ETK_TEXT_INIT, document = ETK_TEXT_INIT;
   assert_int_equal(parse(&value, NULL, kind, kind == ETK_KIND_choice ? "a|b" : "", text), ETK_OK);
-  value_show(&out, kind, &value);
-  value_json(&document, kind, &value);
+  etk_value_show(&out, kind, &value);
+  etk_value_json(&document, kind, &value);
   assert_string_equal(out.size ? out.data : "", as);
   assert_string_equal(document.data, json);
   etk_text_free(&out);
@@ -168,12 +168,12 @@ static void values_show_as_they_are_typed(void **state) {
 }
 
 static void unset_values_show_as_nothing(void **state) {
-  struct value value = {0};
+  etk_value value = {0};
   etk_text out = ETK_TEXT_INIT;
   (void)state;
-  value_show(&out, ETK_KIND_int, &value);
-  value_json(&out, ETK_KIND_int, &value);
-  value_show(&out, ETK_KIND_secret, &value);
+  etk_value_show(&out, ETK_KIND_int, &value);
+  etk_value_json(&out, ETK_KIND_int, &value);
+  etk_value_show(&out, ETK_KIND_secret, &value);
   assert_string_equal(out.data, "-null(unset)");
   etk_text_free(&out);
 }
@@ -189,7 +189,7 @@ static void wrong_limits_are_found(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     etk_error e = ETK_ERROR_INIT;
-    bool sound = !limits_check(&e, rows[i].kind, rows[i].limits);
+    bool sound = !etk_limits_check(&e, rows[i].kind, rows[i].limits);
     if (sound != rows[i].sound) print_message("limits '%s' of kind %u: %s\n", rows[i].limits, rows[i].kind, e.message);
     assert_true(sound == rows[i].sound);
   }
@@ -199,15 +199,15 @@ static bool parse_everything(void *user) {
   (void)user;
   etk_arena own = ETK_ARENA_INIT;
   const char *const list[] = {"1,2", "3"}, *const pairs[] = {"a=b"};
-  struct value value = {0};
+  etk_value value = {0};
   etk_text out = ETK_TEXT_INIT;
-  bool done = !value_parse(NULL, &value, &own, ETK_KIND_text, "", "text", "--x", true) &&
-              !value_parse(NULL, &value, &own, ETK_KIND_path, "new", "a/b", "--x", false) &&
-              !value_parse_all(NULL, &value, &own, ETK_KIND_ints, "", list, 2, true, "--x") &&
-              !value_parse_all(NULL, &value, &own, ETK_KIND_map, "", pairs, 1, true, "--x") &&
-              value_parse(NULL, &value, &own, ETK_KIND_choice, "a|b", "c", "--x", true) == ETK_E_USAGE;
+  bool done = !etk_value_parse(NULL, &value, &own, ETK_KIND_text, "", "text", "--x", true) &&
+              !etk_value_parse(NULL, &value, &own, ETK_KIND_path, "new", "a/b", "--x", false) &&
+              !etk_value_parse_texts(NULL, &value, &own, ETK_KIND_ints, "", list, 2, true, "--x") &&
+              !etk_value_parse_texts(NULL, &value, &own, ETK_KIND_map, "", pairs, 1, true, "--x") &&
+              etk_value_parse(NULL, &value, &own, ETK_KIND_choice, "a|b", "c", "--x", true) == ETK_E_USAGE;
   value.source = ETK_FROM_SET;
-  value_json(&out, ETK_KIND_map, &value);
+  etk_value_json(&out, ETK_KIND_map, &value);
   done = done && !out.failed;
   etk_text_free(&out);
   etk_arena_fini(&own);

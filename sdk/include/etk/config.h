@@ -45,7 +45,13 @@ struct etk_config_node {
 };
 
 typedef struct etk_config etk_config;
-typedef enum etk_config_format { ETK_CONFIG_AUTO, ETK_CONFIG_YAML, ETK_CONFIG_JSON, ETK_CONFIG_TOML } etk_config_format;
+typedef enum etk_config_format {
+  ETK_CONFIG_AUTO,
+  ETK_CONFIG_YAML,
+  ETK_CONFIG_JSON,
+  ETK_CONFIG_TOML,
+  ETK_CONFIG_JSON_ANY /* for reading what others wrote: RFC 8259 as it is, where the last of equal keys wins */
+} etk_config_format;
 
 /* `name` is what messages call the source ("train.yaml:3:7: …"). AUTO: by the end of the name: .json, .toml, else YAML. */
 etk_status etk_config_parse(etk_error *e, etk_config **out, const char *name, const char *bytes, size_t size, etk_config_format format);

@@ -84,6 +84,7 @@ typedef struct etk_hardware_provider {
   bool devices; /* look for CUDA devices through libcuda (this machine only) */
 } etk_hardware_provider;
 const etk_hardware_provider *etk_hardware_this_machine(void);
+const etk_hardware_provider *etk_hardware_without_devices(void); /* the same, never opening a device driver: about a millisecond */
 void etk_hardware_read_from(etk_hardware *out, size_t out_size, const etk_hardware_provider *provider);
 /* A text file of facts ("@file /proc/cpuinfo" and its lines, "@fact hw.memsize 17179869184", "@list /sys/… a b c", "#" comments) as a provider.
  * Free with etk_facts_free. etk_facts_record writes what reading this machine asked for, in that form. */
@@ -113,8 +114,10 @@ etk_status etk_hardware_measure(etk_error *e, etk_hardware_limits *out, double s
 etk_status etk_hardware_limits_load(etk_error *e, etk_hardware_limits *out);
 etk_status etk_hardware_limits_save(etk_error *e, const etk_hardware_limits *limits);
 
+etk_isa etk_isa_best(void);                  /* of this machine; found out once, cheap after */
 etk_isa etk_isa_active(void);                /* best ISA capped by $ETK_ISA (base|neon|avx2|avx512); read once */
 const char *etk_isa_name(etk_isa isa);
+int64_t etk_hardware_memory_available(void); /* memory_available_bytes of etk_hardware, alone; 0: unknown */
 int64_t etk_hardware_peak_rss_bytes(void);   /* this process's peak resident memory */
 int64_t etk_hardware_rss_bytes(void);        /* now */
 int64_t etk_time_ns(void);                   /* monotonic */

@@ -17,15 +17,18 @@ extern "C" {
 
 typedef enum etk_log_level { ETK_LOG_DEBUG = 0, ETK_LOG_INFO = 1, ETK_LOG_WARNING = 2, ETK_LOG_ERROR = 3, ETK_LOG_OFF = 4 } etk_log_level;
 
-/* A sink gets one complete message (UTF-8, no newline). It must not log. */
+/* A sink gets one complete message (UTF-8, no newline), with its fields but not the context. What it logs itself goes to files only. */
 typedef void (*etk_log_sink)(void *user, etk_log_level level, int64_t unix_ms, const char *message);
 void etk_log_set_sink(etk_log_sink sink, void *user); /* NULL restores the default: "warning: …" lines on stderr */
-void etk_log_set_level(etk_log_level level);          /* default ETK_LOG_WARNING */
+void etk_log_set_level(etk_log_level level);          /* of the sink; default ETK_LOG_WARNING */
 etk_log_level etk_log_get_level(void);
 void etk_log_write(etk_log_level level, const char *format, ...) ETK_PRINTF(2, 3);
-#define etk_log(level, ...) ((level) >= etk_log_get_level() ? etk_log_write((level), __VA_ARGS__) : (void)0)
+etk_log_level etk_log_threshold(void); /* the least level that the sink or any file wants */
+#define etk_log(level, ...) ((level) >= etk_log_threshold() ? etk_log_write((level), __VA_ARGS__) : (void)0)
 const char *etk_log_level_name(etk_log_level level); /* "debug" "info" "warning" "error" */
-/* Replaces secrets in place: Bearer tokens, api_key=…, password: …, token=… in any case, also inside JSON text and nested keys; returns how many. */
+/* Replaces secrets in place; returns how many. By their key, in any case, nested, quoted, inside JSON text and on command lines (api_key=…, "db.password":
+ * …, --token …, headers that carry credentials), by their scheme (Bearer …, Basic …, user:password@ in URLs), and by their look (hf_…, sk-…, ghp_…, JWTs,
+ * private keys). A second call finds nothing more. */
 int etk_log_redact(char *message);
 bool etk_log_secret_key(const char *key); /* "api_key", "Authorization", "db.password", "HF_TOKEN" … */
 
@@ -38,7 +41,8 @@ typedef struct etk_log_field {
   double real;
 } etk_log_field;
 enum { ETK_LOG_TEXT = 0, ETK_LOG_INT = 1, ETK_LOG_REAL = 2, ETK_LOG_FLAG = 3 };
-/* A line with fields: etk_log_event(ETK_LOG_INFO, "epoch done", fields, 2). The message is not a format. */
+/* A line with fields: etk_log_event(ETK_LOG_INFO, "epoch done", fields, 2). The message is not a format. A field named as one of the line's own
+ * (timestamp, level, message, cut) or as a key of the context gets a '_' behind its name. */
 void etk_log_event(etk_log_level level, const char *message, const etk_log_field *fields, size_t count);
 /* Context that every later line of this process carries: run, namespace, command, hardware. At most 16 keys of 32 and values of 200 bytes, cut beyond;
  * NULL removes the key. */
@@ -57,8 +61,12 @@ typedef struct etk_log_file_options {
 } etk_log_file_options;
 typedef struct etk_log_file etk_log_file;
 /* From here on every line at or above its level goes there too (one write(2) a line). A file that cannot be written any more (disk full, folder gone)
- * is left alone after one warning to the sink, and tried again after a minute: logging never fails the work. */
+ * is left alone after one warning to the sink, and tried again after a minute: logging never fails the work. A file that another process, or logrotate,
+ * renamed is noticed and the path opened anew. Who renames or removes rotated files holds flock(2) LOCK_EX on the live file meanwhile. Rotated files are
+ * read-only. */
 etk_status etk_log_file_open(etk_error *e, etk_log_file **out, const etk_log_file_options *options);
+/* A line to this file only, for what the sink has said already. Fails once when the file breaks (e says why), and again after it worked in between. */
+etk_status etk_log_file_event(etk_error *e, etk_log_file *file, etk_log_level level, const char *message, const etk_log_field *fields, size_t count);
 void etk_log_file_close(etk_log_file *file);
 
 #ifdef __cplusplus

@@ -64,6 +64,10 @@ etk_status etk_value_parse_texts(etk_error *e, etk_value *out, etk_arena *arena,
 /* A variadic argument: every text is one item of `kind`; etk_kind_list says which list it fills (ints for int, size and duration; …). */
 etk_status etk_value_parse_items(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts, size_t count,
                                  const char *what);
+/* The texts that a node of a configuration gives to etk_value_parse_texts for a kind, in arena: numbers as every format writes them (0o17, 1_000, 1e3), items
+ * of lists, key=value of maps. A list or map where none is wanted is an error; the node is not null. An empty list or map gives count 0. */
+etk_status etk_value_texts(etk_error *e, const char *const **out, size_t *count, bool *split, etk_arena *arena, uint32_t kind, const etk_config_node *node,
+                           const char *what);
 /* The part of the limits that looks at the file system, alone. */
 etk_status etk_value_check_files(etk_error *e, uint32_t kind, const char *limits, const etk_value *value, const char *what);
 /* Whether a limits string is one of its kind. */
@@ -86,16 +90,18 @@ const etk_option_row *etk_options_find(const etk_option_table *table, const char
 /* The known key a person most likely meant by `key`, written to out, which is returned; NULL: none is near. */
 const char *etk_options_suggest(char *out, size_t size, const etk_option_table *table, const char *key);
 
-/* ---- the table as documents; hidden and local rows are left out ---- */
+/* ---- the table as documents; hidden rows are left out, local ones stand in the Markdown only ---- */
 
 /* A configuration file with every key at its default, its help and limits as a comment before it; unset keys and, without `all`, advanced ones are
  * commented out. Reading it back through etk_options_load gives the defaults. JSON has no comments: it gets values only. */
 etk_status etk_options_template(etk_error *e, etk_text *out, const etk_option_table *table, etk_config_format format, bool all);
-/* JSON Schema, draft 2020-12: types, enum, bounds, defaults, descriptions, additionalProperties false. `id`: its $id, or NULL. */
+/* JSON Schema, draft 2020-12: types, enum, bounds, defaults, descriptions, additionalProperties false; groups are nested objects. `id`: its $id, or NULL.
+ * It describes the plain way to write a value: etk_options_load takes more (a quoted number, yes for true, "1,2" for a list, '-' for '_' in keys). Aliases
+ * of more than a letter are listed as deprecated. Lengths count bytes, which a schema cannot: its bounds are those that the bytes imply. */
 etk_status etk_options_schema(etk_error *e, etk_text *out, const etk_option_table *table, const char *id);
-/* A Markdown table: option, kind and limits, default, key, help. */
+/* A Markdown table: option with its aliases, kind and limits, default, key, help. */
 etk_status etk_options_markdown(etk_error *e, etk_text *out, const etk_option_table *table);
-/* The limits in words: "1 to 256", "above 0, at most 1", "linear, cosine or constant"; "" where everything is allowed. */
+/* Appends the limits in words: "1 to 256", "above 0, at most 1", "linear, cosine or constant"; nothing where everything is allowed. */
 void etk_limits_words(etk_text *out, uint32_t kind, const char *limits);
 
 #ifdef __cplusplus

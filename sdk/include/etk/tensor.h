@@ -64,6 +64,15 @@ etk_view etk_tensor_view(const etk_tensor *tensor);
 void etk_tensor_set_trainable(etk_tensor *tensor, bool trainable);
 bool etk_tensor_trainable(const etk_tensor *tensor);
 
+/* The library that does matrix products, opened by this call as by the first product. */
+typedef enum etk_blas_kind { ETK_BLAS_NONE /* our kernels */, ETK_BLAS_REFERENCE /* Netlib's, many times slower */, ETK_BLAS_FAST } etk_blas_kind;
+typedef struct etk_blas {
+  etk_blas_kind kind;
+  char library[256]; /* its file; "kernels" */
+  char version[128]; /* "OpenBLAS 0.3.21 …"; "" where it does not tell */
+} etk_blas;
+void etk_blas_get(etk_blas *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -43,7 +43,5 @@ const struct kernels *etk__kernels(void) {
 
 const struct kernels *etk__kernels_at(int index) {
   if (index == 0) return &reference;
-  etk_hardware hardware;
-  etk_hardware_get(&hardware);
-  return index <= RUNGS && ladder[index - 1].isa <= hardware.isa ? &ladder[index - 1].kernels : NULL;
+  return index <= RUNGS && ladder[index - 1].isa <= etk_isa_best() ? &ladder[index - 1].kernels : NULL;
 }

@@ -25,7 +25,8 @@ static struct {
   pthread_once_t once;
   sgemm_function *sgemm; /* NULL: our kernels */
   const char *name;
-} blas = {PTHREAD_ONCE_INIT, NULL, "kernels"};
+  void *library;
+} blas = {PTHREAD_ONCE_INIT, NULL, "kernels", NULL};
 
 static const char *const libraries[] = {
 #ifdef __APPLE__
@@ -43,12 +44,10 @@ static void take_back(bool lent, const char *name) {
 
 /* The core type that stands for the instruction set in use; NULL: OpenBLAS chooses. */
 static const char *core_type(void) {
-  etk_hardware hardware;
   etk_isa isa = etk_isa_active();
   if (isa == ETK_ISA_AVX512) return "SkylakeX";
   if (isa == ETK_ISA_AVX2) return "Haswell";
-  etk_hardware_get(&hardware);
-  return hardware.isa == ETK_ISA_AVX512 || hardware.isa == ETK_ISA_AVX2 ? "Prescott" : NULL; /* capped to the base of x86-64 */
+  return etk_isa_best() == ETK_ISA_AVX512 || etk_isa_best() == ETK_ISA_AVX2 ? "Prescott" : NULL; /* capped to the base of x86-64 */
 }
 
 static void open_library(void) {
@@ -63,6 +62,7 @@ static void open_library(void) {
     if (symbol) {
       memcpy(&blas.sgemm, &symbol, sizeof symbol);
       blas.name = name;
+      blas.library = library;
       void (*set_threads)(int) = NULL; /* for a library that somebody else had opened before */
       if ((symbol = dlsym(library, "openblas_set_num_threads"))) {
         memcpy(&set_threads, &symbol, sizeof symbol);
@@ -80,6 +80,27 @@ void etk__blas_open(void) { pthread_once(&blas.once, open_library); }
 const char *etk__blas_name(void) {
   etk__blas_open();
   return blas.name;
+}
+
+/* What only a fast library has. Netlib's reference has none of these and no version to ask for. */
+static const char *const fast_symbols[] = {"openblas_get_config", "mkl_get_version", "bli_info_get_version_str", "ATL_buildinfo", "armpl_get_version", "nvpl_blas_get_version"};
+
+void etk_blas_get(etk_blas *out) {
+  Dl_info info;
+  void *symbol = NULL;
+  etk__blas_open();
+  *out = (etk_blas){.kind = ETK_BLAS_NONE};
+  snprintf(out->library, sizeof out->library, "%s", blas.name);
+  if (!blas.sgemm) return;
+  memcpy(&symbol, &blas.sgemm, sizeof symbol);
+  if (dladdr(symbol, &info) && info.dli_fname) snprintf(out->library, sizeof out->library, "%s", info.dli_fname);
+  out->kind = strstr(out->library, "Accelerate") ? ETK_BLAS_FAST : ETK_BLAS_REFERENCE;
+  for (size_t i = 0; i < sizeof fast_symbols / sizeof *fast_symbols; i++)
+    if (dlsym(blas.library, fast_symbols[i])) out->kind = ETK_BLAS_FAST;
+  const char *(*config)(void) = NULL;
+  if (!(symbol = dlsym(blas.library, "openblas_get_config"))) return;
+  memcpy(&config, &symbol, sizeof config);
+  snprintf(out->version, sizeof out->version, "%s", config());
 }
 
 void etk__gemm(const struct gemm *g) {

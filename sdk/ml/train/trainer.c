@@ -52,11 +52,7 @@ etk_status etk_trainer_new(etk_error *e, etk_trainer **out, etk_model *model, et
   t->adapter = adapter;
   t->options = *options;
   if (t->options.accumulation < 1) t->options.accumulation = 1;
-  if (!t->options.memory_limit) {
-    etk_hardware hardware;
-    etk_hardware_get(&hardware);
-    t->options.memory_limit = (size_t)hardware.memory_available_bytes;
-  }
+  if (!t->options.memory_limit) t->options.memory_limit = (size_t)etk_hardware_memory_available();
   etk_status status = init(e, t);
   if (status) etk_trainer_free(t);
   else *out = t;

@@ -1,0 +1,11 @@
+/* extensions.h: what this project answers query() with. */
+#ifndef EXTENSIONS_H
+#define EXTENSIONS_H
+
+#include <etk/selftest.h>
+
+extern const etk_selftest selftest; /* selftest.c */
+
+const void *extensions_query(const char *id);
+
+#endif
