@@ -138,12 +138,13 @@ $(eval $(call LIBRARY_RULE,media,MEDIA_O))
 $(EXE): $(HOST_O) $(LIB_core)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) -rdynamic $(HOST_O) -o $@ -Wl,-rpath,$(ORIGIN)/../lib -L$(B)/lib -letk $(LDFLAGS) $(LIBS_host)
-# A plugin links what its folder's `libs` file names (default: etk-ml etk); its data/ folder is found beside it.
+# Beside a plugin lie its data/ folder, under its namespace, and its README, from which help takes its examples.
 define PLUGIN_RULE
 $(PLUGIN_DIR)/libproj-$(1).so: $(call o,$(wildcard plugins/$(1)/*.c)) $(LIB_ml) $(LIB_core) etc/plugin.map
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@) $$(CC) $$(LINK) $$(call SO_FLAGS,libproj-$(1).so) $$(call MAP,plugin) $$(filter %.o,$$^) -o $$@ -Wl,-rpath,$$(ORIGIN)/../.. -L$(B)/lib -letk-ml -letk $$(LDFLAGS) -ljansson -lm
 	$$(Q)if [ -d plugins/$(1)/data ]; then rm -rf $(PLUGIN_DIR)/$(1); ln -s $$(abspath plugins/$(1)/data) $(PLUGIN_DIR)/$(1); fi
+	$$(Q)ln -sf $$(abspath plugins/$(1)/README.md) $(PLUGIN_DIR)/libproj-$(1).md
 endef
 $(foreach p,$(PLUGINS),$(eval $(call PLUGIN_RULE,$(p))))
 $(B)/share/efficientai-toolkit/profiles:
@@ -178,7 +179,7 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(ALL_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) $< $(ALL_A) -o $@ $(LDFLAGS) $(ALL_LIBS)
 
-.PHONY: tests check demo bench fuzz coverage install clean deps
+.PHONY: tests check demo bench docs fuzz coverage install clean deps
 tests: all $(TEST_EXE) $(REPLAY_EXE)
 check: tests
 	$(Q)B=$(B) SAN=$(SAN) CC="$(CC)" sh tests/run
@@ -186,6 +187,9 @@ demo: all
 	$(Q)sh etc/demo.sh $(B)
 bench: all $(BENCH_EXE)
 	$(Q)B=$(B) sh bench/run
+# The committed reference and manual page; a test compares them.
+docs: all
+	$(Q)mkdir -p etc/docs etc/man && export XDG_DATA_HOME=/nonexistent EFFICIENTAI_PLUGIN_PATH=; $(EXE) docs > etc/docs/commands.md && $(EXE) docs --man > etc/man/efficientai-toolkit.1
 deps:
 	$(Q)sh etc/deps.sh build check
 clean:
@@ -221,7 +225,7 @@ install: all
 	$(Q)for l in libetk:1 libetk-ml:0 libetk-io:0 libetk-media:0; do n=$${l%:*}; v=$${l#*:}; install -m 755 $(B)/lib/$$n.so.$$v $(D)/lib/; ln -sf $$n.so.$$v $(D)/lib/$$n.so; done
 	$(Q)install -m 644 sdk/include/etk/*.h $(D)/include/etk/
 	$(Q)install -m 755 $(PLUGIN_SO) $(D)/lib/efficientai-toolkit/plugins/
-	$(Q)for p in $(PLUGINS); do [ -d plugins/$$p/data ] || continue; (cd plugins/$$p/data && find . -type f) | while read -r f; do install -D -m 644 plugins/$$p/data/$$f $(D)/lib/efficientai-toolkit/plugins/$$p/$$f; done; done
+	$(Q)for p in $(PLUGINS); do install -m 644 plugins/$$p/README.md $(D)/lib/efficientai-toolkit/plugins/libproj-$$p.md; [ -d plugins/$$p/data ] || continue; (cd plugins/$$p/data && find . -type f) | while read -r f; do install -D -m 644 plugins/$$p/data/$$f $(D)/lib/efficientai-toolkit/plugins/$$p/$$f; done; done
 	$(Q)install -m 644 etc/profiles/* $(D)/share/efficientai-toolkit/profiles/
 	$(Q)for n in etk etk-ml etk-io etk-media; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' etc/$$n.pc.in > $(D)/lib/pkgconfig/$$n.pc; done
 	$(Q)install -m 644 README.md LICENSE $(D)/share/doc/efficientai-toolkit/

@@ -353,7 +353,7 @@ static void at_cursor(struct walk *walk) {
   else {
     const struct manifest_argument *argument = next_argument(walk);
     if (argument) argument_values(walk, argument);
-    bool something = walk->out->count || walk->out->paths != COMPLETE_NO_PATHS;
+    bool something = walk->out->count || walk->out->paths != COMPLETE_NO_PATHS || (argument && argument->need == ETK_NEED_REQUIRED);
     if (!something && !*word && !walk->dashes) names(walk);
   }
 }
@@ -425,6 +425,15 @@ etk_status complete_key(etk_error *e, struct completion *out, struct host *host,
   first_word(&walk, name);
   if (!walk.stray) complete_set(&walk);
   manifest_fini(&walk.manifest);
+  return finish(e, out, word);
+}
+
+etk_status complete_namespaces(etk_error *e, struct completion *out, struct host *host, const char *word) {
+  *out = (struct completion){.arena = {0, 8192, 0}, .kept = "", .path = ""};
+  etk_status status = host_path(e, host);
+  if (status) return status;
+  struct walk walk = {.out = out, .host = host, .kept = "", .word = word};
+  complete_names(&walk, false, false);
   return finish(e, out, word);
 }
 

@@ -31,6 +31,8 @@ void completion_free(struct completion *completion);
 etk_status complete_list_paths(etk_error *e, struct completion *out);
 /* One more candidate, where `text` begins with `typed`. text and help are copied. */
 void complete_offer(struct completion *out, const char *typed, const char *text, const char *help, bool open);
+/* The namespaces that begin with `word`. */
+etk_status complete_namespaces(etk_error *e, struct completion *out, struct host *host, const char *word);
 /* Every "group.key=" of the commands of a namespace or of one of them ("namespace:command"), and the values after it, for a word that begins with `word`. */
 etk_status complete_key(etk_error *e, struct completion *out, struct host *host, const char *name, const char *word);
 

@@ -264,6 +264,7 @@ etk_status plugin_manifest(etk_error *e, struct manifest *out, const struct sear
   }
   etk_free(text);
   if (!status) status = abi_check(e, plugin->path, out->abi_major, out->abi_minor, out->host_minor);
+  if (!status && !(out->path = etk_arena_strdup(&out->arena, plugin->path))) status = etk_fail_memory(e);
   if (!status && strcmp(out->name_space, plugin->name_space))
     status = etk_fail(e, ETK_E_FORMAT, "%s: the file is named for '%s' and the plugin calls itself '%s': rename the file to " PREFIX "%s" SUFFIX, plugin->path, plugin->name_space,
                       out->name_space, out->name_space);

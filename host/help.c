@@ -1,25 +1,57 @@
 #include "help.h"
 
 #include "builtin.h"
+#include "examples.h"
 #include "globals.h"
 #include "report.h"
-#include "resolve.h"
-#include "values.h"
+
+#include <etk/options.h>
 
 static const char *bold(const struct host *host) { return host->out_color ? STYLE_BOLD : ""; }
 static const char *reset(const struct host *host) { return host->out_color ? STYLE_RESET : ""; }
 
 static void heading(const struct host *host, const char *text) { printf("\n%s%s%s\n", bold(host), text, reset(host)); }
 
-/* "  left   right", the right side beginning at `column`, on the next line where the left is longer. */
+enum { NARROW = 60, INDENT = 6 };
+
+/* Folds the text at blanks so that it fits between `indent` and the edge of the terminal; the first line begins at column `at`. */
+static void folded(const char *text, size_t at, size_t indent, bool end) {
+  size_t width = (size_t)terminal_width();
+  for (bool first = true; *text; first = false) {
+    size_t size = strcspn(text, " "), columns = etk_utf8_width(text, size);
+    if (!first && width && at + 1 + columns > width) {
+      printf("\n%*s", (int)indent, "");
+      at = indent;
+    } else if (!first) {
+      putchar(' ');
+      at++;
+    }
+    fwrite(text, 1, size, stdout);
+    at += columns;
+    text += size;
+    if (*text) text++;
+  }
+  if (end) putchar('\n');
+}
+
+/* "  left   right", the right side beginning at `column`, on the next line where the left is longer or the terminal is narrow. */
 static void line(const char *left, const char *right, size_t column) {
-  size_t size = etk_utf8_width(left, strlen(left)) + 2;
-  if (!right || !*right) printf("  %s\n", left);
-  else if (size + 2 > column) printf("  %s\n%*s%s\n", left, (int)column, "", right);
-  else printf("  %s%*s%s\n", left, (int)(column - size), "", right);
+  size_t size = etk_utf8_width(left, strlen(left)) + 2, width = (size_t)terminal_width();
+  bool narrow = width && width < NARROW;
+  if (narrow) column = width < 30 ? 4 : INDENT;
+  printf("  ");
+  folded(left, 2, 4, false);
+  if (right && *right) {
+    if (narrow || size + 2 > column) printf("\n%*s", (int)column, "");
+    else printf("%*s", (int)(column - size), "");
+    folded(right, column, column, false);
+  }
+  putchar('\n');
 }
 
 static size_t column_for(size_t widest) { return (widest > 34 ? 34 : widest) + 4; }
+
+static void paragraph(const char *text) { folded(text, 0, 0, true); }
 
 /* ---- the host ---- */
 
@@ -53,14 +85,16 @@ static void list_namespaces(struct host *host) {
 }
 
 void help_host(struct host *host) {
-  printf("Usage: %s [options] NAMESPACE:COMMAND [arguments]\n\nEfficient machine learning, one command at a time. Use 'NAMESPACE:COMMAND' for the "
-         "commands of projects,\n"
-         "'%s NAMESPACE' to list them and '%s NAMESPACE:COMMAND --help' for one.\n",
-         host->program, host->program, host->program);
+  printf("Usage: %s [options] NAMESPACE:COMMAND [arguments]\n\n", host->program);
+  etk_text about = ETK_TEXT_INIT;
+  etk_text_printf(&about, "Efficient machine learning, one command at a time. '%s NAMESPACE' lists the commands of a project, '%s help NAMESPACE:COMMAND' explains one.",
+                  host->program, host->program);
+  if (!about.failed) paragraph(about.data);
+  etk_text_free(&about);
   heading(host, "Commands");
   for (size_t i = 0; builtins[i]; i++) {
     char shown[80];
-    line(shown_name(shown, sizeof shown, builtins[i]->name_space), builtins[i]->summary, 38);
+    if (!(builtins[i]->commands[0].flags & ETK_HIDDEN)) line(shown_name(shown, sizeof shown, builtins[i]->name_space), builtins[i]->summary, 20);
   }
   list_namespaces(host);
   heading(host, "Options (before or after the command)");
@@ -70,7 +104,10 @@ void help_host(struct host *host) {
     host_option_left(left, sizeof left, o);
     line(left, o->help, 38);
   }
-  if (!host->help_all) return;
+  if (!host->help_all) {
+    printf("\nThe environment variables are under --help-all; the whole manual is 'man %s' or '%s docs'.\n", "efficientai-toolkit", host->program);
+    return;
+  }
   heading(host, "Environment");
   for (const struct host_variable *v = host_variables; v->name; v++) line(v->name, v->help, 38);
   line("EFFICIENTAI__[NAMESPACE__]GROUP__KEY", "one option of a command, as in a configuration file", 38);
@@ -129,7 +166,7 @@ static const char *value_word(uint32_t kind) {
   }
 }
 
-static void option_left(char *out, size_t size, const struct manifest_option *option) {
+void help_option_left(char *out, size_t size, const struct manifest_option *option) {
   etk_text text = ETK_TEXT_INIT;
   char shown[64];
   char letter = 0;
@@ -153,24 +190,26 @@ static void option_left(char *out, size_t size, const struct manifest_option *op
   etk_text_free(&text);
 }
 
-/* "bits per weight (2..8; default 4; quantize.bits)" */
-static void option_right(char *out, size_t size, const struct manifest_option *option) {
-  etk_text text = ETK_TEXT_INIT;
-  etk_text_printf(&text, "%s (", option->help);
-  if (*option->limits)
-    etk_text_printf(&text, "%s%s; ", option->kind == ETK_KIND_text || option->kind == ETK_KIND_secret ? "length " : "", option->limits);
-  if (strcmp(option->default_text, "-")) etk_text_printf(&text, "default %s; ", *option->default_text ? option->default_text : "empty");
-  if (option->flags & ETK_LOCAL) etk_text_puts(&text, "command line only)");
-  else etk_text_printf(&text, "%s%s%s)", option->group, *option->group ? "." : "", option->name);
-  snprintf(out, size, "%s", text.failed || !text.data ? option->help : text.data);
+/* "bits per weight (2 to 8; default 4; quantize.bits)" */
+static void option_right(char *out, size_t size, const struct manifest_option *option, bool builtin) {
+  etk_text text = ETK_TEXT_INIT, facts = ETK_TEXT_INIT;
+  etk_limits_words(&facts, option->kind, option->limits);
+  if (facts.size) etk_text_puts(&facts, "; ");
+  if (strcmp(option->default_text, "-") && !(builtin && option->kind == ETK_KIND_flag)) etk_text_printf(&facts, "default %s; ", *option->default_text ? option->default_text : "empty");
+  if (!builtin && option->flags & ETK_LOCAL) etk_text_puts(&facts, "command line only; ");
+  else if (!builtin) etk_text_printf(&facts, "%s%s%s; ", option->group, *option->group ? "." : "", option->name);
+  etk_text_puts(&text, option->help);
+  if (facts.size > 2) etk_text_printf(&text, " (%.*s)", (int)facts.size - 2, facts.data);
+  snprintf(out, size, "%s", text.failed || facts.failed || !text.data ? option->help : text.data);
   etk_text_free(&text);
+  etk_text_free(&facts);
 }
 
 static bool visible(const struct host *host, const struct manifest_option *option) {
   return !(option->flags & ETK_HIDDEN) && (host->help_all || !(option->flags & ETK_ADVANCED));
 }
 
-static void options_of_group(const struct host *host, const struct manifest_command *command, const char *group, size_t column) {
+static void options_of_group(const struct host *host, const struct manifest *manifest, const struct manifest_command *command, const char *group, size_t column) {
   char left[200], right[1024], title[160];
   snprintf(title, sizeof title, "Options%s%s", *group ? ": " : "", group);
   bool first = true;
@@ -178,10 +217,32 @@ static void options_of_group(const struct host *host, const struct manifest_comm
     if (strcmp(command->options[i].group, group) || !visible(host, &command->options[i])) continue;
     if (first) heading(host, title);
     first = false;
-    option_left(left, sizeof left, &command->options[i]);
-    option_right(right, sizeof right, &command->options[i]);
+    help_option_left(left, sizeof left, &command->options[i]);
+    option_right(right, sizeof right, &command->options[i], manifest->builtin);
     line(left, right, column);
   }
+}
+
+static void argument_right(char *out, size_t size, const struct manifest_argument *argument) {
+  etk_text text = ETK_TEXT_INIT;
+  etk_text_printf(&text, "%s (%s", argument->help, etk_kind_name(argument->kind));
+  size_t before = text.size;
+  etk_text_puts(&text, "; ");
+  etk_limits_words(&text, argument->kind, argument->limits);
+  if (!text.failed && text.size == before + 2) text.data[text.size = before] = '\0';
+  etk_text_printf(&text, "%s)", argument->need == ETK_NEED_OPTIONAL ? "; optional" : argument->need == ETK_NEED_VARIADIC ? "; any number" : "");
+  snprintf(out, size, "%s", text.failed ? argument->help : text.data);
+  etk_text_free(&text);
+}
+
+static void print_examples(const struct host *host, const struct manifest *manifest, const struct manifest_command *command) {
+  etk_text examples = ETK_TEXT_INIT;
+  examples_of(&examples, manifest, command);
+  if (examples.size && !examples.failed) {
+    heading(host, "Examples");
+    for (const char *p = examples.data; *p; p += strcspn(p, "\n") + 1) printf("  %.*s\n", (int)strcspn(p, "\n"), p);
+  }
+  etk_text_free(&examples);
 }
 
 void help_command(struct host *host, const struct manifest *manifest, const struct manifest_command *command) {
@@ -189,90 +250,32 @@ void help_command(struct host *host, const struct manifest *manifest, const stru
   char left[200], right[512];
   size_t widest = 0, hidden = 0;
   usage_line(&usage, host, manifest, command);
-  printf("Usage: %s\n\n%s\n", usage.data && !usage.failed ? usage.data : command->name, command->summary);
+  printf("Usage: ");
+  folded(usage.data && !usage.failed ? usage.data : command->name, 7, 7, true);
+  putchar('\n');
+  paragraph(command->summary);
   etk_text_free(&usage);
   if (command->argument_count) heading(host, "Arguments");
   for (size_t i = 0; i < command->argument_count; i++) {
     const struct manifest_argument *a = &command->arguments[i];
     shown_name(left, sizeof left, a->name);
-    snprintf(right, sizeof right, "%s (%s%s%s%s)", a->help, etk_kind_name(a->kind), *a->limits ? " " : "", a->limits,
-             a->need == ETK_NEED_OPTIONAL ? "; optional" : a->need == ETK_NEED_VARIADIC ? "; any number" : "");
+    argument_right(right, sizeof right, a);
     line(left, right, 24);
   }
   for (size_t i = 0; i < command->option_count; i++) {
-    option_left(left, sizeof left, &command->options[i]);
+    help_option_left(left, sizeof left, &command->options[i]);
     if (!visible(host, &command->options[i])) hidden += !(command->options[i].flags & ETK_HIDDEN);
     else if (etk_utf8_width(left, strlen(left)) > widest) widest = etk_utf8_width(left, strlen(left));
   }
   for (size_t i = 0; i < command->option_count; i++) {
     bool seen = false;
     for (size_t k = 0; k < i; k++) seen = seen || !strcmp(command->options[k].group, command->options[i].group);
-    if (!seen) options_of_group(host, command, command->options[i].group, column_for(widest));
+    if (!seen) options_of_group(host, manifest, command, command->options[i].group, column_for(widest));
   }
   if (hidden) printf("\n%zu more with --help-all.\n", hidden);
-  if (command->option_count)
-    printf("\nThe words in brackets are the allowed values, the default and the key for --config FILE and --set KEY=VALUE.\n");
-}
-
-/* ---- as JSON ---- */
-
-static void field(etk_text *out, const char *name, const char *text) {
-  etk_text_printf(out, "\"%s\":", name);
-  put_json(out, text);
-}
-
-static void command_json(etk_text *out, const struct manifest_command *command) {
-  char shown[64];
-  static const char *const needs[] = {"", "required", "optional", "variadic"};
-  etk_text_putc(out, '{');
-  field(out, "name", shown_name(shown, sizeof shown, command->name));
-  etk_text_putc(out, ',');
-  field(out, "summary", command->summary);
-  etk_text_printf(out, ",\"tracked\":%s,\"arguments\":[", command->flags & ETK_TRACKED ? "true" : "false");
-  for (size_t i = 0; i < command->argument_count; i++) {
-    const struct manifest_argument *a = &command->arguments[i];
-    etk_text_puts(out, i ? ",{" : "{");
-    field(out, "name", shown_name(shown, sizeof shown, a->name));
-    etk_text_printf(out, ",\"kind\":\"%s\",\"need\":\"%s\",", etk_kind_name(a->kind), a->need <= 3 ? needs[a->need] : "");
-    field(out, "limits", a->limits);
-    etk_text_putc(out, ',');
-    field(out, "help", a->help);
-    etk_text_putc(out, '}');
+  if (command->option_count && !manifest->builtin) {
+    putchar('\n');
+    paragraph("In brackets: the allowed values, the default, and the key for --config FILE and --set KEY=VALUE.");
   }
-  etk_text_puts(out, "],\"options\":[");
-  for (size_t i = 0; i < command->option_count; i++) {
-    const struct manifest_option *o = &command->options[i];
-    etk_text_puts(out, i ? ",{" : "{");
-    field(out, "name", shown_name(shown, sizeof shown, o->name));
-    etk_text_printf(out, ",\"kind\":\"%s\",", etk_kind_name(o->kind));
-    field(out, "default", strcmp(o->default_text, "-") ? o->default_text : NULL);
-    etk_text_putc(out, ',');
-    field(out, "limits", o->limits);
-    etk_text_putc(out, ',');
-    field(out, "group", o->group);
-    etk_text_putc(out, ',');
-    field(out, "aliases", o->aliases);
-    etk_text_printf(out, ",\"advanced\":%s,", o->flags & ETK_ADVANCED ? "true" : "false");
-    field(out, "help", o->help);
-    etk_text_putc(out, '}');
-  }
-  etk_text_puts(out, "]}");
-}
-
-void manifest_json(etk_text *out, const struct manifest *manifest, const struct manifest_command *only) {
-  etk_text_putc(out, '{');
-  field(out, "namespace", manifest->name_space);
-  etk_text_putc(out, ',');
-  field(out, "version", manifest->version);
-  etk_text_putc(out, ',');
-  field(out, "summary", manifest->summary);
-  etk_text_puts(out, ",\"commands\":[");
-  bool first = true;
-  for (size_t i = 0; i < manifest->command_count; i++) {
-    if (only ? &manifest->commands[i] != only : manifest->commands[i].flags & ETK_HIDDEN) continue;
-    if (!first) etk_text_putc(out, ',');
-    first = false;
-    command_json(out, &manifest->commands[i]);
-  }
-  etk_text_puts(out, "]}");
+  print_examples(host, manifest, command);
 }

@@ -29,6 +29,7 @@ struct manifest {
   size_t command_count;
   uint64_t file_device, file_inode; /* of the checked file the note was read from, so that the same one is loaded; inode 0: unknown */
   bool asked;                       /* the file has no note: the plugin was loaded in a child process and asked */
+  const char *path;                 /* of the plugin's file, in the arena; NULL for built-ins and texts */
   bool builtin;                     /* of the host itself: its commands are said "runs list" or "info", and read from the command line only */
   bool group_writable;              /* the file or its folder: said when the plugin is loaded */
 };

@@ -64,6 +64,14 @@ static void check_name(struct findings *f, const struct manifest_command *comman
     found(f, "command '%s': the name '%s' is used %zu times among its arguments, options and aliases", of(shown, command), name, uses(command, name));
 }
 
+/* A flag `a` gives --a and --no-a, so that a name no_a beside it would mean two things. */
+static void check_opposites(struct findings *f, const struct manifest_command *command, const char *name, uint32_t kind) {
+  char no[NAME_SHOWN], shown[NAME_SHOWN];
+  int size = snprintf(no, sizeof no, "no_%s", name);
+  if (kind == ETK_KIND_flag && size > 0 && (size_t)size < sizeof no && uses(command, no))
+    found(f, "command '%s': the name '%s' is the opposite of the flag '%s' too, which --no-%s means; choose another", of(shown, command), no, name, name);
+}
+
 static void check_names(struct findings *f, const struct manifest_command *command) {
   char word[NAME_SHOWN], shown[NAME_SHOWN];
   static const char *const hint = "it belongs to an option of the host; choose another";
@@ -85,14 +93,6 @@ static void check_names(struct findings *f, const struct manifest_command *comma
     bool single = a->kind == ETK_KIND_flag || a->kind == ETK_KIND_secret || a->kind >= ETK_KIND_ints;
     if (a->need == ETK_NEED_VARIADIC && single) found(f, "command '%s': the argument '%s' of kind %s cannot be VARIADIC", of(shown, command), a->name, etk_kind_name(a->kind));
   }
-}
-
-/* A flag `a` gives --a and --no-a, so that a name no_a beside it would mean two things. */
-static void check_opposites(struct findings *f, const struct manifest_command *command, const char *name, uint32_t kind) {
-  char no[NAME_SHOWN], shown[NAME_SHOWN];
-  int size = snprintf(no, sizeof no, "no_%s", name);
-  if (kind == ETK_KIND_flag && size > 0 && (size_t)size < sizeof no && uses(command, no))
-    found(f, "command '%s': the name '%s' is the opposite of the flag '%s' too, which --no-%s means; choose another", of(shown, command), no, name, name);
 }
 
 /* A key of configuration files is an option or a group of options, never both; "profiles" at the top level holds profiles. */
@@ -120,6 +120,18 @@ static bool is_text(const char *text) {
   return etk_utf8_valid(text, strlen(text));
 }
 
+static bool legal_group(const char *group) { /* names joined by '.'; "" is the top level */
+  char part[NAME_SHOWN];
+  for (const char *p = group; *p;) {
+    size_t size = strcspn(p, ".");
+    if (size >= sizeof part) return false;
+    snprintf(part, sizeof part, "%.*s", (int)size, p);
+    if (!legal_name(part) || (p[size] && !p[size + 1])) return false;
+    p += size + (p[size] == '.');
+  }
+  return true;
+}
+
 static void check_values(struct findings *f, const struct manifest_command *command) {
   char shown[NAME_SHOWN];
   etk_error e = ETK_ERROR_INIT;
@@ -133,7 +145,7 @@ static void check_values(struct findings *f, const struct manifest_command *comm
     if (!is_text(o->help)) found(f, "command '%s': the help of option '%s' is not UTF-8 text", of(shown, command), o->name);
     uint32_t unknown = o->flags & ~(uint32_t)(ETK_HIDDEN | ETK_ADVANCED | ETK_LOCAL);
     if (unknown) found(f, "command '%s': option '%s' has flags %u, of which %u mean nothing for an option", of(shown, command), o->name, o->flags, unknown);
-    if (*o->group && !legal_name(o->group)) found(f, "command '%s': the group '%s' of option '%s' is not a legal name", of(shown, command), o->group, o->name);
+    if (!legal_group(o->group)) found(f, "command '%s': the group '%s' of option '%s' is not a legal name", of(shown, command), o->group, o->name);
     if (etk_limits_check(&e, o->kind, o->limits)) {
       found(f, "command '%s': option '%s': %s", of(shown, command), o->name, e.message);
       continue;

@@ -4,6 +4,7 @@
 #include <etk/hardware.h>
 #include <etk/log.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* ---- conversation ---- */
@@ -39,6 +40,11 @@ static void log_sink(void *user, etk_log_level level, int64_t unix_ms, const cha
 void host_log_start(struct host *host) {
   etk_log_set_sink(log_sink, host);
   etk_log_set_level(host->verbose > 1 ? ETK_LOG_DEBUG : host->verbose ? ETK_LOG_INFO : host->quiet ? ETK_LOG_ERROR : ETK_LOG_WARNING);
+}
+
+int terminal_width(void) {
+  struct winsize size;
+  return isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) ? size.ws_col : 0;
 }
 
 /* ---- documents ---- */

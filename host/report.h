@@ -7,6 +7,8 @@
 /* "warning: …" and plain lines on stderr; --quiet keeps notes back. */
 void host_warn(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
 void host_note(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
+/* Columns of the terminal that stdout is; 0: it is none, so nothing is cut or folded. */
+int terminal_width(void);
 /* Routes etk_log to stderr by --quiet and --verbose. */
 void host_log_start(struct host *host);
 

@@ -7,13 +7,6 @@
 #include <etk/alloc.h>
 #include <etk/fs.h>
 #include <etk/hardware.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-static int terminal_width(void) {
-  struct winsize size;
-  return isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col > 20 ? size.ws_col : 0;
-}
 
 static void write_record(struct run *run, const struct run_end *end, int argc, char **argv) {
   etk_text text = ETK_TEXT_INIT;

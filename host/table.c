@@ -104,17 +104,39 @@ static void put_cell(FILE *stream, const char *text, const struct column *column
   if (!last) fputs("  ", stream);
 }
 
-/* The widest column of words gives way until the line fits. */
-static void fit(const struct table *table, struct column *columns, size_t width) {
+/* The widest column of words gives way until the line fits; false: it cannot. */
+static bool fit(const struct table *table, struct column *columns, size_t width) {
   for (;;) {
     size_t total = 2 * (table->columns - 1), widest = 0;
     for (size_t i = 0; i < table->columns; i++) total += columns[i].width;
-    if (total <= width) return;
+    if (total <= width) return true;
     for (size_t i = 1; i < table->columns; i++)
       if (!columns[i].right && (columns[widest].right || columns[i].width > columns[widest].width)) widest = i;
     size_t excess = total - width, floor = 8;
-    if (columns[widest].right || columns[widest].width <= floor) return; /* nothing sensible left to cut */
+    if (columns[widest].right || columns[widest].width <= floor) return false; /* nothing sensible left to cut */
     columns[widest].width -= columns[widest].width - floor < excess ? columns[widest].width - floor : excess > 4 ? (excess + 3) / 4 : 1;
+  }
+}
+
+/* A terminal too narrow for columns: each row as lines of "HEADER value", cut at the edge, with an empty line between rows. */
+static void print_records(const struct table *table, FILE *stream, bool color, size_t width) {
+  size_t widest = 0;
+  for (size_t i = 0; i < table->columns; i++)
+    if (clean_width(table->headers[i]) > widest) widest = clean_width(table->headers[i]);
+  bool beside = widest + 10 < width; /* else the value stands below its header */
+  for (size_t row = 0; row < table->rows; row++) {
+    if (row) fputc('\n', stream);
+    for (size_t i = 0; i < table->columns; i++) {
+      const char *text = cell(table, row, i), *header = table->headers[i] ? table->headers[i] : "";
+      if (!*text) continue;
+      fputs(color ? STYLE_BOLD : "", stream);
+      size_t used = put_cut(stream, header, width);
+      fputs(color ? STYLE_RESET : "", stream);
+      fprintf(stream, "%*s", beside ? (int)(widest + 2 - used) : 0, "");
+      if (!beside) fputs("\n  ", stream);
+      put_cut(stream, text, width > widest + 2 && beside ? width - widest - 2 : width > 3 ? width - 2 : 1);
+      fputc('\n', stream);
+    }
   }
 }
 
@@ -138,8 +160,8 @@ void table_print(struct table *table, FILE *stream, bool color, int width) {
     }
     columns[i].right = filled && filled == numbers;
   }
-  if (columns) {
-    if (width > 0) fit(table, columns, (size_t)width);
+  if (columns && width > 0 && !fit(table, columns, (size_t)width)) print_records(table, stream, color, (size_t)width);
+  else if (columns) {
     if (color) fputs(STYLE_BOLD, stream);
     for (size_t i = 0; i < table->columns; i++) put_cell(stream, table->headers[i] ? table->headers[i] : "", &columns[i], i + 1 == table->columns);
     fprintf(stream, "%s\n", color ? STYLE_RESET : "");

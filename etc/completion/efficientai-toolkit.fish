@@ -6,14 +6,8 @@ function __efficientai_toolkit_complete
     set -l plain (string unescape -- "$word"; or string trim --left --chars "'\"" -- "$word")
     set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
     test (string replace -r '.*/' '' -- $program) = efficientai-toolkit; or set program efficientai-toolkit
-    set -l lines ($program complete --shell fish -- $words "$plain" 2>/dev/null)
-    switch "$lines[1]"
-        case words
-            printf '%s\n' $lines[2..-1]
-        case files
-            __fish_complete_path "$word"
-        case folders
-            __fish_complete_directories "$word"
-    end
+    $program complete --shell fish -- $words "$plain" 2>/dev/null
 end
 complete -c efficientai-toolkit -f -k -a '(__efficientai_toolkit_complete)'
+# Only fish itself can complete behind a '~' and keep it.
+complete -c efficientai-toolkit -n 'string match -q "~*" -- (commandline -ct)' -F

@@ -5,10 +5,10 @@
  *                                           ':' and '=' among $COMP_WORDBREAKS begins after one of them (bash hands it over as $2)
  *   complete --shell zsh|fish -- WORD…      words without their quotes, the program's name first; the last one is what stands before the cursor
  *
- * Answers, the first line a heading of fields with a tab between them:
+ * Answers, the first line of two of them a heading of fields with a tab between them:
  *   bash  "blank" or "open" (no blank after the word), "words" or "paths" (bash quotes them); then a candidate a line, cut to what replaces T, and quoted
  *   zsh   "any" or "ordered", "fits" or "replaces", "none", "files" or "folders", and what stands before the path; then "blank" or "open", word, help
- *   fish  "words"; then word and help; a word that begins with '~': "files" or "folders", since only fish knows how to write that */
+ *   fish  no heading; word and help; no paths for a word that begins with '~', which only fish can write */
 #include "complete.h"
 
 #include "builtin.h"
@@ -90,8 +90,7 @@ static void answer_zsh(const struct completion *found) {
   for (size_t i = 0; i < found->count; i++) printf("%s\t%s\t%s\n", found->items[i].open ? "open" : "blank", found->items[i].text, found->items[i].help);
 }
 
-static void answer_fish(const struct completion *found, bool tilde) {
-  printf("%s\n", !tilde ? "words" : found->paths == COMPLETE_FOLDERS ? "folders" : "files");
+static void answer_fish(const struct completion *found) {
   for (size_t i = 0; i < found->count; i++)
     printf("%s%s%s\n", found->items[i].text, *found->items[i].help ? "\t" : "", found->items[i].help);
 }
@@ -143,11 +142,10 @@ static int for_words(struct host *host, const struct etk_texts *words, bool zsh)
   if (words->count < 2) return 0;
   const char *word = words->items[words->count - 1];
   if (ask(host, &found, words->items, words->count)) {
-    bool tilde = found.paths != COMPLETE_NO_PATHS && *found.path == '~' && !*found.kept && *word == '~';
-    if (!zsh && !tilde) complete_list_paths(NULL, &found);
+    if (!zsh && *word != '~') complete_list_paths(NULL, &found);
     drop_unspeakable(&found);
     if (zsh) answer_zsh(&found);
-    else answer_fish(&found, tilde);
+    else answer_fish(&found);
   }
   completion_free(&found);
   return 0;

@@ -4,7 +4,6 @@
 #include "report.h"
 
 #include <etk/fs.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define COMMANDS(CMD) CMD(projects, ETK_NONE, ETK_NONE, 0, "List projects, each loaded and checked")
@@ -64,11 +63,6 @@ static void print_folders(const struct host *host) {
     printf("  %s  (%s%s)\n", host->path.dirs[i], host->path.origins[i], etk_fs_is_dir(host->path.dirs[i]) ? "" : ", not there");
 }
 
-static int width(void) {
-  struct winsize size;
-  return isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) ? size.ws_col : 0;
-}
-
 static void print_table(struct host *host, const struct plugin_list *list, const struct probe *probes) {
   static const char *const headers[] = {"NAMESPACE", "VERSION", "STATE", "COMMANDS", "SUMMARY", "ABI", "TIME", "FROM", "PATH"};
   enum { PLAIN = 5, ALL = sizeof headers / sizeof headers[0] };
@@ -84,7 +78,7 @@ static void print_table(struct host *host, const struct plugin_list *list, const
                            plugin->path};
     table_add(table, cells);
   }
-  if (table) table_print(table, stdout, host->out_color, all ? 0 : width());
+  if (table) table_print(table, stdout, host->out_color, all ? 0 : terminal_width());
   table_free(table);
 }
 

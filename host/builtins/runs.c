@@ -7,7 +7,6 @@
 #include <etk/fs.h>
 #include <inttypes.h>
 #include <math.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define RUN_ARG(ARG) ARG(text, run, REQUIRED, "1..64", "an id, its unique beginning, or latest")
@@ -32,11 +31,6 @@
 BUILTIN(runs, "Look at recorded runs", COMMANDS)
 
 static int fail(struct host *host, const etk_error *e) { return host_error(host, e, e->status == ETK_E_NOT_FOUND ? 2 : 0, NULL); }
-
-static int width_of_terminal(void) {
-  struct winsize size;
-  return isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col > 20 ? size.ws_col : 0;
-}
 
 static int fail_with_list(struct host *host, struct run_list *runs, const etk_error *e) {
   run_list_free(runs);
@@ -178,7 +172,7 @@ static int list_run(struct host *host, const struct list_options *o) {
   run_list_free(&runs);
   if (host->json) return print_document(host, &text);
   etk_text_free(&text);
-  if (shown) table_print(table, stdout, host->out_color, width_of_terminal());
+  if (shown) table_print(table, stdout, host->out_color, terminal_width());
   else host_note(host, "no recorded runs%s", none ? " yet" : " like that");
   if (older) host_note(host, "%zu older ones: --limit 0 lists all", older);
   table_free(table);
@@ -228,7 +222,7 @@ static void print_values(struct host *host, const struct run_entry *run) {
     etk_text_free(&text);
   }
   heading(host, "Values");
-  table_print(table, stdout, host->out_color, width_of_terminal());
+  table_print(table, stdout, host->out_color, terminal_width());
   table_free(table);
 }
 
@@ -266,7 +260,7 @@ static etk_status print_metrics(etk_error *e, struct host *host, const struct ru
   }
   if (count) {
     heading(host, "Metrics");
-    table_print(table, stdout, host->out_color, width_of_terminal());
+    table_print(table, stdout, host->out_color, terminal_width());
   }
   table_free(table);
   json_decref(lines);
@@ -422,7 +416,7 @@ static int compare_run(struct host *host, struct etk_texts ids, const struct com
     compare_metrics(c);
     etk_text_puts(&c->json, "]}");
     if (host->json) code = print_document(host, &c->json);
-    else table_print(c->table, stdout, host->out_color, width_of_terminal());
+    else table_print(c->table, stdout, host->out_color, terminal_width());
     table_free(c->table);
     etk_text_free(&c->json);
   } else code = fail(host, &e);

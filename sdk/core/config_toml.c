@@ -47,6 +47,8 @@ static etk_status too_deep(etk__toml *t, const char *at) {
 
 /* What no place of a TOML file may hold is refused first, so that the rest of the reader need not look for it. */
 static etk_status check_bytes(etk__toml *t) {
+  bool wide = t->end - t->p > 1 && (memcmp(t->p, "\xFF\xFE", 2) == 0 || memcmp(t->p, "\xFE\xFF", 2) == 0 || (!t->p[0] != !t->p[1]));
+  if (wide) return etk__toml_fail(t, t->p, "this looks like UTF-16; TOML files are UTF-8 text");
   for (const char *p = t->p; p < t->end;) {
     unsigned char c = (unsigned char)*p;
     if (c >= 0x20 && c < 0x7F) {

@@ -209,7 +209,7 @@ static const char *scan_decimal(etk__toml *t, const word *token, bool *integer) 
     why = take_digits(t, &p, token->end, 10);
   }
   if (why || p == token->end) return why;
-  if (*p == '.') return "a second '.' is one too many";
+  if (*p == '.') return "it has a second '.'; text stands in quotes";
   return "text stands in quotes; a number is digits with '_' between them, '.', and 'e' for an exponent";
 }
 

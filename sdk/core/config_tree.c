@@ -33,6 +33,7 @@ const char *etk__config_seen(char *out, size_t out_size, const char *p, const ch
   size_t n = etk_utf8_decode(&code_point, p, (size_t)(end - p));
   if (p == end) snprintf(out, out_size, "the end of the text");
   else if (*p == '\n' || (*p == '\r' && end - p > 1 && p[1] == '\n')) snprintf(out, out_size, "the end of the line");
+  else if (n == 3 && code_point == 0xFEFF) snprintf(out, out_size, "a byte order mark");
   else if (n == 0 || code_point < 0x20 || code_point == 0x7F) snprintf(out, out_size, "byte 0x%02x", (unsigned)(unsigned char)*p);
   else snprintf(out, out_size, "'%.*s'", (int)n, p);
   return out;

@@ -138,7 +138,10 @@ static etk_status place(reader *r, etk__node *child) {
 
 static bool key_wanted(const reader *r) { return r->depth > 0 && r->open[r->depth - 1]->node.kind == ETK_CONFIG_MAP && !r->key; }
 
-static etk_status set_key(reader *r, const yaml_event_t *event, const char *text, size_t size) {
+static etk_status set_key(reader *r, const yaml_event_t *event, const etk_config_node *scalar) {
+  const char *text = scalar->text;
+  size_t size = scalar->text_size;
+  if (size == 0 && !scalar->quoted) return FAIL(r, event, ETK_E_UNSUPPORTED, "a key is missing here; an empty one is written \"\"");
   r->key_line = line_of(event);
   r->key_column = column_of(event);
   r->key = etk_arena_strndup(&r->config->arena, text, size);
@@ -210,7 +213,7 @@ static etk_status on_scalar(reader *r, const yaml_event_t *event) {
   }
   if (!status) status = remember(r, event->data.scalar.anchor, node);
   if (status) return status;
-  return as_key ? set_key(r, event, text, size) : place(r, node);
+  return as_key ? set_key(r, event, &node->node) : place(r, node);
 }
 
 static etk_status on_alias(reader *r, const yaml_event_t *event) {
@@ -220,7 +223,7 @@ static etk_status on_alias(reader *r, const yaml_event_t *event) {
   if (!named->complete) return FAIL(r, event, ETK_E_FORMAT, "alias '*%s' stands inside what it names", name);
   if (key_wanted(r)) {
     if (!named->node.text) return FAIL(r, event, ETK_E_UNSUPPORTED, "a list or map cannot be a key");
-    return set_key(r, event, named->node.text, named->node.text_size);
+    return set_key(r, event, &named->node);
   }
   etk__node *copy = etk__config_node(r->config, named->node.kind, line_of(event), column_of(event));
   if (!copy) return etk__config_no_memory(r->e, r->config);

@@ -19,13 +19,18 @@ static void read_kind(etk_hardware *out, provider *p) {
   COPY(out->architecture, strcmp(text, "aarch64") == 0 ? "arm64" : strcmp(text, "amd64") == 0 ? "x86_64" : text[0] ? text : "unknown");
 }
 
-static void read_all(etk_hardware *out, provider *p) {
+void etk__read_chip(etk_hardware *out, provider *p) {
   memset(out, 0, sizeof *out);
   out->battery_percent = -1;
   read_kind(out, p);
+  etk__read_cpu(out, p);
+  if (!out->chip[0]) COPY(out->chip, "unknown");
+}
+
+static void read_all(etk_hardware *out, provider *p) {
+  etk__read_chip(out, p);
   int64_t page = etk__ask_number(p, 0, "page.bytes");
   if (page > 0) out->page_bytes = page;
-  etk__read_cpu(out, p);
   if (strcmp(out->platform, "darwin") == 0) {
     etk__read_darwin(out, p);
   } else {
@@ -35,7 +40,6 @@ static void read_all(etk_hardware *out, provider *p) {
     etk__read_cuda(out, p);
   }
   etk__read_isa(out, p);
-  if (!out->chip[0]) COPY(out->chip, "unknown");
 }
 
 /* A caller compiled against a shorter struct gets its part. */

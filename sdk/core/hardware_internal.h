@@ -25,6 +25,7 @@ void etk__copy(char *out, size_t size, const char *text); /* cut to fit, on a UT
 etk_hardware_provider etk__provider_at(const char *root);
 
 /* ---- parts of a description; each fills the fields it can find out ---- */
+void etk__read_chip(etk_hardware *out, provider *p);     /* begins: all else unknown, then platform, architecture and what read_cpu finds */
 void etk__read_cpu(etk_hardware *out, provider *p);      /* chip, family, instruction sets (hardware_chip.c, hardware_isa.c) */
 void etk__read_isa(etk_hardware *out, provider *p);
 void etk__read_linux(etk_hardware *out, provider *p);    /* cores, caches, memory, system */

@@ -14,7 +14,7 @@ struct writer {
   const etk_option_table *table;
   etk_config_format format;
   bool all;
-  bool first; /* JSON: no comma is needed yet */
+  bool first; /* in its group: JSON needs no comma, YAML no blank line before a group */
 };
 
 static bool active(const struct writer *w, const etk_option_row *row) {
@@ -161,6 +161,7 @@ static etk_status put_row(struct writer *w, const etk_option_row *row, int inden
       put_value(w->out, row->kind, &value, w->format);
     }
     etk_text_putc(w->out, '\n');
+    w->first = false;
   }
   etk_arena_fini(&arena);
   return status;
@@ -185,8 +186,10 @@ static void open_group(struct writer *w, const char *path, const char *part, siz
   if (w->format == ETK_CONFIG_JSON) {
     etk_text_printf(w->out, "%s\n%*s\"%.*s\": {", w->first ? "" : ",", indent, "", (int)size, part);
     w->first = true;
-  } else if (w->format == ETK_CONFIG_YAML) etk_text_printf(w->out, "\n%*s%s%.*s:\n", indent, "", group_active(w, path, true) ? "" : "# ", (int)size, part);
-  else {
+  } else if (w->format == ETK_CONFIG_YAML) {
+    etk_text_printf(w->out, "\n%*s%s%.*s:\n", indent, "", group_active(w, path, true) ? "" : "# ", (int)size, part);
+    w->first = true;
+  } else {
     bool rows = false; /* a table of TOML that holds only tables needs no line */
     for (uint32_t i = 0; i < w->table->count; i++) rows = rows || (etk__row_listed(etk__row(w->table, i)) && !strcmp(etk__row(w->table, i)->group, path));
     if (rows) etk_text_printf(w->out, "\n%s[%s]\n", group_active(w, path, false) ? "" : "# ", path);
@@ -231,6 +234,7 @@ etk_status etk_options_template(etk_error *e, etk_text *out, const etk_option_ta
     else put_comment(out, title.data, 0);
     etk_text_free(&title);
     etk_free(summary);
+    w.first = false;
   }
   etk_status status = put_group(&w, "", 0);
   if (w.format == ETK_CONFIG_JSON) etk_text_puts(out, w.first ? "}\n" : "\n}\n");

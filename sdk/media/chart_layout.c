@@ -157,7 +157,7 @@ static void fit_x(struct layout *l, double width) {
 }
 
 static void fit_y(struct layout *l, double height) {
-  size_t wanted = (size_t)fmax(height / 48, 2);
+  size_t wanted = (size_t)fmax(height / 42, 2);
   etk__axis_fit(&l->y, l->d->y_low, l->d->y_high, l->d->chart->log_y, true, wanted);
 }
 
@@ -204,7 +204,7 @@ static void put_x_ticks(struct layout *l) {
     double half = wide(tick->label, tick_font) / 2;
     if (tick->minor || x - half < before + 8) continue;
     double centre = fmin(x, l->s->width - half - 2);
-    etk__scene_words(l->s, ETK__MUTED, tick->label, centre, y + 18, tick_font, 0);
+    etk__scene_words(l->s, ETK__MUTED, etk_arena_strdup(l->d->arena, tick->label), centre, y + 18, tick_font, 0);
     before = centre + half;
   }
 }
@@ -221,7 +221,7 @@ static void put_y_ticks(struct layout *l, bool grid) {
     }
     if (grid) etk__scene_rect(l->s, ETK__GRID, x0, floor(y), l->s->plot.w, 1);
     if (y + 13 > before) continue;
-    etk__scene_words(l->s, ETK__MUTED, tick->label, x0 - 8, floor(y) + 4.5, tick_font, 1);
+    etk__scene_words(l->s, ETK__MUTED, etk_arena_strdup(l->d->arena, tick->label), x0 - 8, floor(y) + 4.5, tick_font, 1);
     before = y;
   }
 }
@@ -292,7 +292,7 @@ static void put_scale(struct layout *l, double low, double high, bool diverging)
     double at = high > low ? (l->y.ticks[i].value - low) / (high - low) : 0.5, y = bottom - at * l->s->plot.h;
     if (l->y.ticks[i].minor || at < -1e-9 || at > 1 + 1e-9 || y + 13 > before) continue;
     etk__scene_rect(l->s, ETK__AXIS, x + 12, fmin(floor(y), bottom - 1), 3, 1);
-    etk__scene_words(l->s, ETK__MUTED, l->y.ticks[i].label, x + 19, floor(y) + 4.5, tick_font, -1);
+    etk__scene_words(l->s, ETK__MUTED, etk_arena_strdup(l->d->arena, l->y.ticks[i].label), x + 19, floor(y) + 4.5, tick_font, -1);
     before = y;
   }
 }
@@ -325,7 +325,7 @@ static void draw_heat_chart(struct layout *l) {
   }
   l->right += legend;
   etk__grid grid;
-  if (!etk__grid_of(&grid, d, (size_t)fmax(fmin(l->s->plot.h / 2, 192), 1), (size_t)fmax(fmin(l->s->plot.w / 2, 256), 1))) {
+  if (!etk__grid_of(&grid, d, (size_t)fmax(fmin(l->s->plot.h / 2, 96), 1), (size_t)fmax(fmin(l->s->plot.w / 2, 160), 1))) {
     l->s->failed = true;
     return;
   }

@@ -261,31 +261,65 @@ void etk__marks_draw(etk__scene *scene, const etk__axis *x, const etk__axis *y) 
 
 /* ---- cells ---- */
 
-void etk__marks_heat(etk__scene *s, const etk__grid *grid, double low, double high) {
-  const etk__data *d = s->data;
-  bool diverging = low < 0 && high > 0, whole = grid->rows == d->row_count && grid->columns == d->category_count;
-  double w = s->plot.w / (double)grid->columns, h = s->plot.h / (double)grid->rows;
-  bool gaps = w >= 12 && h >= 12, words = whole && w >= 36 && h >= 17;
-  for (size_t r = 0; r < grid->rows; r++) {
-    double y0 = rint(s->plot.y + h * (double)r), y1 = rint(s->plot.y + h * (double)(r + 1));
-    for (size_t k = 0, next; k < grid->columns; k = next) {
-      double value = grid->values[r * grid->columns + k], unit = high > low ? (value / 4 - low / 4) / (high / 4 - low / 4) : 0.5;
-      uint32_t rgb = isfinite(value) ? etk__heat_color(unit, diverging) : 0;
-      for (next = k + 1; !gaps && next < grid->columns; next++) { /* cells of one colour side by side are one */
-        double other = grid->values[r * grid->columns + next];
-        double at = high > low ? (other / 4 - low / 4) / (high / 4 - low / 4) : 0.5;
-        if (isfinite(other) != isfinite(value) || (isfinite(other) && etk__heat_color(at, diverging) != rgb)) break;
-      }
-      double x0 = rint(s->plot.x + w * (double)k), x1 = rint(s->plot.x + w * (double)next);
-      etk__scene_rect(s, isfinite(value) ? ETK__RGB : ETK__GRID, x0, y0, x1 - x0 - gaps, y1 - y0 - gaps);
-      if (s->failed) return;
-      s->shapes[s->count - 1].rgb = rgb;
-      if (!words || !isfinite(value)) continue;
-      char text[32];
-      etk__number(text, value, fmax(fabs(high), fabs(low)) / 500);
-      if (etk__text_width(text, strlen(text), 11) + 6 > w) continue;
-      etk__scene_words(s, ETK__RGB, etk_arena_strdup(s->arena, text), (x0 + x1 - gaps) / 2, floor((y0 + y1) / 2) + 4, 11, 0);
-      if (!s->failed) s->shapes[s->count - 1].rgb = etk__lightness(rgb) > 0.66 ? 0x101418 : 0xFFFFFF;
+enum { LEVELS = 128 };
+
+static int level_of(double value, double low, double high) { /* -1: nothing to show */
+  if (!isfinite(value)) return -1;
+  double unit = high > low ? (value / 4 - low / 4) / (high / 4 - low / 4) : 0.5;
+  return (int)fmin(fmax(unit, 0) * LEVELS, LEVELS - 1);
+}
+
+struct cells {
+  etk__scene *s;
+  const etk__grid *grid;
+  const signed char *levels;
+  double w, h;
+  bool gaps, diverging;
+};
+
+/* Cells of one level; side by side they are one where no gap stands between. One after the other in the scene, so that they can be written as one. */
+static void put_level(const struct cells *c, int level) {
+  for (size_t r = 0; r < c->grid->rows; r++) {
+    double y0 = rint(c->s->plot.y + c->h * (double)r), y1 = rint(c->s->plot.y + c->h * (double)(r + 1));
+    for (size_t k = 0, next; k < c->grid->columns; k = next) {
+      next = k + 1;
+      if (c->levels[r * c->grid->columns + k] != level) continue;
+      while (!c->gaps && next < c->grid->columns && c->levels[r * c->grid->columns + next] == level) next++;
+      double x0 = rint(c->s->plot.x + c->w * (double)k), x1 = rint(c->s->plot.x + c->w * (double)next);
+      etk__scene_rect(c->s, level < 0 ? ETK__GRID : ETK__RGB, x0, y0, x1 - x0 - c->gaps, y1 - y0 - c->gaps);
+      if (!c->s->failed && level >= 0) c->s->shapes[c->s->count - 1].rgb = etk__heat_color((level + 0.5) / LEVELS, c->diverging);
     }
   }
+}
+
+static void put_values(const struct cells *c, double size) {
+  for (size_t i = 0; i < c->grid->rows * c->grid->columns; i++) {
+    char text[32];
+    if (c->levels[i] < 0) continue;
+    etk__number(text, c->grid->values[i], size / 500);
+    if (etk__text_width(text, strlen(text), 11) + 6 > c->w) continue;
+    double x = c->s->plot.x + c->w * ((double)(i % c->grid->columns) + 0.5), y = c->s->plot.y + c->h * ((double)(i / c->grid->columns) + 0.5);
+    etk__scene_words(c->s, ETK__RGB, etk_arena_strdup(c->s->arena, text), floor(x), floor(y) + 4, 11, 0);
+    if (!c->s->failed) c->s->shapes[c->s->count - 1].rgb = etk__lightness(etk__heat_color((c->levels[i] + 0.5) / LEVELS, c->diverging)) > 0.63 ? 0x101418 : 0xFFFFFF;
+  }
+}
+
+void etk__marks_heat(etk__scene *s, const etk__grid *grid, double low, double high) {
+  const etk__data *d = s->data;
+  size_t count = grid->rows * grid->columns;
+  signed char *levels = etk_arena_alloc(s->arena, count + 1);
+  bool used[LEVELS + 1] = {false};
+  if (!levels) {
+    s->failed = true;
+    return;
+  }
+  for (size_t i = 0; i < count; i++) {
+    levels[i] = (signed char)level_of(grid->values[i], low, high);
+    used[levels[i] + 1] = true;
+  }
+  struct cells c = {s, grid, levels, s->plot.w / (double)grid->columns, s->plot.h / (double)grid->rows, false, low < 0 && high > 0};
+  c.gaps = c.w >= 12 && c.h >= 12;
+  for (int level = -1; level < LEVELS; level++)
+    if (used[level + 1]) put_level(&c, level);
+  if (grid->rows == d->row_count && grid->columns == d->category_count && c.w >= 36 && c.h >= 17) put_values(&c, fmax(fabs(high), fabs(low)));
 }

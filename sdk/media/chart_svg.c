@@ -65,6 +65,19 @@ static void put_rect(struct svg *v, const etk__shape *s) {
   etk_text_puts(v->out, "/>\n");
 }
 
+/* Rectangles of one colour in a row, as one path. */
+static size_t put_cells(struct svg *v, size_t from) {
+  const etk__shape *s = &v->scene->shapes[from];
+  size_t end = from;
+  etk_text_puts(v->out, "<path d=\"");
+  for (; end < v->scene->count && s[end - from].kind == ETK__RECT && s[end - from].ink == ETK__RGB && s[end - from].rgb == s->rgb; end++)
+    etk_text_printf(v->out, "M%g %gh%gv%gh%gz", s[end - from].x, s[end - from].y, s[end - from].w, s[end - from].h, -s[end - from].w);
+  etk_text_putc(v->out, '"');
+  put_color(v, "fill", s);
+  etk_text_puts(v->out, "/>\n");
+  return end - from;
+}
+
 static void put_points(struct svg *v, const etk__shape *s) {
   const double *points = v->scene->points + 2 * s->first;
   for (size_t i = 0; i < s->count; i++) {
@@ -149,7 +162,7 @@ static void (*const writers[])(struct svg *, const etk__shape *) = {
 
 static void put_shapes(struct svg *v) {
   int open = -1;
-  for (size_t i = 0; i < v->scene->count; i++) {
+  for (size_t i = 0, taken; i < v->scene->count; i += taken) {
     const etk__shape *s = &v->scene->shapes[i];
     if (s->series != open) {
       if (open >= 0) etk_text_puts(v->out, "</g>\n");
@@ -162,7 +175,9 @@ static void put_shapes(struct svg *v) {
       }
       if (open >= 0) etk_text_putc(v->out, '\n');
     }
-    writers[s->kind](v, s);
+    taken = 1;
+    if (s->kind == ETK__RECT && s->ink == ETK__RGB) taken = put_cells(v, i);
+    else writers[s->kind](v, s);
   }
   if (open >= 0) etk_text_puts(v->out, "</g>\n");
 }

@@ -11,8 +11,9 @@ END
 build_plugin "$tmp/only.c" special "$tmp/work/other" || exit 1
 build_plugin tests/cli/plugins/demo.c demo "$tmp/p" || exit 1
 
-# fish has the plainest answer: a heading, then words with their help.
-ask() { run "$exe" complete --shell fish -- efficientai-toolkit "$@"; words=$(printf '%s\n' "$out" | sed 1d | cut -f1 | tr '\n' ' '); }
+# fish has the plainest answer: words with their help.
+ask() { run "$exe" complete --shell fish -- efficientai-toolkit "$@"; words=$(printf '%s' "${out:+$out
+}" | cut -f1 | tr '\n' ' '); }
 offers() { # WORDS TEXT
   if [ "$words" = "$1" ] && [ "$status" -eq 0 ]; then ok "$2"; else not_ok "$2" "offered '$words', wanted '$1'"; fi
 }

@@ -22,6 +22,7 @@
   "option\tflag\tmerge\tno\t\t\tm\t0\tmerge\n"                                                    \
   "option\ttexts\ttargets\t-\t\tlora\t\t0\ttargets\n"                                             \
   "option\tsecret\ttoken\t-\t\thub\t\t0\ttoken\n"                                                 \
+  "option\tint\tseed\t0\t\ta\t\t0\tseed\noption\tint\trandom\t0\t\tb\tseed\t0\ttwice, which check refuses\n" \
   "option\tint\tlocal\t-\t\tlora\t\t8\tlocal\n"                                                   \
   "command\tinfo\t0\tInfo\noption\tflag\tdeep\tno\t\tinfo\t\t0\tdeep\n"
 
@@ -32,7 +33,7 @@ struct call {
   etk_error e;
 };
 
-static char config_path[256];
+static char folder[256], config_path[300]; /* <temporary>/etk-resolve-N/efficientai-toolkit */
 
 /* Words are separated by blanks; the host's options are taken out first, as the program does. */
 static etk_status call(struct call *c, const char *text) {
@@ -48,11 +49,13 @@ static etk_status call(struct call *c, const char *text) {
   }
   etk_status status = manifest_from_text(&c->e, &c->manifest, NOTE, sizeof NOTE);
   if (!status) status = globals_take(&c->e, &c->host, count, words, &rest, &kept);
+  if (!status) status = host_path(&c->e, &c->host);
   return status ? status : resolve(&c->e, &c->resolved, &c->host, &c->manifest, &c->manifest.commands[0], kept, rest);
 }
 
 static void done(struct call *c) {
   manifest_fini(&c->manifest);
+  search_path_fini(&c->host.path);
   etk_arena_fini(&c->host.arena);
 }
 
@@ -60,6 +63,14 @@ static const etk_value *option(const struct call *c, const char *name) {
   for (size_t i = 0; i < c->resolved.command->option_count; i++)
     if (!strcmp(c->resolved.command->options[i].name, name)) return &c->resolved.options[i];
   return NULL;
+}
+
+/* A file below the test's folder; text NULL removes it. */
+static void file(const char *name, const char *text) {
+  char path[600];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  if (!text) assert_int_equal(unlink(path), 0);
+  else assert_int_equal(etk_fs_write(NULL, path, text, strlen(text), true), ETK_OK);
 }
 
 static void config(const char *text) { assert_int_equal(etk_fs_write(NULL, config_path, text, strlen(text), true), ETK_OK); }
@@ -143,7 +154,7 @@ static void every_source_is_checked(void **state) {
   fails_with(words, ":2:3: lora.rank: 1000 is above 256");
 }
 
-static void keys_of_other_commands_and_projects_are_fine(void **state) {
+static void keys_of_other_commands_and_installed_projects_are_fine(void **state) {
   struct call c;
   char words[512];
   (void)state;
@@ -151,6 +162,187 @@ static void keys_of_other_commands_and_projects_are_fine(void **state) {
   snprintf(words, sizeof words, "--config %s m", config_path);
   assert_int_equal(call(&c, words), ETK_OK);
   assert_int_equal(option(&c, "rank")->integer, 9);
+  done(&c);
+}
+
+static void a_section_that_no_project_has_is_an_error(void **state) {
+  char words[512];
+  (void)state;
+  snprintf(words, sizeof words, "--config %s m", config_path);
+  config("othr-project:\n  anything: [1]\n");
+  fails_with(words, ":1:1: no command of demo knows the key 'othr-project', so it cannot be honoured; did you mean 'other-project'?");
+  config("far-away-things:\n  anything: [1]\n");
+  fails_with(words, "nor is there a project of that name here");
+  config("other-project: 3\n");
+  fails_with(words, "no command of demo knows the key 'other-project'");
+  config("demo:\n  other-project: {}\n");
+  fails_with(words, "no command of demo knows the key 'other-project'");
+}
+
+static void one_option_is_given_once_in_a_file(void **state) {
+  char words[512];
+  (void)state;
+  snprintf(words, sizeof words, "--config %s m", config_path);
+  config("lora:\n  rank: 2\n  lora_rank: 3\n");
+  fails_with(words, ":3:3: lora.lora_rank: this is 'lora.rank', which ");
+  config("lora_rank: 3\nlora:\n  rank: 2\n");
+  fails_with(words, ":3:3: lora.rank: this is 'lora.rank', which ");
+}
+
+static void numbers_of_every_format_are_read(void **state) {
+  struct call c;
+  char words[512];
+  (void)state;
+  snprintf(words, sizeof words, "--config %s m", config_path);
+  config("lora:\n  rank: 0o17\n  targets: []\ntraining:\n  lr: 1\n");
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 15);
+  assert_int_equal(option(&c, "targets")->source, ETK_FROM_CONFIG);
+  assert_int_equal(option(&c, "targets")->texts.count, 0);
+  done(&c);
+  snprintf(words, sizeof words, "--config %s/c.toml m", folder);
+  file("c.toml", "[lora]\nrank = 1_0\ntargets = [\"a,b\"]\n[training]\nlearning_rate = 0.000_5\n");
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 10);
+  assert_string_equal(option(&c, "targets")->texts.items[0], "a,b");
+  assert_true(option(&c, "learning_rate")->real == 0.0005);
+  done(&c);
+  file("c.toml", "lora.rank = 0\n");
+  fails_with(words, "c.toml:1:6: lora.rank: 0 is below 1");
+  snprintf(words, sizeof words, "--config %s/c.json m", folder);
+  file("c.json", "{\"lora\": {\"rank\": 7}}");
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 7);
+  done(&c);
+}
+
+/* The user's own file: just above the defaults. */
+static void the_users_file_is_weaker_than_everything_given(void **state) {
+  struct call c;
+  char words[512];
+  (void)state;
+  file("config.yaml", "lora:\n  rank: 20\ntraining: {lr: 0.5}\nother-project: {x: 1}\ndemo: {merge: true}\n");
+  assert_int_equal(call(&c, "m"), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 20);
+  assert_int_equal(option(&c, "rank")->source, ETK_FROM_CONFIG);
+  assert_non_null(strstr(option(&c, "rank")->origin, "config.yaml:2:3"));
+  assert_int_equal(option(&c, "merge")->integer, 1);
+  done(&c);
+  file("profiles/p.toml", "lora.rank = 30\n");
+  assert_int_equal(call(&c, "--profile p m"), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 30);
+  assert_true(option(&c, "learning_rate")->real == 0.5);
+  done(&c);
+  config("lora:\n  rank: 2\n");
+  snprintf(words, sizeof words, "--config %s --profile p m", config_path);
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 2);
+  done(&c);
+  file("config.yaml", "lora:\n  rnak: 20\n");
+  fails_with("m", "config.yaml:2:3: no command of demo knows the key 'lora.rnak', so it cannot be honoured; did you mean 'lora.rank'?");
+  file("config.yaml", "lora:\n  rank: 20\n");
+  file("config.toml", "lora.rank = 21\n");
+  fails_with("m", "config.toml are there; keep one of them");
+  file("config.yaml", NULL);
+  assert_int_equal(call(&c, "m"), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 21);
+  done(&c);
+  setenv("EFFICIENTAI_CONFIG_PATH", "/dev/null", 1);
+  assert_int_equal(call(&c, "m"), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 8);
+  done(&c);
+  setenv("EFFICIENTAI_CONFIG_PATH", "/no/such.yaml", 1);
+  fails_with("m", "EFFICIENTAI_CONFIG_PATH: '/no/such.yaml' does not exist");
+  setenv("EFFICIENTAI_CONFIG_PATH", config_path, 1);
+  assert_int_equal(call(&c, "m"), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 2);
+  done(&c);
+  unsetenv("EFFICIENTAI_CONFIG_PATH");
+  file("config.toml", NULL);
+  file("profiles/p.toml", NULL);
+}
+
+static void profiles_may_stand_in_configuration_files(void **state) {
+  struct call c;
+  char words[512];
+  (void)state;
+  file("config.yaml", "lora: {rank: 20}\nprofiles:\n  fast:\n    lora: {rank: 4}\n    demo: {training: {lr: 0.25}}\n  slow: ~\n");
+  assert_int_equal(call(&c, "--profile fast m"), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 4);
+  assert_int_equal(option(&c, "rank")->source, ETK_FROM_PROFILE);
+  assert_true(option(&c, "learning_rate")->real == 0.25);
+  done(&c);
+  file("profiles/fast.yaml", "lora: {rank: 5}\n"); /* the nearer one counts: the user's file */
+  assert_int_equal(call(&c, "--profile fast m"), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 4);
+  done(&c);
+  config("lora: {rank: 40}\nprofiles:\n  fast: {lora: {rank: 6}}\n"); /* and nearer still, that of --config, which lies over its own file */
+  snprintf(words, sizeof words, "--config %s --profile fast m", config_path);
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 6);
+  assert_true(option(&c, "learning_rate")->real == 1e-4);
+  done(&c);
+  snprintf(words, sizeof words, "--config %s m", config_path);
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_int_equal(option(&c, "rank")->integer, 40);
+  done(&c);
+  fails_with("--profile fats m", "there is no profile 'fats'; did you mean 'fast'?; profiles here: fast, slow");
+  config("profiles: 3\n");
+  fails_with(words, "profiles: a map of profiles is wanted, not a whole number");
+  config("profiles:\n  fast: 3\n");
+  fails_with(words, ":2:3: profiles.fast: a map of options is wanted, not a whole number");
+  file("profiles/fast.json", "{}");
+  file("config.yaml", NULL);
+  fails_with("--profile fast m", "fast.json are there; a profile has one file");
+  file("profiles/fast.json", NULL);
+  file("profiles/fast.yaml", NULL);
+}
+
+/* The form of mlx-lm's files: keys at the top level, whatever our groups are. */
+static void flat_files_are_read(void **state) {
+  struct call c;
+  char words[512];
+  (void)state;
+  snprintf(words, sizeof words, "--config %s m", config_path);
+  config("train: true\nlearning_rate: 0.125\nlora_parameters:\n  rank: 3\n  targets: [\"q\"]\ndeep: yes\n");
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_true(option(&c, "learning_rate")->real == 0.125);
+  assert_int_equal(option(&c, "rank")->integer, 3);
+  assert_int_equal(option(&c, "targets")->texts.count, 1);
+  done(&c);
+  config("lr: 0.5\n");
+  assert_int_equal(call(&c, words), ETK_OK);
+  assert_true(option(&c, "learning_rate")->real == 0.5);
+  done(&c);
+  config("train: false\n");
+  fails_with(words, ":1:1: train: the file says false, and train is the command that was called");
+  config("num_layers: 16\n");
+  fails_with(words, ":1:1: no command of demo knows the key 'num_layers', so it cannot be honoured");
+  config("lora_parameters:\n  scale: 20.0\n");
+  fails_with(words, ":2:3: no command of demo knows the key 'lora.scale', so it cannot be honoured");
+  config("r: 3\n"); /* letters are for the command line */
+  fails_with(words, "no command of demo knows the key 'r'");
+  config("local: 3\n");
+  fails_with(words, "on the command line only");
+  config("seed: 3\n");
+  fails_with(words, ":1:1: seed: both a.seed and b.random answer to this key; write it in its group");
+}
+
+static void opposites_take_no_value(void **state) {
+  struct call c;
+  (void)state;
+  fails_with("m --no-merge=yes", "--no-merge=yes: --no-merge takes no value; write --no-merge, or --merge=yes");
+  fails_with("m --no-rank=3", "--rank takes a value (int) and has no opposite");
+  assert_int_equal(call(&c, "m --no-merge"), ETK_OK);
+  done(&c);
+}
+
+static void a_comma_may_belong_to_an_item(void **state) {
+  struct call c;
+  (void)state;
+  assert_int_equal(call(&c, "m --targets a\\,b,c --targets d"), ETK_OK);
+  assert_int_equal(option(&c, "targets")->texts.count, 3);
+  assert_string_equal(option(&c, "targets")->texts.items[0], "a,b");
   done(&c);
 }
 
@@ -191,21 +383,40 @@ static void every_allocation_may_fail(void **state) {
   (void)state;
   config("lora:\n  rank: 2\n  targets: [q, v]\ntraining:\n  lr: 0.25\n");
   setenv("EFFICIENTAI__LORA__RANK", "3", 1);
-  snprintf(words, sizeof words, "--config %s --set training.learning_rate=0.5 m 1 2 3 --rank=5 --targets a,b --targets c", config_path);
+  file("config.toml", "lora.rank = 3\n");
+  file("profiles/p.json", "{\"lora\": {\"rank\": 4}}");
+  snprintf(words, sizeof words, "--config %s --profile p --set training.learning_rate=0.5 m 1 2 3 --rank=5 --targets a,b --targets c", config_path);
   assert_true(interpose_sweep(resolve_once, words) > 0);
   assert_true(interpose_sweep(fail_once, (char[]){"m --set lora.rnak=3"}) > 0);
   unsetenv("EFFICIENTAI__LORA__RANK");
+  file("config.toml", NULL);
+  file("profiles/p.json", NULL);
 }
 
 int main(void) {
   const char *dir = getenv("ETK_TMP");
-  snprintf(config_path, sizeof config_path, "%s/etk-resolve-%ld.yaml", dir && *dir ? dir : "/tmp", (long)getpid());
+  char path[200];
+  snprintf(path, sizeof path, "%s/etk-resolve-%ld", dir && *dir ? dir : "/tmp", (long)getpid());
+  snprintf(folder, sizeof folder, "%s/efficientai-toolkit", path);
+  snprintf(config_path, sizeof config_path, "%s/given.yaml", folder);
+  setenv("XDG_CONFIG_HOME", path, 1);
+  unsetenv("EFFICIENTAI_CONFIG_PATH");
+  char profiles[300];
+  snprintf(profiles, sizeof profiles, "%s/profiles", folder);
+  if (etk_fs_make_dirs(NULL, profiles)) return 1;
+  file("libproj-other-project.so", ""); /* a project that is installed: its name is all that counts here */
+  setenv("EFFICIENTAI_PLUGIN_PATH", folder, 1);
   const struct CMUnitTest tests[] = {cmocka_unit_test(defaults_fill_what_nobody_gave), cmocka_unit_test(a_stronger_source_wins),
                                      cmocka_unit_test(variadic_arguments_are_lists),   cmocka_unit_test(mistakes_name_what_was_meant),
-                                     cmocka_unit_test(every_source_is_checked),        cmocka_unit_test(keys_of_other_commands_and_projects_are_fine),
+                                     cmocka_unit_test(every_source_is_checked),        cmocka_unit_test(keys_of_other_commands_and_installed_projects_are_fine),
+                                     cmocka_unit_test(a_section_that_no_project_has_is_an_error), cmocka_unit_test(one_option_is_given_once_in_a_file),
+                                     cmocka_unit_test(numbers_of_every_format_are_read), cmocka_unit_test(the_users_file_is_weaker_than_everything_given),
+                                     cmocka_unit_test(profiles_may_stand_in_configuration_files), cmocka_unit_test(flat_files_are_read),
+                                     cmocka_unit_test(opposites_take_no_value),        cmocka_unit_test(a_comma_may_belong_to_an_item),
                                      cmocka_unit_test(secrets_come_from_files_and_the_environment),
                                      cmocka_unit_test(every_allocation_may_fail)};
   int failed = cmocka_run_group_tests_name("resolve", tests, NULL, NULL);
-  unlink(config_path);
+  *strrchr(folder, '/') = 0;
+  etk_fs_remove_tree(NULL, folder);
   return failed;
 }

@@ -331,7 +331,7 @@ static void contents_keep_lines_that_look_like_directives(void **state) {
   char out[256];
   if (etk__facts_parse(&e, &facts, "x", text, strlen(text))) fail_msg("%s", e.message);
   const etk_hardware_provider *p = etk_facts_provider(facts);
-  assert_int_equal(p->file(p->user, "/a", out, sizeof out), 31);
+  assert_int_equal(p->file(p->user, "/a", out, sizeof out), 30);
   assert_string_equal(out, "@fact x 1\n# kept\n\\back\nplain\n\n");
   assert_int_equal(p->file(p->user, "/a", out, 6), 5);
   assert_string_equal(out, "@fact");
