@@ -415,7 +415,7 @@ static void find_standalone(struct host *host, const char *called) {
 }
 
 int host_main(int argc, char **argv) {
-  struct host host = {.program = "efficientai-toolkit", .started_ns = etk_time_ns()};
+  struct host host = {.program = "efficientai-toolkit", .started_ns = etk_time_ns(), .argc = argc, .argv = argv};
   etk_error e = ETK_ERROR_INIT;
   char **words = NULL;
   int count = 0, code;

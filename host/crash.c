@@ -33,6 +33,7 @@ static struct {
   struct record *record;
   atomic_uintptr_t teller; /* the thread that reports; 0: none yet */
   bool armed, json, jsonl;
+  int data; /* the descriptor of documents */
 } crash;
 
 static void put(int fd, const char *text) {
@@ -85,7 +86,7 @@ static void plain(char *out, size_t size, const char *text) {
 
 /* The strings in it were escaped when the head was made; a signal's name needs none. */
 static void tell_json(const char *how, const char *mapped) {
-  int fd = STDOUT_FILENO;
+  int fd = crash.data;
   uint64_t ms = (uint64_t)(etk_time_ns() - crash.started_ns) / 1000000;
   put(fd, crash.document_head);
   put(fd, ",\"status\":\"crashed\",\"run\":");
@@ -152,6 +153,7 @@ void crash_arm(struct host *host, const char *name_space, const char *doing) {
   plain(crash.who, sizeof crash.who, name_space);
   plain(crash.doing, sizeof crash.doing, doing);
   crash.json = host->json || host->jsonl;
+  crash.data = fileno(host_data(host));
   crash.started_ns = host->started_ns;
   char command[80] = "null";
   if (host->command) {

@@ -27,7 +27,10 @@ struct host {
   etk_arena arena;             /* for the whole process */
   const char *name_space, *command; /* what was asked for, once known, for messages and documents */
   int64_t started_ns;
+  int argc;                    /* the whole command line */
+  char **argv;
   const struct resolved *values; /* of the built-in that runs */
+  FILE *data;                  /* where documents go; NULL: stdout */
   int write_error;             /* errno of the first write to stdout that failed */
 };
 

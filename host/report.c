@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <etk/hardware.h>
 #include <etk/log.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -49,6 +50,18 @@ int terminal_width(void) {
 
 /* ---- documents ---- */
 
+FILE *host_data(const struct host *host) { return host->data ? host->data : stdout; }
+
+void host_keep_data(struct host *host) {
+  if (host->data || !(host->json || host->jsonl)) return;
+  fflush(stdout);
+  int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+  FILE *data = fd >= 0 ? fdopen(fd, "w") : NULL;
+  if (data && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0) host->data = data;
+  else if (data) fclose(data);
+  else if (fd >= 0) close(fd);
+}
+
 void put_json(etk_text *out, const char *text) {
   if (text) etk_text_json(out, text, strlen(text));
   else etk_text_puts(out, "null");
@@ -92,8 +105,8 @@ void document_write(etk_text *out, const struct host *host, const struct documen
 void document_print(struct host *host, const struct document *document) {
   etk_text text = ETK_TEXT_INIT;
   document_write(&text, host, document, host->jsonl);
-  fputs(text.failed || !text.data ? NO_MEMORY_DOCUMENT : text.data, stdout);
-  fputc('\n', stdout);
+  fputs(text.failed || !text.data ? NO_MEMORY_DOCUMENT : text.data, host_data(host));
+  fputc('\n', host_data(host));
   etk_text_free(&text);
 }
 
@@ -117,9 +130,11 @@ int host_error(struct host *host, const etk_error *error, int exit_code, const c
 }
 
 int host_flush(struct host *host, int exit_code) {
-  if (fflush(stdout) && !host->write_error) host->write_error = errno;
-  if (ferror(stdout) && !host->write_error) host->write_error = EIO;
-  clearerr(stdout);
+  FILE *data = host_data(host);
+  if (data != stdout) fflush(stdout);
+  if (fflush(data) && !host->write_error) host->write_error = errno;
+  if (ferror(data) && !host->write_error) host->write_error = EIO;
+  clearerr(data);
   if (!host->write_error) return exit_code;
   return host->write_error == EPIPE ? 128 + SIGPIPE : exit_code ? exit_code : 1;
 }

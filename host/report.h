@@ -7,6 +7,10 @@
 /* "warning: …" and plain lines on stderr; --quiet keeps notes back. */
 void host_warn(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
 void host_note(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
+/* Where documents and events go: standard output, also after host_keep_data. */
+FILE *host_data(const struct host *host);
+/* Under --json and --jsonl standard output is a promise: from here on what plugin code prints there goes to standard error. */
+void host_keep_data(struct host *host);
 /* Columns of the terminal that stdout is; 0: it is none, so nothing is cut or folded. */
 int terminal_width(void);
 /* Routes etk_log to stderr by --quiet and --verbose. */

@@ -18,6 +18,10 @@ static void write_record(struct run *run, const struct run_end *end, int argc, c
 
 /* What the command said, or why it said nothing. */
 static void settle_error(struct run *run, etk_error *e, etk_status returned) {
+  if (!returned && run->failure.status) { /* it said that it failed: its return does not make that undone */
+    *e = run->failure;
+    return;
+  }
   if (!returned && !run->short_of_memory) return;
   if (!returned) {
     etk_fail(e, ETK_E_NO_MEMORY, "out of memory while keeping what the command reported; its results are not whole");
@@ -85,6 +89,7 @@ static etk_status call(etk_error *e, struct run *run, struct loaded *loaded, con
 
 static int load(struct run *run, struct loaded *loaded, const etk_command_row **row) {
   etk_error e = ETK_ERROR_INIT;
+  host_keep_data(run->host);
   crash_arm(run->host, run->plugin->name_space, "while it was loaded");
   etk_status status = plugin_load(&e, loaded, run->plugin, run->resolved->manifest);
   if (!status) {

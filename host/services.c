@@ -18,7 +18,7 @@ static void event_end(struct run *run, etk_text *line) {
   etk_text_puts(line, "}\n");
   if (line->failed) run->short_of_memory = true;
   else {
-    fwrite(line->data, 1, line->size, stdout);
+    fwrite(line->data, 1, line->size, host_data(run->host));
     host_flush(run->host, 0);
   }
   etk_text_free(line);

@@ -23,9 +23,8 @@ enum { SHOWN_MOST = 40 };
 struct edit {
   __typeof__(&el_init) init;
   __typeof__(&el_end) end;
-  __typeof__(&el_gets) gets;
+  __typeof__(&el_gets) read;
   __typeof__(&el_set) set;
-  __typeof__(&el_get) get;
   __typeof__(&el_line) line;
   __typeof__(&el_insertstr) insert;
   __typeof__(&el_deletestr) erase;
@@ -50,8 +49,8 @@ struct shell_line {
 };
 
 static bool open_edit(etk_error *e, struct edit *edit) {
-  return (edit->init = LAZY(e, LIBEDIT, el_init)) && (edit->end = LAZY(e, LIBEDIT, el_end)) && (edit->gets = LAZY(e, LIBEDIT, el_gets)) &&
-         (edit->set = LAZY(e, LIBEDIT, el_set)) && (edit->get = LAZY(e, LIBEDIT, el_get)) && (edit->line = LAZY(e, LIBEDIT, el_line)) &&
+  return (edit->init = LAZY(e, LIBEDIT, el_init)) && (edit->end = LAZY(e, LIBEDIT, el_end)) && (edit->read = LAZY(e, LIBEDIT, el_gets)) &&
+         (edit->set = LAZY(e, LIBEDIT, el_set)) && (edit->line = LAZY(e, LIBEDIT, el_line)) &&
          (edit->insert = LAZY(e, LIBEDIT, el_insertstr)) && (edit->erase = LAZY(e, LIBEDIT, el_deletestr)) && (edit->cursor = LAZY(e, LIBEDIT, el_cursor)) &&
          (edit->source = LAZY(e, LIBEDIT, el_source)) && (edit->history_init = LAZY(e, LIBEDIT, history_init)) &&
          (edit->history_end = LAZY(e, LIBEDIT, history_end)) && (edit->history = LAZY(e, LIBEDIT, history));
@@ -59,16 +58,11 @@ static bool open_edit(etk_error *e, struct edit *edit) {
 
 /* ---- keys ---- */
 
-static struct shell_line *reader_of(EditLine *el) {
-  /* The one function of libedit that may be called without knowing the reader: it is what tells it. */
-  extern struct shell_line *shell_line_current;
-  (void)el;
-  return shell_line_current;
-}
-struct shell_line *shell_line_current; /* set while a session reads lines; libedit's callbacks get nothing of ours */
+static struct shell_line *current; /* while a session reads a line: libedit's callbacks get nothing of ours */
 
 static char *prompt(EditLine *el) {
-  struct shell_line *reader = reader_of(el);
+  (void)el;
+  struct shell_line *reader = current;
   const struct session *session = reader->session;
   snprintf(reader->prompt, sizeof reader->prompt, "toolkit%s%s> ", session->used ? " " : "", session->used ? session->manifest.name_space : "");
   return reader->prompt;
@@ -76,7 +70,7 @@ static char *prompt(EditLine *el) {
 
 /* Ctrl-C: what was typed goes, and a new line begins. */
 static unsigned char on_interrupt(EditLine *el, int key) {
-  struct shell_line *reader = reader_of(el);
+  struct shell_line *reader = current;
   const LineInfo *line = reader->edit.line(el);
   (void)key;
   reader->edit.cursor(el, (int)(line->lastchar - line->cursor));
@@ -106,7 +100,6 @@ static size_t common_size(const struct completion *found) {
   return size;
 }
 
-/* What the last part of a path or key adds to what stands on the line. */
 static void show_all(struct completion *found) {
   size_t widest = 0, shown = found->count < SHOWN_MOST ? found->count : SHOWN_MOST;
   int width = terminal_width();
@@ -140,7 +133,7 @@ static bool replace(struct shell_line *reader, struct completion *found, const c
 }
 
 static unsigned char on_tab(EditLine *el, int key) {
-  struct shell_line *reader = reader_of(el);
+  struct shell_line *reader = current;
   const LineInfo *line = reader->edit.line(el);
   struct completion found;
   size_t start = 0, size = (size_t)(line->cursor - line->buffer);
@@ -201,10 +194,10 @@ static void start_editing(struct shell_line *reader) {
   setlocale(LC_CTYPE, ""); /* libedit reads characters by it */
   reader->el = edit->init("efficientai-toolkit", stdin, stdout, stderr);
   if (!reader->el) return;
-  shell_line_current = reader;
+  current = reader;
   edit->set(reader->el, EL_PROMPT, prompt);
   edit->set(reader->el, EL_EDITOR, "emacs");
-  edit->set(reader->el, EL_SIGNAL, 0);
+  edit->set(reader->el, EL_SIGNAL, 1); /* the size of the window; a terminal left as it was found */
   edit->set(reader->el, EL_SETTY, "-d", "-isig", NULL); /* Ctrl-C is a key here */
   edit->set(reader->el, EL_ADDFN, "toolkit-complete", "Complete the word before the cursor", on_tab);
   edit->set(reader->el, EL_ADDFN, "toolkit-interrupt", "Clear the line", on_interrupt);
@@ -232,7 +225,7 @@ etk_status shell_line_open(etk_error *e, struct shell_line **out, struct session
 static void on_sigint(int number) { (void)number; }
 
 /* Without SA_RESTART a Ctrl-C ends the read, and with it the line. */
-static enum line_result read_plain(struct shell_line *reader, const char **line) {
+static enum line_result read_plain(struct shell_line *reader, const char **line, size_t *line_size) {
   struct sigaction action = {.sa_handler = on_sigint}, old;
   if (reader->session->interactive) {
     sigemptyset(&action.sa_mask);
@@ -250,15 +243,16 @@ static enum line_result read_plain(struct shell_line *reader, const char **line)
   if (size < 0) return LINE_END;
   if (size && reader->plain[size - 1] == '\n') reader->plain[--size] = '\0';
   *line = reader->plain;
+  *line_size = (size_t)size;
   return LINE_READ;
 }
 
-enum line_result shell_line_read(struct shell_line *reader, const char **line) {
-  shell_line_current = reader;
-  if (!reader->el) return read_plain(reader, line);
+enum line_result shell_line_read(struct shell_line *reader, const char **line, size_t *line_size) {
+  current = reader;
+  if (!reader->el) return read_plain(reader, line, line_size);
   int size = 0;
   reader->cleared = false;
-  const char *got = reader->edit.gets(reader->el, &size);
+  const char *got = reader->edit.read(reader->el, &size);
   if (reader->cleared) return LINE_CLEARED;
   if (!got || size <= 0) {
     putchar('\n');
@@ -267,6 +261,7 @@ enum line_result shell_line_read(struct shell_line *reader, const char **line) {
   etk_free(reader->plain);
   reader->plain = etk_strndup(got, got[size - 1] == '\n' ? (size_t)size - 1 : (size_t)size);
   *line = reader->plain;
+  *line_size = reader->plain ? strlen(reader->plain) : 0;
   return reader->plain ? LINE_READ : LINE_END;
 }
 
@@ -277,6 +272,6 @@ void shell_line_close(struct shell_line *reader) {
   if (reader->el) etk_free(reader->plain);
   else free(reader->plain); /* getline's */
   etk_free(reader->last);
-  shell_line_current = NULL;
+  current = NULL;
   etk_free(reader);
 }

@@ -38,7 +38,7 @@ enum line_result { LINE_READ, LINE_CLEARED, LINE_END };
 /* Editing with libedit where standard input and output are a terminal and it can be opened, else plain lines. */
 etk_status shell_line_open(etk_error *e, struct shell_line **out, struct session *session);
 /* *line: without its newline, valid until the next call. LINE_CLEARED: Ctrl-C. */
-enum line_result shell_line_read(struct shell_line *reader, const char **line);
+enum line_result shell_line_read(struct shell_line *reader, const char **line, size_t *size);
 /* The line goes to the history of this session, and of later ones by the file; lines that hold a secret or begin with a blank do not. */
 void shell_line_keep(struct shell_line *reader, const char *line);
 void shell_line_close(struct shell_line *reader);

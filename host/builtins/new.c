@@ -19,6 +19,7 @@ BUILTIN(new, "Make a project of your own", COMMANDS)
 static const char project_c[] =
     "/* @: one list for each command makes its struct, its prototype and what the host knows of it. <etk/project.h> explains the rows. */\n"
     "#include <etk/project.h>\n"
+    "#include <etk/selftest.h>\n"
     "#include <stdio.h>\n"
     "#include <string.h>\n"
     "\n"
@@ -27,22 +28,39 @@ static const char project_c[] =
     "  OPT(int, times, \"1\", \"1..9\", \"greet\", \"n\", 0, \"how often\")                      \\\n"
     "  OPT(choice, tone, \"friendly\", \"friendly|formal\", \"greet\", \"\", 0, \"which words\")\n"
     "#define COMMANDS(CMD) CMD(greet, GREET_ARGS, GREET_OPTIONS, 0, \"Greet somebody\")\n"
-    "ETK_PROJECT(\"@\", \"0.1.0\", \"Say here in one line what @ is for\", COMMANDS)\n"
+    "static const void *query(const char *id);\n"
+    "ETK_PROJECT_WITH(\"@\", \"0.1.0\", \"Say here in one line what @ is for\", COMMANDS, NULL, NULL, query)\n"
+    "\n"
+    "static void greeting(char *out, size_t size, const char *name, const char *tone) {\n"
+    "  snprintf(out, size, \"%s, %s!\", strcmp(tone, \"formal\") == 0 ? \"Good day\" : \"Hello\", name);\n"
+    "}\n"
     "\n"
     "static etk_status greet_run(etk_run *run, const char *name, const struct greet_options *o) {\n"
     "  char line[64];\n"
-    "  snprintf(line, sizeof line, \"%s, %s!\", strcmp(o->tone, \"formal\") == 0 ? \"Good day\" : \"Hello\", name);\n"
+    "  greeting(line, sizeof line, name, o->tone);\n"
     "  for (int64_t i = 1; i <= o->times; i++) {\n"
     "    etk_cell row[] = {etk_cell_int(\"number\", i), etk_cell_text(\"greeting\", line)};\n"
     "    etk_run_result_row(run, \"greetings\", row, 2);\n"
     "  }\n"
     "  etk_run_result_text(run, \"greeting\", line);\n"
     "  return ETK_OK;\n"
-    "}\n";
+    "}\n"
+    "\n"
+    "/* Tests that travel with the plugin: `efficientai-toolkit test @` runs them on any machine. */\n"
+    "static etk_status greets_by_name(etk_run *run) {\n"
+    "  char line[64];\n"
+    "  greeting(line, sizeof line, \"Ada\", \"friendly\");\n"
+    "  return strcmp(line, \"Hello, Ada!\") == 0 ? ETK_OK : etk_run_fail(run, ETK_E_CHECK, \"it says '%s'\", line);\n"
+    "}\n"
+    "\n"
+    "static const etk_selftest_case cases[] = {{\"greet greets by name\", \"greet\", greets_by_name}};\n"
+    "ETK_SELFTEST(selftest, cases)\n"
+    "static const void *query(const char *id) { return strcmp(id, ETK_SELFTEST_ID) == 0 ? &selftest : NULL; }\n";
 
 static const char project_cpp[] =
     "// @: one list for each command makes its struct, its prototype and what the host knows of it. <etk/project.h> explains the rows.\n"
     "#include <etk/project.h>\n"
+    "#include <etk/selftest.h>\n"
     "#include <string>\n"
     "\n"
     "#define GREET_ARGS(ARG) ARG(text, name, REQUIRED, \"1..40\", \"who is greeted\")\n"
@@ -50,11 +68,14 @@ static const char project_cpp[] =
     "  OPT(int, times, \"1\", \"1..9\", \"greet\", \"n\", 0, \"how often\")                      \\\n"
     "  OPT(choice, tone, \"friendly\", \"friendly|formal\", \"greet\", \"\", 0, \"which words\")\n"
     "#define COMMANDS(CMD) CMD(greet, GREET_ARGS, GREET_OPTIONS, 0, \"Greet somebody\")\n"
-    "ETK_PROJECT(\"@\", \"0.1.0\", \"Say here in one line what @ is for\", COMMANDS)\n"
+    "static const void *query(const char *id);\n"
+    "ETK_PROJECT_WITH(\"@\", \"0.1.0\", \"Say here in one line what @ is for\", COMMANDS, NULL, NULL, query)\n"
+    "\n"
+    "static std::string greeting(const std::string &name, const std::string &tone) { return (tone == \"formal\" ? \"Good day, \" : \"Hello, \") + name + \"!\"; }\n"
     "\n"
     "// An exception must not leave a command: the host is C.\n"
     "static etk_status greet_run(etk_run *run, const char *name, const struct greet_options *o) try {\n"
-    "  const std::string line = std::string(std::string(o->tone) == \"formal\" ? \"Good day, \" : \"Hello, \") + name + \"!\";\n"
+    "  const std::string line = greeting(name, o->tone);\n"
     "  for (int64_t i = 1; i <= o->times; i++) {\n"
     "    const etk_cell row[] = {etk_cell_int(\"number\", i), etk_cell_text(\"greeting\", line.c_str())};\n"
     "    etk_run_result_row(run, \"greetings\", row, 2);\n"
@@ -63,7 +84,17 @@ static const char project_cpp[] =
     "  return ETK_OK;\n"
     "} catch (...) {\n"
     "  return etk_run_fail(run, ETK_E_INTERNAL, \"greet: an exception that nothing expected\");\n"
-    "}\n";
+    "}\n"
+    "\n"
+    "// Tests that travel with the plugin: `efficientai-toolkit test @` runs them on any machine.\n"
+    "static etk_status greets_by_name(etk_run *run) {\n"
+    "  const std::string line = greeting(\"Ada\", \"friendly\");\n"
+    "  return line == \"Hello, Ada!\" ? ETK_OK : etk_run_fail(run, ETK_E_CHECK, \"it says '%s'\", line.c_str());\n"
+    "}\n"
+    "\n"
+    "static const etk_selftest_case cases[] = {{\"greet greets by name\", \"greet\", greets_by_name}};\n"
+    "ETK_SELFTEST(selftest, cases)\n"
+    "static const void *query(const char *id) { return std::string(id) == ETK_SELFTEST_ID ? &selftest : nullptr; }\n";
 
 static const char makefile_head_c[] = "SOURCE  := project.c\nCOMPILE  = $(CC) -std=c11 $(CFLAGS)\nCFLAGS  ?= -O2 -g\n";
 static const char makefile_head_cpp[] = "SOURCE   := project.cpp\nCOMPILE   = $(CXX) -std=c++17 $(CXXFLAGS)\nCXXFLAGS ?= -O2 -g\n";
@@ -76,19 +107,24 @@ static const char makefile[] =
     "DATA   := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)\n"
     "HOST   ?= $(or $(shell command -v efficientai-toolkit 2>/dev/null),$(shell pkg-config --variable=prefix etk)/bin/efficientai-toolkit)\n"
     "\n"
+    "all: $(PLUGIN) libproj-@.md\n"
+    "# help takes its examples from the README beside the plugin\n"
+    "libproj-@.md: README.md\n"
+    "\tcp README.md $@\n"
     "$(PLUGIN): $(SOURCE)\n"
     "\t@pkg-config --exists etk || { echo 'pkg-config does not find etk: set PKG_CONFIG_PATH=<prefix>/lib/pkgconfig' >&2; exit 1; }\n"
     "\t$(COMPILE) $(FLAGS) -shared $< -o $@ $(LDFLAGS) $(LDLIBS)\n"
     "\t@chmod go-w $@\n"
     "\n"
-    ".PHONY: test install clean\n"
-    "test: $(PLUGIN)\n"
+    ".PHONY: all test install clean\n"
+    "test: all\n"
     "\tsh tests/test.sh \"$(HOST)\" .\n"
-    "install: $(PLUGIN)\n"
+    "install: all\n"
     "\tinstall -d -m 755 \"$(DATA)/efficientai-toolkit/plugins\"\n"
     "\tinstall -m 755 $(PLUGIN) \"$(DATA)/efficientai-toolkit/plugins/\"\n"
+    "\tinstall -m 644 libproj-@.md \"$(DATA)/efficientai-toolkit/plugins/\"\n"
     "clean:\n"
-    "\trm -f $(PLUGIN)\n";
+    "\trm -f $(PLUGIN) libproj-@.md\n";
 
 static const char test_sh[] =
     "#!/bin/sh\n"
@@ -112,6 +148,8 @@ static const char test_sh[] =
     "expect 'too many times is a usage error' 2 $?\n"
     "\"$host\" check \"$folder/libproj-@.so\" >/dev/null\n"
     "expect 'the plugin passes check' 0 $?\n"
+    "run test @ >/dev/null\n"
+    "expect 'the tests that it ships pass' 0 $?\n"
     "exit $failed\n";
 
 static const char readme[] =
@@ -123,16 +161,19 @@ static const char readme[] =
     "    make test       # runs it through the host\n"
     "    make install    # into $XDG_DATA_HOME/efficientai-toolkit/plugins\n"
     "\n"
-    "    efficientai-toolkit projects\n"
-    "    efficientai-toolkit @:greet Ada --times 3\n"
-    "    efficientai-toolkit help @:greet\n"
+    "Examples (`efficientai-toolkit help @:greet` shows those of a command):\n"
+    "\n"
+    "```sh\n"
+    "efficientai-toolkit @:greet Ada --times 3\n"
+    "efficientai-toolkit @:greet Ada --tone formal --json\n"
+    "```\n"
     "\n"
     "The SDK is found by pkg-config: where it is installed outside /usr, set `PKG_CONFIG_PATH=<prefix>/lib/pkgconfig`.\n"
     "\n"
     "To add a command, add a row to `COMMANDS`, its lists of arguments and options, and a function `<command>_run`.\n"
     "`<etk/project.h>` explains kinds, limits and results. `efficientai-toolkit check libproj-@.so` says what is not right.\n";
 
-static const char gitignore[] = "*.so\n*.o\n";
+static const char gitignore[] = "*.so\n*.o\nlibproj-*.md\n";
 
 /* ---- writing ---- */
 

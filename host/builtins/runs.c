@@ -2,6 +2,7 @@
 #include "builtin.h"
 #include "report.h"
 #include "run_list.h"
+#include "run_plot.h"
 
 #include <etk/alloc.h>
 #include <etk/fs.h>
@@ -21,11 +22,24 @@
 #define PRUNE_OPTIONS(OPT)                                                                                             \
   FILTER_OPTIONS(OPT)                                                                                                  \
   OPT(int, keep, "-", "0..", "", "", ETK_LOCAL, "how many of the newest stay; must be given")
+#define SHOW_OPTIONS(OPT) OPT(flag, plot, "no", "", "", "", ETK_LOCAL, "draw the metrics below")
+#define PLOT_ARGS(ARG) ARG(text, runs, VARIADIC, "1..64", "ids, laid over each other; without one the latest")
+#define PLOT_OPTIONS(OPT)                                                                                              \
+  OPT(texts, metric, "-", "1..", "", "m", ETK_LOCAL, "only these; loss: train_loss and validation_loss")               \
+  OPT(path, output, "-", "", "", "o", ETK_LOCAL, "write here, as .svg or .png; else draw in the terminal")             \
+  OPT(choice, x, "step", "step|time", "", "", ETK_LOCAL, "what runs from left to right")                               \
+  OPT(int, smooth, "1", "1..1000", "", "", ETK_LOCAL, "the mean of so many values in a row")                         \
+  OPT(flag, log, "no", "", "", "", ETK_LOCAL, "a logarithmic y axis")                                                  \
+  OPT(int, width, "-", "20..10000", "", "", ETK_LOCAL, "of a chart: pixels, or characters in the terminal")            \
+  OPT(int, height, "-", "6..10000", "", "", ETK_LOCAL, "of a chart: pixels, or lines in the terminal")                 \
+  OPT(choice, theme, "-", "auto|light|dark", "", "", ETK_LOCAL, "colours of the file; auto: as the reader prefers")     \
+  OPT(flag, force, "no", "", "", "f", ETK_LOCAL, "replace an output that is there")
 #define COMMANDS(CMD)                                                                                                  \
   CMD(list, ETK_NONE, LIST_OPTIONS, 0, "List recorded runs, the newest first")                                         \
-  CMD(show, RUN_ARG, ETK_NONE, 0, "Show everything about one run")                                                     \
+  CMD(show, RUN_ARG, SHOW_OPTIONS, 0, "Show everything about one run")                                                  \
   CMD(compare, COMPARE_ARGS, ETK_NONE, 0, "Show what differs between runs, results and last metrics side by side")     \
   CMD(metrics, RUN_ARG, METRICS_OPTIONS, 0, "Show every value that was recorded")                                      \
+  CMD(plot, PLOT_ARGS, PLOT_OPTIONS, 0, "Draw the metrics of runs, in the terminal or as SVG or PNG")                   \
   CMD(path, RUN_ARG, ETK_NONE, 0, "Print the folder of a run")                                                         \
   CMD(prune, ETK_NONE, PRUNE_OPTIONS, BUILTIN_DRY_RUN, "Remove all but the newest runs; never a running one")
 BUILTIN(runs, "Look at recorded runs", COMMANDS)
@@ -271,7 +285,10 @@ static int show_run(struct host *host, const char *id, const struct show_options
   etk_error e = ETK_ERROR_INIT;
   struct run_list runs;
   struct run_entry *run;
-  (void)o;
+  if (o->plot && host->json) {
+    etk_fail(&e, ETK_E_USAGE, "--plot draws with characters, which is no JSON; leave one of both out, or take 'runs plot --output FILE.svg'");
+    return fail(host, &e);
+  }
   if (run_list_read(&e, &runs, host)) return fail(host, &e);
   if (run_find(&e, &run, &runs, id)) return fail_with_list(host, &runs, &e);
   etk_status status = ETK_OK;
@@ -291,8 +308,19 @@ static int show_run(struct host *host, const char *id, const struct show_options
     etk_free(crash);
   }
   if (status) return fail_with_list(host, &runs, &e);
+  if (o->plot && !code) {
+    const char *words[] = {run->id};
+    printf("\n");
+    code = runs_plot(host, &(struct etk_texts){words, 1}, &(struct run_plot_options){.x = "step", .smooth = 1});
+  }
   run_list_free(&runs);
   return code;
+}
+
+static int plot_run(struct host *host, struct etk_texts ids, const struct plot_options *o) {
+  const struct run_plot_options options = {.metrics = o->metric, .output = o->output, .x = o->x, .theme = o->theme, .smooth = o->smooth,
+                                           .width = o->width, .height = o->height, .log = o->log, .force = o->force};
+  return runs_plot(host, &ids, &options);
 }
 
 /* ---- compare ---- */

@@ -150,13 +150,14 @@ static etk_status no_memory(etk_error *e) { return etk_fail(e, ETK_E_NO_MEMORY, 
 /* Numbers as every format writes them (0o17, 1_000.5, 1e3) in the form that values are parsed from. */
 static const char *scalar_text(etk_arena *arena, uint32_t kind, const etk_config_node *node) {
   uint32_t item = etk__item_kind(kind);
+  double real;
+  if (item == ETK_KIND_real && node->text && !etk_parse_real(NULL, &real, node->text)) return node->text; /* "-0" keeps its sign */
   if (node->kind == ETK_CONFIG_INT && item != ETK_KIND_text && item != ETK_KIND_choice && item != ETK_KIND_path && item != ETK_KIND_secret)
     return etk_arena_printf(arena, "%lld", (long long)node->integer);
   if (node->kind == ETK_CONFIG_REAL && (item == ETK_KIND_int || item == ETK_KIND_size) && fabs(node->real) <= 0x1p53 && node->real == floor(node->real))
     return etk_arena_printf(arena, "%lld", (long long)node->real);
   if (node->kind == ETK_CONFIG_REAL && item == ETK_KIND_duration && fabs(node->real) < 1e10) return etk_arena_printf(arena, "%.9f", node->real);
-  double real;
-  if (node->kind == ETK_CONFIG_REAL && item == ETK_KIND_real && isfinite(node->real) && etk_parse_real(NULL, &real, node->text))
+  if (node->kind == ETK_CONFIG_REAL && item == ETK_KIND_real && isfinite(node->real))
     return etk_arena_printf(arena, "%.17g", node->real);
   return node->text;
 }

@@ -44,22 +44,27 @@ static bool plain_yaml(const char *text) {
   return etk__config_resolve(&node) && node.kind == ETK_CONFIG_TEXT;
 }
 
+/* What YAML ends a line at or refuses, and TOML refuses, beyond the control characters of JSON. */
+static bool unseen(uint32_t c) {
+  return c < 32 || (c >= 127 && c < 160) || c == 0x2028 || c == 0x2029 || c == 0xFEFF || c == 0xFFFE || c == 0xFFFF;
+}
+
 static void put_text(etk_text *out, const char *text, etk_config_format format) {
   if (format == ETK_CONFIG_YAML && plain_yaml(text)) {
     etk_text_puts(out, text);
     return;
   }
-  size_t begin = out->size;
-  etk_text_json(out, text, strlen(text));
-  if (!memchr(text, 127, strlen(text)) || out->failed) return; /* JSON lets the control character DEL stand, TOML does not */
-  char *copy = etk_strndup(out->data + begin, out->size - begin);
-  out->size = begin;
-  for (const char *p = copy; p && *p; p++) {
-    if (*p == 127) etk_text_puts(out, "\\u007f");
-    else etk_text_putc(out, *p);
+  etk_text json = ETK_TEXT_INIT;
+  etk_text_json(&json, text, strlen(text));
+  for (size_t at = 0; at < json.size && !json.failed;) {
+    uint32_t c = 0;
+    size_t size = etk_utf8_decode(&c, json.data + at, json.size - at);
+    if (size && unseen(c)) etk_text_printf(out, "\\u%04x", (unsigned)c);
+    else etk_text_append(out, json.data + at, size ? size : 1);
+    at += size ? size : 1;
   }
-  if (!copy) out->failed = true;
-  etk_free(copy);
+  if (json.failed) out->failed = true;
+  etk_text_free(&json);
 }
 
 static void put_value(etk_text *out, uint32_t kind, const etk_value *value, etk_config_format format) {
@@ -110,6 +115,17 @@ static void put_value(etk_text *out, uint32_t kind, const etk_value *value, etk_
 
 /* ---- comments ---- */
 
+/* Nothing of a help text may end its comment. */
+static void put_seen(etk_text *out, const char *text, size_t size) {
+  while (size) {
+    uint32_t c = 0;
+    size_t used = etk_utf8_decode(&c, text, size);
+    if (!used || unseen(c)) etk_text_putc(out, c == '\t' ? ' ' : '?');
+    else etk_text_append(out, text, used);
+    text += used ? used : 1, size -= used ? used : 1;
+  }
+}
+
 static void put_comment(etk_text *out, const char *text, int indent) {
   while (*text) {
     size_t size = strcspn(text, "\n"), most = (size_t)(COMMENT_WIDTH - indent - 2), cut = size;
@@ -123,7 +139,7 @@ static void put_comment(etk_text *out, const char *text, int indent) {
       if (at) cut = at;
     }
     etk_text_printf(out, "%*s# ", indent, "");
-    etk_text_append(out, text, cut);
+    put_seen(out, text, cut);
     etk_text_putc(out, '\n');
     text += cut;
     text += *text == '\n' || *text == ' ';

@@ -67,6 +67,7 @@ static void measure_series(etk__data *d, const etk_chart_series *s, size_t *poin
     if (!etk__data_shown(d, x, s->y[i])) continue;
     ++*points;
     see(&d->x_low, &d->x_high, x);
+    d->whole_x = d->whole_x && x == rint(x);
     see(&d->y_low, &d->y_high, s->y[i]);
     if (s->low && etk__data_shown(d, x, s->low[i])) see(&d->y_low, &d->y_high, s->low[i]);
     if (s->high && etk__data_shown(d, x, s->high[i])) see(&d->y_low, &d->y_high, s->high[i]);
@@ -76,6 +77,7 @@ static void measure_series(etk__data *d, const etk_chart_series *s, size_t *poin
 static void measure(etk__data *d) {
   const etk_chart *c = d->chart;
   size_t points = 0;
+  d->whole_x = true;
   d->x_low = d->y_low = INFINITY, d->x_high = d->y_high = -INFINITY;
   for (size_t i = 0; i < c->series_count; i++) measure_series(d, &c->series[i], &points);
   for (size_t i = 0; c->kind == ETK_CHART_HEAT && i < c->row_count * c->category_count; i++)

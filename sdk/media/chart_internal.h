@@ -23,6 +23,7 @@ typedef struct etk__axis {
 /* Round ticks, about `wanted`, for data from low to high (low > high: none). `round` moves the ends out to ticks. On a log axis both are above 0. */
 void etk__axis_fit(etk__axis *axis, double low, double high, bool log, bool round, size_t wanted);
 double etk__axis_at(const etk__axis *axis, double value); /* 0 at the low end, 1 at the high end; NaN for what has no place */
+bool etk__axis_whole(const etk__axis *axis); /* all ticks are whole numbers */
 /* Short: 12.5k, 0.001, 2e-5; digits as far as a step of `step` asks (0: 4 significant digits). */
 void etk__number(char out[32], double value, double step);
 
@@ -37,6 +38,7 @@ typedef struct etk__data {
   const char **rows;
   size_t category_count, row_count, shown_series;
   double x_low, x_high, y_low, y_high; /* of what can be shown; low > high: nothing */
+  bool whole_x;            /* every x is a whole number: so are its ticks */
   bool empty;
   char *summary;           /* one paragraph for <desc> */
 } etk__data;
@@ -125,6 +127,10 @@ etk_status etk__scene_make(etk_error *e, etk__scene *out, const etk__data *data)
 void etk__marks_draw(etk__scene *scene, const etk__axis *x, const etk__axis *y);
 void etk__marks_heat(etk__scene *scene, const etk__grid *grid, double low, double high);
 bool etk__heat_range(const etk__data *data, double *low, double *high); /* true: around zero, for a diverging scale */
+
+/* Several charts of one width, one below the other. */
+etk_status etk__chart_pngs(etk_error *e, char **bytes, size_t *size, const etk_chart *charts, size_t count, double scale);
+etk_status etk__chart_svgs(etk_error *e, etk_text *out, const etk_chart *charts, size_t count);
 
 /* ---- drawing ---- */
 

@@ -152,13 +152,20 @@ static void fit_x(struct layout *l, double width) {
       if (labels++) least = fmin(least, at - before);
       before = at;
     }
-    if (wanted <= 1 || least >= widest_tick(&l->x) + 14) return;
+    if (wanted <= 1 || (least >= widest_tick(&l->x) + 14 && (!d->whole_x || etk__axis_whole(&l->x)))) return;
   }
 }
 
 static void fit_y(struct layout *l, double height) {
   size_t wanted = (size_t)fmax(height / 42, 2);
   etk__axis_fit(&l->y, l->d->y_low, l->d->y_high, l->d->chart->log_y, true, wanted);
+}
+
+/* 1, 2, 5, 10 … of names that are mostly numbers */
+static size_t round_every(double least) {
+  size_t every = 1;
+  for (size_t i = 0; (double)every < least; i++) every = i % 3 == 1 ? every / 2 * 5 : every * 2;
+  return every;
 }
 
 /* Words under the categories: side by side, else tilted, else every nth. Returns their height. */
@@ -169,7 +176,7 @@ static double fit_words(struct layout *l, double width) {
   l->every = 1, l->tilted = false;
   if (most + 8 <= slot) return 16;
   if (most <= 34 && d->category_count > 12) { /* short names, many of them: numbers mostly */
-    l->every = (size_t)ceil((most + 8) / slot);
+    l->every = round_every((most + 8) / slot);
     return 16;
   }
   l->tilted = true;
@@ -299,7 +306,7 @@ static void put_scale(struct layout *l, double low, double high, bool diverging)
 
 static void put_row_names(struct layout *l, double width) {
   double slot = l->s->plot.h / (double)l->d->row_count;
-  size_t every = slot < 14 ? (size_t)ceil(14 / slot) : 1;
+  size_t every = round_every(14 / slot);
   for (size_t i = 0; i < l->d->row_count; i += every) {
     double y = l->s->plot.y + slot * ((double)i + 0.5);
     etk__scene_words(l->s, ETK__MUTED, fit(l, l->d->rows[i], width, tick_font), l->s->plot.x - 7, floor(y) + 4.5, tick_font, 1);
@@ -344,7 +351,7 @@ etk_status etk__scene_make(etk_error *e, etk__scene *out, const etk__data *data)
   etk__scene_rect(out, ETK__PAPER, 0, 0, out->width, out->height);
   put_heading(&l);
   put_legend(&l);
-  l.top += 4;
+  l.top += 8;
   if (data->chart->kind == ETK_CHART_HEAT) draw_heat_chart(&l);
   else draw_axes_chart(&l);
   if (!out->failed) return ETK_OK;

@@ -10,6 +10,9 @@ struct painter {
   const etk__scene *scene;
   double scale;
   bool dark;
+  size_t width, height; /* in pixels */
+  const char *title;
+  char *summary;
 };
 
 static uint32_t color(const struct painter *p, const etk__shape *s) { return s->ink == ETK__RGB ? s->rgb : etk__color(s->ink, p->dark); }
@@ -137,13 +140,18 @@ static void fail(png_structp png, const char *problem) {
 }
 static void warn(png_structp png, const char *problem) { (void)png, (void)problem; }
 
-static void put_texts(png_structp png, png_infop info, const etk__data *data) {
-  png_text texts[2] = {{.compression = PNG_ITXT_COMPRESSION_NONE, .key = (char *)(uintptr_t) "Title", .text = (char *)(uintptr_t)data->title},
-                       {.compression = PNG_ITXT_COMPRESSION_NONE, .key = (char *)(uintptr_t) "Description", .text = data->summary}};
-  png_set_text(png, info, data->title ? texts : texts + 1, data->title ? 2 : 1);
+static void put_texts(png_structp png, png_infop info, const struct painter *p) {
+  png_text texts[2] = {{.compression = PNG_ITXT_COMPRESSION_NONE, .key = (char *)(uintptr_t) "Title", .text = (char *)(uintptr_t)p->title},
+                       {.compression = PNG_ITXT_COMPRESSION_NONE, .key = (char *)(uintptr_t) "Description", .text = p->summary}};
+  png_set_text(png, info, p->title ? texts : texts + 1, p->title ? 2 : 1);
 }
 
-static bool write_png(struct file *file, const struct painter *p) {
+struct page {
+  struct painter *painters; /* one below the other, of one width */
+  size_t count, width, height;
+};
+
+static bool write_png(struct file *file, const struct page *page) {
   png_structp volatile png = NULL;
   png_infop volatile info = NULL;
   if (setjmp(file->back)) {
@@ -156,17 +164,18 @@ static bool write_png(struct file *file, const struct painter *p) {
   if (!png) return false;
   info = png_create_info_struct(png);
   if (!info) longjmp(file->back, 1);
-  size_t width = (size_t)lrint(p->scene->width * p->scale), height = (size_t)lrint(p->scene->height * p->scale);
   png_set_write_fn(png, file, put_bytes, flush);
-  png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
+  png_set_IHDR(png, info, (png_uint_32)page->width, (png_uint_32)page->height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE,
+               PNG_FILTER_TYPE_BASE);
   png_set_sRGB_gAMA_and_cHRM(png, info, PNG_sRGB_INTENT_PERCEPTUAL);
-  png_uint_32 dots = (png_uint_32)lrint(96 / 0.0254 * p->scale);
+  png_uint_32 dots = (png_uint_32)lrint(96 / 0.0254 * page->painters[0].scale);
   png_set_pHYs(png, info, dots, dots, PNG_RESOLUTION_METER);
-  put_texts(png, info, p->scene->data);
+  put_texts(png, info, &page->painters[0]);
   png_set_filter(png, 0, PNG_FILTER_NONE);
   png_set_compression_level(png, 9);
   png_write_info(png, info);
-  for (size_t y = 0; y < height; y++) png_write_row(png, etk__raster_row(p->raster, y));
+  for (size_t i = 0; i < page->count; i++)
+    for (size_t y = 0; y < page->painters[i].height; y++) png_write_row(png, etk__raster_row(page->painters[i].raster, y));
   png_write_end(png, info);
   png_structp made = png;
   png_infop with = info;
@@ -174,10 +183,10 @@ static bool write_png(struct file *file, const struct painter *p) {
   return !file->bytes.failed;
 }
 
-static etk_status encode(etk_error *e, char **bytes, size_t *size, const struct painter *p) {
+static etk_status encode(etk_error *e, char **bytes, size_t *size, const struct page *page) {
   struct file *file = etk_calloc(1, sizeof *file);
   if (!file) return etk_fail_memory(e);
-  bool done = write_png(file, p);
+  bool done = write_png(file, page);
   etk_status status = ETK_OK;
   if (!done && (file->bytes.failed || !*file->problem || strstr(file->problem, "emory"))) status = etk_fail_memory(e);
   else if (!done) status = etk_fail(e, ETK_E_INTERNAL, "libpng could not write the chart: %s", file->problem);
@@ -190,25 +199,42 @@ static etk_status encode(etk_error *e, char **bytes, size_t *size, const struct 
   return status;
 }
 
-etk_status etk_chart_png(etk_error *e, char **bytes, size_t *size, const etk_chart *chart, double scale) {
-  etk_arena arena = ETK_ARENA_INIT;
+static etk_status paint(etk_error *e, struct painter *p, etk_arena *arena, const etk_chart *chart) {
   etk__data data;
   etk__scene scene;
+  etk_status status = etk__data_read(e, &data, arena, chart);
+  if (!status) status = etk__scene_make(e, &scene, &data);
+  if (status) return status;
+  p->scene = &scene, p->dark = chart->theme == ETK_CHART_DARK;
+  p->width = (size_t)lrint(scene.width * p->scale), p->height = (size_t)lrint(scene.height * p->scale);
+  if (p->width * p->height > 100000000) status = etk_fail(e, ETK_E_INVALID, "a picture of %zu million pixels; the most is 100", p->width * p->height / 1000000);
+  else p->raster = etk__raster_new(p->width, p->height, etk__color(ETK__PAPER, p->dark));
+  if (!status && !p->raster) status = etk_fail_memory(e);
+  for (size_t i = 0; i < scene.count && !status; i++) painters[scene.shapes[i].kind](p, &scene.shapes[i]);
+  etk__scene_free(&scene);
+  p->scene = NULL, p->title = data.title, p->summary = data.summary;
+  return status;
+}
+
+etk_status etk__chart_pngs(etk_error *e, char **bytes, size_t *size, const etk_chart *charts, size_t count, double scale) {
+  etk_arena arena = ETK_ARENA_INIT;
   *bytes = NULL, *size = 0;
   if (!(scale >= 0.25 && scale <= 8)) return etk_fail(e, ETK_E_INVALID, "a chart at scale %g; it can be 0.25 to 8 pixels a CSS pixel", scale);
-  etk_status status = etk__data_read(e, &data, &arena, chart);
-  if (!status) status = etk__scene_make(e, &scene, &data);
-  if (!status) {
-    struct painter p = {NULL, &scene, scale, chart->theme == ETK_CHART_DARK};
-    double pixels = scene.width * scale * scene.height * scale;
-    if (pixels > 100e6) status = etk_fail(e, ETK_E_INVALID, "a picture of %.0f million pixels; the most is 100", pixels / 1e6);
-    else p.raster = etk__raster_new((size_t)lrint(scene.width * scale), (size_t)lrint(scene.height * scale), etk__color(ETK__PAPER, p.dark));
-    if (!status && !p.raster) status = etk_fail_memory(e);
-    for (size_t i = 0; i < scene.count && !status; i++) painters[scene.shapes[i].kind](&p, &scene.shapes[i]);
-    if (!status) status = encode(e, bytes, size, &p);
-    etk__raster_free(p.raster);
-    etk__scene_free(&scene);
+  struct page page = {.painters = etk_calloc(count, sizeof *page.painters)};
+  etk_status status = page.painters ? ETK_OK : etk_fail_memory(e);
+  for (; page.count < count && !status; page.count++) {
+    page.painters[page.count].scale = scale;
+    status = paint(e, &page.painters[page.count], &arena, &charts[page.count]);
+    page.height += page.painters[page.count].height;
   }
+  if (!status) page.width = page.painters[0].width;
+  if (!status) status = encode(e, bytes, size, &page);
+  for (size_t i = 0; i < page.count; i++) etk__raster_free(page.painters[i].raster);
+  etk_free(page.painters);
   etk_arena_fini(&arena);
   return status;
+}
+
+etk_status etk_chart_png(etk_error *e, char **bytes, size_t *size, const etk_chart *chart, double scale) {
+  return etk__chart_pngs(e, bytes, size, chart, 1, scale);
 }

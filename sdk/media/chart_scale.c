@@ -76,7 +76,7 @@ static void fit_linear(etk__axis *axis, double low, double high, bool round, siz
   double size = fmax(fabs(low), fabs(high));
   if (high / 4 - low / 4 < fmax(size * 1e-11, 1e-305)) { /* all equal, as far as digits can tell */
     double room = size < 1e-290 ? 1 : size * 0.1;
-    if (size < 1e-290) low = 0, high = 1;
+    if (size < 1e-290) low = round ? 0 : -1, high = 1;
     else low -= low < DBL_MAX * -0.8 ? 0 : room, high += high > DBL_MAX * 0.8 ? 0 : room;
   }
   int k;
@@ -128,4 +128,10 @@ double etk__axis_at(const etk__axis *axis, double value) {
   if (axis->log) value = value > 0 ? log10(value) : NAN;
   double span = axis->high / 4 - axis->low / 4; /* quarters: the span of the greatest numbers is a number */
   return isfinite(value) ? span > 0 ? (value / 4 - axis->low / 4) / span : 0.5 : NAN;
+}
+
+bool etk__axis_whole(const etk__axis *axis) {
+  for (size_t i = 0; i < axis->count; i++)
+    if (axis->ticks[i].value != rint(axis->ticks[i].value)) return false;
+  return true;
 }

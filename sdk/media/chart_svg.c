@@ -212,3 +212,22 @@ etk_status etk_chart_svg(etk_error *e, etk_text *out, const etk_chart *chart, bo
   etk_arena_fini(&arena);
   return status;
 }
+
+etk_status etk__chart_svgs(etk_error *e, etk_text *out, const etk_chart *charts, size_t count) {
+  int width = charts->width ? charts->width : 720, height = 0, top = 0;
+  etk_status status = ETK_OK;
+  for (size_t i = 0; i < count; i++) height += charts[i].height ? charts[i].height : 400;
+  etk_text_printf(out,
+                  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" version=\"1.1\" width=\"%d\" height=\"%d\" "
+                  "viewBox=\"0 0 %d %d\">\n",
+                  width, height, width, height);
+  for (size_t i = 0; i < count && !status; i++) {
+    etk_text_printf(out, "<g transform=\"translate(0 %d)\">\n", top);
+    status = etk_chart_svg(e, out, &charts[i], true);
+    etk_text_puts(out, "</g>\n");
+    top += charts[i].height ? charts[i].height : 400;
+  }
+  etk_text_puts(out, "</svg>\n");
+  if (!status && out->failed) status = etk_fail_memory(e);
+  return status;
+}

@@ -250,7 +250,7 @@ static void fit_below(const etk__cells *t, etk__axis *axis, double low, double h
       least = fmin(least, isnan(before) ? least : at - before);
       before = at;
     }
-    if (wanted <= 1 || least >= widest(t, axis) + 2) return;
+    if (wanted <= 1 || (least >= widest(t, axis) + 2 && (!t->d->whole_x || etk__axis_whole(axis)))) return;
   }
 }
 

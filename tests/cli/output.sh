@@ -99,3 +99,35 @@ mkfifo "$tmp/pipe"
 run "$exe" runs --json
 expect_contains out '"status":"ok"' "and the run is still recorded to its end"
 wait
+
+# What plugin code prints by itself never mixes with a document.
+cat >"$tmp/printer.c" <<'END'
+#include <etk/project.h>
+#include <stdio.h>
+#define COMMANDS(CMD) CMD(chatter, ETK_NONE, ETK_NONE, 0, "Print") CMD(regret, ETK_NONE, ETK_NONE, 0, "Say that it failed and return success")
+ETK_PROJECT("printer", "1.0.0", "Prints by itself", COMMANDS)
+static etk_status chatter_run(etk_run *run, const struct chatter_options *o) {
+  (void)o;
+  puts("chatter of a library");
+  etk_run_text(run, "piece", 5);
+  etk_run_result_int(run, "answer", 42);
+  return ETK_OK;
+}
+static etk_status regret_run(etk_run *run, const struct regret_options *o) {
+  (void)o;
+  etk_run_fail(run, ETK_E_IO, "the disk is gone");
+  return ETK_OK;
+}
+END
+build_plugin "$tmp/printer.c" printer "$tmp/printer" || not_ok "the printing plugin builds"
+run "$exe" --plugin-dir "$tmp/printer" printer:chatter
+expect_contains out "chatter of a library" "what a plugin prints is seen"
+run "$exe" --plugin-dir "$tmp/printer" printer:chatter --json
+expect_lacks out "chatter" "but under --json standard output holds the document alone"
+expect_contains err "chatter of a library" "and it goes to stderr"
+expect_contains out '"answer":42' "the document is whole"
+run "$exe" --plugin-dir "$tmp/printer" printer:chatter --jsonl
+expect_lacks out "chatter" "under --jsonl too"
+expect_contains out '"event":"end"' "with all events"
+run "$exe" --plugin-dir "$tmp/printer" printer:regret
+expect_fail 1 "the disk is gone" "a command that said it failed has failed, whatever it returns"

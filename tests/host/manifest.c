@@ -271,6 +271,18 @@ static void names_are_unique_over_arguments_options_and_aliases(void **state) {
   assert_non_null(strstr(findings, "the command 'go-on' is declared twice"));
 }
 
+static void names_and_keys_that_mean_two_things_are_found(void **state) {
+  (void)state;
+  finds("command\tgo\t0\tGo\noption\tflag\ta\tno\t\t\t\t0\thelp\noption\tint\tno_a\t1\t\t\t\t0\thelp\n", "the name 'no_a' is the opposite of the flag 'a' too");
+  finds("command\tgo\t0\tGo\noption\tflag\ta\tno\t\t\tall-of\t0\thelp\noption\tint\tno_all_of\t1\t\t\t\t0\thelp\n", "the name 'no_all-of' is the opposite");
+  finds("command\tgo\t0\tGo\noption\tint\ttraining\t1\t\t\t\t0\thelp\noption\tint\tb\t1\t\ttraining\t\t0\thelp\n",
+        "the key 'training' of option 'training' is a group of options too");
+  finds("command\tgo\t0\tGo\noption\tint\tb\t1\t\ta\t\t0\thelp\ncommand\tcome\t0\tCome\noption\tint\tx\t1\t\ta.b.c\t\t0\thelp\n",
+        "the key 'a.b' of option 'b' is a group of options too");
+  finds("command\tgo\t0\tGo\noption\tint\tx\t1\t\tprofiles\t\t0\thelp\n", "the key 'profiles.x' of option 'x' is reserved");
+  finds("command\tgo\t0\tGo\noption\tint\tx\t1\t\ta..b\t\t0\thelp\n", "the group 'a..b' of option 'x' is not a legal name");
+}
+
 static void versions_and_namespaces_are_checked(void **state) {
   (void)state;
   static const char *const good[] = {"0.0.0", "1.2.3", "10.20.30", "1.0.0-beta.1", "1.0.0+build"}, *const bad[] = {"", "1", "1.0", "1.0.0.0", "v1.0.0", "01.0.0", "1.0.x", "1.0.0-", "1.0.0 "};
@@ -369,6 +381,7 @@ int main(void) {
                                      cmocka_unit_test(failing_memory_neither_crashes_nor_leaks),
                                      cmocka_unit_test(a_good_manifest_has_no_findings),
                                      cmocka_unit_test(each_broken_rule_is_one_finding),
+                                     cmocka_unit_test(names_and_keys_that_mean_two_things_are_found),
                                      cmocka_unit_test(names_are_unique_over_arguments_options_and_aliases),
                                      cmocka_unit_test(versions_and_namespaces_are_checked),
                                      cmocka_unit_test(no_builtin_is_a_legal_namespace),

@@ -54,8 +54,10 @@ etk_status etk_chart_png(etk_error *e, char **bytes, size_t *size, const etk_cha
 /* For a terminal: at most `columns` × `rows` characters (0: 80 × 20; at least 20 × 6), Braille or block characters, or ASCII without `unicode`;
  * ANSI colours where `color`. Ends with a newline. */
 etk_status etk_chart_terminal(etk_error *e, etk_text *out, const etk_chart *chart, int columns, int rows, bool color, bool unicode);
-/* To a file, by its end: .svg or .png; atomic. */
+/* To a file, by its end: .svg or .png (at two pixels a CSS pixel); atomic. */
 etk_status etk_chart_write(etk_error *e, const char *path, const etk_chart *chart, bool replace);
+/* The same for several charts of one width, one below the other. */
+etk_status etk_chart_write_all(etk_error *e, const char *path, const etk_chart *charts, size_t count, bool replace);
 
 #ifdef __cplusplus
 }

@@ -168,7 +168,8 @@ static inline void etk_run_log(etk_run *run, int level, const char *format, ...)
   va_end(arguments);
   run->host->log(run, level, message);
 }
-/* Records why the command fails and returns `status`: `return etk_run_fail(run, ETK_E_FORMAT, "…")`. The first call wins. */
+/* Records why the command fails and returns `status`: `return etk_run_fail(run, ETK_E_FORMAT, "…")`. The first call wins; after it the command has
+ * failed, whatever it returns. */
 static inline etk_status etk_run_fail(etk_run *run, etk_status status, const char *format, ...) ETK_PRINTF(3, 4);
 static inline etk_status etk_run_fail(etk_run *run, etk_status status, const char *format, ...) {
   char message[ETK_ERROR_SIZE];

@@ -174,6 +174,7 @@ static etk_status read_peft(etk_error *e, struct peft *p, const char *name, cons
   const json_t *rank = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha"), *dropout = json_object_get(root, "lora_dropout");
   if (!json_is_integer(rank)) return etk_fail(e, ETK_E_FORMAT, "%s: \"r\" is missing or no whole number", name);
   if (alpha && !json_is_number(alpha)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_alpha\" is no number", name);
+  if (alpha && !(json_number_value(alpha) > 0)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_alpha\" is %g; above 0 is wanted", name, json_number_value(alpha));
   if (dropout && !json_is_number(dropout)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_dropout\" is no number", name);
   p->options = (etk_lora_options){.rank = json_integer_value(rank), .alpha = alpha ? json_number_value(alpha) : 8, .dropout = dropout ? json_number_value(dropout) : 0,
                                   .use_rslora = json_is_true(json_object_get(root, "use_rslora")), .target_modules = p->targets};

@@ -49,6 +49,30 @@ etk_status etk_trainer_save(etk_error *e, const etk_trainer *t, const char *fold
   return etk__json_write(e, root, folder, "trainer_state.json");
 }
 
+/* What a person calls the facts of the course that have another name; names: what the numbers of an enumeration mean. */
+static const struct fact {
+  const char *key, *words, *names[4];
+} facts[] = {{"accumulation", "gradient accumulation steps", {NULL}},
+             {"max_tokens", "tokens in the longest sequence (the data and the longest sequence allowed decide)", {NULL}},
+             {"optimizer", "the optimizer", {[ETK_ADAMW] = "adamw", [ETK_SGD] = "sgd"}},
+             {"schedule", "the learning rate schedule", {[ETK_SCHEDULE_CONSTANT] = "constant", [ETK_SCHEDULE_LINEAR] = "linear", [ETK_SCHEDULE_COSINE] = "cosine"}},
+             {"total_steps", "optimizer steps in all (epochs or iters, the batch size and the number of sequences decide)", {NULL}}};
+
+static void put_fact(char *out, size_t size, const struct fact *fact, double value) {
+  if (fact && fact->names[0] && value >= 0 && value < 4 && fact->names[(int)value]) snprintf(out, size, "%s", fact->names[(int)value]);
+  else snprintf(out, size, "%g", value);
+}
+
+static etk_status other_course(etk_error *e, const char *path, const char *key, double before, double now) {
+  const struct fact *fact = NULL;
+  char was[32], is[32];
+  for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++)
+    if (!strcmp(facts[i].key, key)) fact = &facts[i];
+  put_fact(was, sizeof was, fact, before);
+  put_fact(is, sizeof is, fact, now);
+  return etk_fail(e, ETK_E_USAGE, "%s: %s: the run began with %s, now it is %s; resume with what it began with", path, fact ? fact->words : key, was, is);
+}
+
 static etk_status same_course(etk_error *e, const etk_trainer *t, const json_t *saved, const char *path) {
   json_t *now = course(t);
   if (!now) return etk_fail_memory(e);
@@ -58,7 +82,7 @@ static etk_status same_course(etk_error *e, const etk_trainer *t, const json_t *
   json_object_foreach(now, key, value) {
     const json_t *before = json_object_get(saved, key);
     if (status || (json_is_number(before) && json_number_value(before) == json_number_value(value))) continue;
-    status = before ? etk_fail(e, ETK_E_INVALID, "%s: the run began with %s %g, now it is %g; resume with the value it began with", path, key, json_number_value(before), json_number_value(value))
+    status = before ? other_course(e, path, key, json_number_value(before), json_number_value(value))
                     : etk_fail(e, ETK_E_FORMAT, "%s: \"course\" has no \"%s\"", path, key);
   }
   json_decref(now);
