@@ -119,6 +119,8 @@ $(B)/obj/%.$(1).o: %.isa.c
 endef
 $(foreach i,$(ISAS),$(eval $(call ISA_RULE,$(i))))
 
+$(B)/obj/host/builtins/complete.o: $(wildcard etc/completion/*) # it holds the scripts
+
 # ---- libraries, host, plugins ---------------------------------------------------------------------------------------------------------
 MAP = $(if $(filter Darwin,$(OS)),,-Wl,--version-script=etc/$(1).map)
 $(LIB_core): $(CORE_O) etc/libetk.map
@@ -228,7 +230,11 @@ install: all
 	$(Q)for p in $(PLUGINS); do install -m 644 plugins/$$p/README.md $(D)/lib/efficientai-toolkit/plugins/libproj-$$p.md; [ -d plugins/$$p/data ] || continue; (cd plugins/$$p/data && find . -type f) | while read -r f; do install -D -m 644 plugins/$$p/data/$$f $(D)/lib/efficientai-toolkit/plugins/$$p/$$f; done; done
 	$(Q)install -m 644 etc/profiles/* $(D)/share/efficientai-toolkit/profiles/
 	$(Q)for n in etk etk-ml etk-io etk-media; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' etc/$$n.pc.in > $(D)/lib/pkgconfig/$$n.pc; done
-	$(Q)install -m 644 README.md LICENSE $(D)/share/doc/efficientai-toolkit/
+	$(Q)install -m 644 README.md LICENSE etc/docs/commands.md $(D)/share/doc/efficientai-toolkit/
+	$(Q)install -D -m 644 etc/man/efficientai-toolkit.1 $(D)/share/man/man1/efficientai-toolkit.1
+	$(Q)install -D -m 644 etc/completion/efficientai-toolkit.bash $(D)/share/bash-completion/completions/efficientai-toolkit
+	$(Q)install -D -m 644 etc/completion/_efficientai-toolkit $(D)/share/zsh/site-functions/_efficientai-toolkit
+	$(Q)install -D -m 644 etc/completion/efficientai-toolkit.fish $(D)/share/fish/vendor_completions.d/efficientai-toolkit.fish
 	@echo "installed in $(D)"
 
 -include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(IO_O) $(MEDIA_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d)

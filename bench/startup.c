@@ -158,6 +158,9 @@ static bool measure_all(int runs) {
                                    {"usage error", {program, (char[]){NAMESPACE ":go"}, (char[]){"--tims"}, (char[]){"3"}}, 2, 1, 2, 0},
                                    {"unknown namespace", {program, (char[]){"bensh-000:go"}}, 127, 1, 2, 0},
                                    {"dispatch", {program, (char[]){NAMESPACE ":go"}}, 0, 1, 3, 0},
+                                   {"help of a command", {program, (char[]){"help"}, (char[]){NAMESPACE ":go"}}, 0, 1, 2, 0},
+                                   {"info", {program, (char[]){"info"}}, 0, 2, 0, 10},
+                                   {"setup", {program, (char[]){"setup"}}, 0, 5, 0, 1000},
                                    {"projects", {program, (char[]){"projects"}}, 0, 10, 0, 150}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
     if (!measure(&cases[i], runs)) return false;

@@ -1,6 +1,5 @@
 /* info: the machine, the libraries and where things are; a machine replayed from facts; what this one reaches when measured. */
 #include "builtin.h"
-#include "help.h"
 #include "record.h"
 #include "report.h"
 #include "versions.h"
@@ -180,7 +179,8 @@ static void show_installation(struct page *page, const struct shown *s) {
 }
 
 static void print_person(struct host *host, const struct shown *s) {
-  struct page page = {.host = host, .width = (size_t)terminal_width()};
+  int width = terminal_width();
+  struct page page = {.host = host, .width = width > 0 ? (size_t)width : SIZE_MAX};
   show_machine(&page, &s->machine);
   show_cores(&page, &s->machine);
   show_memory(&page, &s->machine);

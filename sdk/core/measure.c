@@ -110,7 +110,7 @@ static etk_status measure_memory(etk_error *e, etk_hardware_limits *out, const e
     madvise(w.from, bytes, MADV_HUGEPAGE);
     madvise(w.to, bytes, MADV_HUGEPAGE);
 #endif
-    run(&w, w.slots, touch, &sum); /* by the thread that will read it: its memory node's pages */
+    seconds -= run(&w, w.slots, touch, &sum); /* by the thread that will read it: its memory node's pages */
     out->read_bytes_per_s = best_stream(&w, false, seconds / 2);
     out->copy_bytes_per_s = best_stream(&w, true, seconds / 2);
   }

@@ -144,6 +144,14 @@ static void put_dots(struct marks *m, const double *points, const bool *wanted, 
   }
 }
 
+static void band(struct marks *m, size_t index) {
+  struct path p;
+  const etk_chart_series *series = &m->s->data->chart->series[index];
+  if (!series->low) return;
+  if (read_path(&p, m, series)) put_band(m, &p, index);
+  else m->s->failed = true;
+}
+
 static void line(struct marks *m, size_t index) {
   struct path p;
   if (!read_path(&p, m, &m->s->data->chart->series[index])) {
@@ -152,7 +160,6 @@ static void line(struct marks *m, size_t index) {
   }
   bool *alone = etk_arena_array(m->s->arena, p.count ? p.count : 1, sizeof *alone), few = p.count <= (size_t)(m->s->plot.w / 24);
   if (!alone) m->s->failed = true;
-  put_band(m, &p, index);
   for (size_t i = 0, end; i < p.count && alone; i = end) {
     for (end = i + 1; end < p.count && !p.breaks[end];) end++;
     if (end - i == 1) alone[i] = true;
@@ -249,13 +256,16 @@ void etk__marks_draw(etk__scene *scene, const etk__axis *x, const etk__axis *y) 
   struct marks m = {scene, x, y};
   const etk_chart *c = scene->data->chart;
   if (c->kind == ETK_CHART_BAR || c->kind == ETK_CHART_GROUPED) bars(&m);
-  else
-    for (size_t i = 0; i < c->series_count; i++) {
-      scene->series = (int)i;
-      if (c->kind == ETK_CHART_LINE) line(&m, i);
-      else if (c->kind == ETK_CHART_SCATTER) scatter(&m, i);
-      else box(&m, i);
-    }
+  for (size_t i = 0; i < c->series_count && c->kind == ETK_CHART_LINE; i++) { /* below all lines */
+    scene->series = (int)i;
+    band(&m, i);
+  }
+  for (size_t i = 0; i < c->series_count && c->kind != ETK_CHART_BAR && c->kind != ETK_CHART_GROUPED; i++) {
+    scene->series = (int)i;
+    if (c->kind == ETK_CHART_LINE) line(&m, i);
+    else if (c->kind == ETK_CHART_SCATTER) scatter(&m, i);
+    else box(&m, i);
+  }
   scene->series = -1;
 }
 

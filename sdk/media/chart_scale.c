@@ -102,8 +102,11 @@ static void fit_log(etk__axis *axis, double low, double high, bool round, size_t
     return;
   }
   if (round) l = floor(l + 1e-9), h = ceil(h - 1e-9);
+  int stride = 1, tens;
+  if (h - l > (double)wanted) stride = (int)round_step((h - l) / (double)wanted, &tens);
+  if (round) l = floor(l / stride + 1e-9) * stride, h = ceil(h / stride - 1e-9) * stride;
   axis->low = l, axis->high = h;
-  int stride = (int)ceil((h - l) / (double)(wanted ? wanted : 1)), first = (int)ceil(l - 1e-9), last = (int)floor(h + 1e-9);
+  int first = (int)ceil(l - 1e-9), last = (int)floor(h + 1e-9);
   bool fine = stride <= 1 && (h - l) * 3 <= (double)wanted * 1.3;
   for (int k = first - 1; k <= last; k++) {
     if (k < -307 || k > 308) continue;
