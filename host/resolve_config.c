@@ -176,8 +176,8 @@ static etk_status unknown_key(etk_error *e, struct resolver *r, const struct fil
     if (found) suggestion = near;
   }
   bool foreign = !suggestion && !depth && node->kind == ETK_CONFIG_MAP && strchr(node->key, '-');
-  etk_fail(e, ETK_E_USAGE, "%s:%d:%d: no command of %s knows the key '%s', so it cannot be honoured%s%s%s%s", file->name, node->key_line, node->key_column,
-           r->manifest->name_space, key, suggestion ? "; did you mean '" : "", suggestion ? suggestion : "", suggestion ? "'?" : "",
+  etk_fail(e, ETK_E_USAGE, "%s:%d:%d: no command of %s knows the key '%s'%s%s%s%s", file->name, node->key_line, node->key_column,
+           r->manifest->name_space, key, suggestion ? "; did you mean '" : ", so it cannot be honoured", suggestion ? suggestion : "", suggestion ? "'?" : "",
            foreign ? "; nor is there a project of that name here" : "");
   plugin_list_free(&list);
   return ETK_E_USAGE;

@@ -233,15 +233,17 @@ void record_artifacts(struct record *record, const char *lines, size_t size) {
 }
 
 void record_close(struct record *record) {
-  struct stat crash;
+  struct stat crash = {0};
+  char path[4200];
   if (!record) return;
   record_flush(record);
   if (record->crash >= 0) {
-    char path[4200];
     snprintf(path, sizeof path, "%s/crash.txt", record->dir);
     if (!fstat(record->crash, &crash) && !crash.st_size) unlink(path);
     close(record->crash);
   }
+  snprintf(path, sizeof path, "%s/run.json", record->dir);
+  if (record->broken && !crash.st_size && access(path, F_OK)) etk_fs_remove_tree(NULL, record->dir); /* the disk was full from the beginning: it says nothing */
   if (record->metrics >= 0) close(record->metrics);
   if (record->log >= 0) close(record->log);
   etk_free(record->buffer);

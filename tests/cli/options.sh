@@ -40,6 +40,8 @@ kinds word --ints=
 expect_contains out '"ints_count":0' "an empty list is a list"
 kinds word -t a -t b,c --map k=v --map l=w
 expect_contains out '"texts_count":3,"last_text":"c","map_count":2,"map_first":"v"' "texts and maps"
+kinds word -t 'a\,b,c\,'
+expect_contains out '"texts_count":2,"last_text":"c,"' "'\\,' is a comma of an item"
 kinds word --memory 4MiB --wait 1m30s
 expect_contains out '"memory":4194304,"wait":90000000000' "sizes in bytes and durations in nanoseconds"
 kinds word --key "@$tmp/key"
@@ -92,6 +94,8 @@ run "$exe" demo:table one
 expect_fail 2 "one argument too many: demo:table takes 0" "too many arguments"
 bad word --no-whole
 expect_fail 2 "takes a value (int) and has no opposite" "--no- is for flags"
+bad word --no-loud=yes
+expect_fail 2 "--no-loud takes no value; write --no-loud, or --loud=yes" "--no-flag takes no value"
 bad word --key topsecret
 expect_fail 2 "--key is a secret" "a secret on the command line is refused"
 expect_lacks err "topsecret" "and not repeated"

@@ -148,3 +148,10 @@ expect_contains out "{\"commit\":\"$commit\",\"branch\":null}" "git: a detached 
 echo "ref: ../../../etc/passwd" >"$work/.git/HEAD"
 out=$(commit_of "$work")
 expect_contains out '"git":null' "git: a ref that climbs out is none"
+
+# A disk that is full from the beginning leaves no folder that nobody can read.
+"$exe" runs prune --keep 0 --quiet >/dev/null
+(ulimit -f 0 && exec "$exe" demo:train) >/dev/null 2>"$tmp/.err" </dev/null
+status=$? err=$(cat "$tmp/.err")
+run "$exe" runs list --json
+expect_contains out '"runs":[]' "a run that could not be recorded at all leaves nothing"

@@ -39,9 +39,9 @@ EFFICIENTAI_PROFILE=mine kinds
 expect_contains out '"whole":4' "EFFICIENTAI_PROFILE names a profile"
 run "$exe" --override basic.whole=2 --json demo:kinds word
 expect_contains out '"whole":2' "--override is --set"
-printf '{"demo":{"basic":{"whole":6,"fraction":0.125}},"basic":{"whole":2},"other-tool":{"x":1}}' >"$tmp/b.json"
+printf '{"demo":{"basic":{"whole":6,"fraction":0.125}},"basic":{"whole":2},"lora-finetuning-mlx":{"x":1}}' >"$tmp/b.json"
 kinds --config "$tmp/b.json"
-expect_contains out '"whole":6,"ratio":0.125' "a namespace's own section wins, aliases are keys, other projects' sections are passed over"
+expect_contains out '"whole":6,"ratio":0.125' "a namespace's own section wins, aliases are keys, sections of other projects that are installed are passed over"
 printf 'training:\n  steps: 3\nlists:\n  ints: [7, 8]\n  texts: ["a,b", c]\n  map: {k: v}\ndeep:\n  er:\n    method: cosine\nwait: 5s\n' >"$tmp/c.yaml"
 kinds --config "$tmp/c.yaml"
 expect_contains out '"method":"cosine"' "a group may be nested"
@@ -73,6 +73,8 @@ wrong 'basic:\n  local: 3\n' "given on the command line only, as --local" "a loc
 wrong 'basic:\n  key: abc\n' "is a secret" "a secret is not written into a file"
 wrong 'basic:\n  whole: 3\n  whole: 4\n' "w.yaml:3" "a key twice is named by its line"
 wrong '- 1\n' "where a map of options is wanted" "a file that is no map"
+wrong 'other-tool:\n  x: 1\n' "w.yaml:1:1: no command of demo knows the key 'other-tool', so it cannot be honoured; nor is there a project of that name here" "a section of a project that is not here"
+wrong 'lora-finetuning-mxl:\n  x: 1\n' "did you mean 'lora-finetuning-mlx'?" "a misspelt project"
 wrong 'demo: 3\n' "the section demo wants a map" "a section that is no map"
 run "$exe" --profile mnie demo:kinds word
 expect_fail 2 "there is no profile 'mnie'; did you mean 'mine'?" "an unknown profile gets a suggestion and the list"
@@ -97,3 +99,9 @@ run env EFFICIENTAI__BASIC__WHOLE=x "$exe" demo:kinds word
 expect_fail 2 "EFFICIENTAI__BASIC__WHOLE: 'x' is not a whole number" "a bad value in the environment is named by its variable"
 run "$exe" --config "$tmp/a.yaml" --set basic.whole=99 demo:kinds word --whole 2
 expect_exit 2 "a mistake is not hidden by a stronger source"
+run "$exe" --config "$tmp/c.yaml" demo:kinds word --dry-run
+expect_contains err "c.yaml:2:3: training.steps: not used here, since only train of demo has this option" "--dry-run says which keys are for other commands"
+run "$exe" -v --config "$tmp/c.yaml" demo:kinds word
+expect_contains err "only train of demo has this option" "--verbose too"
+run "$exe" --config "$tmp/c.yaml" demo:kinds word
+expect_lacks err "training.steps" "and nobody else"

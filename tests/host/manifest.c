@@ -273,14 +273,14 @@ static void names_are_unique_over_arguments_options_and_aliases(void **state) {
 
 static void names_and_keys_that_mean_two_things_are_found(void **state) {
   (void)state;
-  finds("command\tgo\t0\tGo\noption\tflag\ta\tno\t\t\t\t0\thelp\noption\tint\tno_a\t1\t\t\t\t0\thelp\n", "the name 'no_a' is the opposite of the flag 'a' too");
-  finds("command\tgo\t0\tGo\noption\tflag\ta\tno\t\t\tall-of\t0\thelp\noption\tint\tno_all_of\t1\t\t\t\t0\thelp\n", "the name 'no_all-of' is the opposite");
-  finds("command\tgo\t0\tGo\noption\tint\ttraining\t1\t\t\t\t0\thelp\noption\tint\tb\t1\t\ttraining\t\t0\thelp\n",
+  finds("option\tflag\ta\tno\t\t\t\t0\thelp\noption\tint\tno_a\t1\t\t\t\t0\thelp\n", "the name 'no_a' is the opposite of the flag 'a' too");
+  finds("option\tflag\ta\tno\t\t\tall-of\t0\thelp\noption\tint\tno_all_of\t1\t\t\t\t0\thelp\n", "the name 'no_all-of' is the opposite");
+  finds("option\tint\ttraining\t1\t\t\t\t0\thelp\noption\tint\tb\t1\t\ttraining\t\t0\thelp\n",
         "the key 'training' of option 'training' is a group of options too");
-  finds("command\tgo\t0\tGo\noption\tint\tb\t1\t\ta\t\t0\thelp\ncommand\tcome\t0\tCome\noption\tint\tx\t1\t\ta.b.c\t\t0\thelp\n",
+  finds("option\tint\tb\t1\t\ta\t\t0\thelp\ncommand\tcome\t0\tCome\noption\tint\tx\t1\t\ta.b.c\t\t0\thelp\n",
         "the key 'a.b' of option 'b' is a group of options too");
-  finds("command\tgo\t0\tGo\noption\tint\tx\t1\t\tprofiles\t\t0\thelp\n", "the key 'profiles.x' of option 'x' is reserved");
-  finds("command\tgo\t0\tGo\noption\tint\tx\t1\t\ta..b\t\t0\thelp\n", "the group 'a..b' of option 'x' is not a legal name");
+  finds("option\tint\tx\t1\t\tprofiles\t\t0\thelp\n", "the key 'profiles.x' of option 'x' is reserved");
+  finds("option\tint\tx\t1\t\ta..b\t\t0\thelp\n", "the group 'a..b' of option 'x' is not a legal name");
 }
 
 static void versions_and_namespaces_are_checked(void **state) {
