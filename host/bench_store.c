@@ -267,9 +267,9 @@ static const char *folder(etk_error *e, struct host *host, const char *inner) {
 static bool new_id(char *out, size_t size, const char *started) {
   static const char letters[] = "23456789abcdefghijkmnpqrstuvwxyz";
   unsigned char random[6];
-  char digits[20];
+  char digits[24];
   size_t used = 0;
-  for (const char *p = started; *p && *p != '.' && used + 1 < sizeof digits; p++)
+  for (const char *p = started; *p && *p != 'Z' && used + 1 < sizeof digits; p++) /* with milliseconds, so that runs of one second sort too */
     if (*p != '-' && *p != ':') digits[used++] = *p;
   digits[used] = 0;
   if (getentropy(random, sizeof random)) return false;

@@ -122,9 +122,7 @@ static void profiles(struct walk *walk) {
     size_t count;
     if (etk_fs_list(NULL, &names, &count, dirs[i])) continue;
     for (size_t k = 0; k < count; k++) {
-      char *dot = strrchr(names[k], '.');
-      if (!dot || dot == names[k] || strcmp(dot, ".yaml") || !plain_name(names[k])) continue;
-      *dot = '\0';
+      if (!plain_name(names[k]) || !profile_name(names[k])) continue;
       complete_add(walk, names[k], i ? "a profile that comes with the toolkit" : "a profile of your own", false);
     }
     etk_fs_list_free(names, count);

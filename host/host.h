@@ -31,6 +31,7 @@ struct host {
   char **argv;
   const struct resolved *values; /* of the built-in that runs */
   FILE *data;                  /* where documents go; NULL: stdout */
+  struct etk_log_file *log;    /* the process log (log_files.h); NULL: closed */
   int write_error;             /* errno of the first write to stdout that failed */
 };
 

@@ -1,5 +1,7 @@
 #include "report.h"
 
+#include "log_files.h"
+
 #include <errno.h>
 #include <etk/hardware.h>
 #include <etk/log.h>
@@ -21,6 +23,12 @@ void host_warn(struct host *host, const char *format, ...) {
   va_start(arguments, format);
   say(host, "warning:", STYLE_YELLOW, format, arguments);
   va_end(arguments);
+  if (!host->log) return;
+  char message[ETK_ERROR_SIZE];
+  va_start(arguments, format);
+  vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  process_log_line(host, ETK_LOG_WARNING, message);
 }
 
 void host_note(struct host *host, const char *format, ...) {
@@ -117,6 +125,7 @@ void host_print_document(struct host *host, const char *command, const char *sta
 
 int host_error(struct host *host, const etk_error *error, int exit_code, const char *hint) {
   if (!exit_code) exit_code = etk_status_exit_code(error->status);
+  process_log_line(host, ETK_LOG_ERROR, error->message);
   if (host->json || host->jsonl) {
     struct document document = {.name_space = host->name_space, .command = host->command, .duration_ms = -1, .error = error, .hint = hint,
                                 .status = error->status == ETK_E_CANCELLED ? "cancelled" : "failed"};

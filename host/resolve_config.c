@@ -327,7 +327,7 @@ etk_status profile_dirs(etk_error *e, struct resolver *r, const char *dirs[2], s
   return ETK_OK;
 }
 
-static bool is_profile_name(char *name) { /* cuts the extension off */
+bool profile_name(char *name) {
   char *dot = strrchr(name, '.');
   for (size_t i = 0; dot && dot > name && i < EXTENSIONS; i++)
     if (!strcmp(dot + 1, extensions[i])) {
@@ -357,7 +357,7 @@ static etk_status unknown_profile(etk_error *e, const char *name, const struct l
   for (size_t i = 0; i < count; i++) {
     if (etk_fs_list(NULL, &lists[i], &sizes[i], dirs[i])) continue;
     for (size_t k = 0; k < sizes[i]; k++)
-      if (is_profile_name(lists[i][k])) add_name(known, &used, lists[i][k]);
+      if (profile_name(lists[i][k])) add_name(known, &used, lists[i][k]);
   }
   const char *near = etk_text_suggest(name, known, used);
   etk_text list = ETK_TEXT_INIT;

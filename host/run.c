@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include "loader.h"
+#include "log_files.h"
 #include "marshal.h"
 #include "report.h"
 
@@ -118,15 +119,20 @@ int run_command(struct host *host, const struct plugin *plugin, const struct man
   etk_error e = ETK_ERROR_INIT;
   char doing[96];
   pthread_mutex_init(&run.lock, NULL);
+  const char *unlogged = process_log_open(host);
   int refused = load(&run, &loaded, &row);
   if (refused) {
+    process_log_close(host);
     run_free(&run);
     return refused;
   }
   struct run_end end = {.status = "running", .started_ms = unix_ms(), .error = &e};
   int64_t started = etk_time_ns();
   if (resolved->command->flags & ETK_TRACKED && !host->no_run) record_open(&run.record, host);
+  if (unlogged && (run.record || !(resolved->command->flags & ETK_TRACKED))) /* else it was said that nothing can be written there */
+    host_warn(host, "this command is not logged, the work goes on: %s", unlogged);
   write_record(&run, &end, argc, argv);
+  process_log_begin(host, run.record ? run.record->id : NULL);
   if (run.record && host->verbose) host_note(host, "recording in %s", run.record->dir);
   snprintf(doing, sizeof doing, "in command %s", host->command);
   crash_arm(host, manifest->name_space, doing);
@@ -151,6 +157,8 @@ int run_command(struct host *host, const struct plugin *plugin, const struct man
   end.exit_code = host_flush(host, end.exit_code);
   end.cpu_ns = etk_cpu_time_ns();
   write_record(&run, &end, argc, argv);
+  process_log_end(host, end.status, end.exit_code, end.wall_ns, e.message);
+  process_log_close(host);
   etk_text_free(&array);
   etk_text_free(&lines);
   run_free(&run);

@@ -264,7 +264,7 @@ static void print_json(struct plot *p) {
     etk_text_printf(&out, ",\"series\":%zu}", p->charts[i].series_count);
   }
   etk_text_puts(&out, "]}");
-  if (!out.failed) host_print_document(p->host, "runs plot", "ok", out.data, NULL);
+  if (!out.failed) host_print_document(p->host, "runs", "ok", out.data, NULL);
   etk_text_free(&out);
 }
 

@@ -1,6 +1,7 @@
 /* services.c: the etk_host table: what a plugin's etk_run_… calls arrive at. Each takes the run's lock; text comes from the command's thread only,
  * the rest from any. */
 #include "loader.h"
+#include "log_files.h"
 #include "report.h"
 #include "run.h"
 
@@ -46,9 +47,9 @@ static void show_log(struct run *run, int level, const char *message) {
   fprintf(stderr, "%s%s:%s %s\n", style, etk_log_level_name((etk_log_level)level), *style ? STYLE_RESET : "", message);
 }
 
-void services_log(struct run *run, int level, const char *message) {
+/* To the record and to whoever looks on; etk_log writes the process log itself. */
+static void tell(struct run *run, int level, const char *message) {
   char line[ETK_ERROR_SIZE];
-  level = level < ETK_LOG_DEBUG ? ETK_LOG_DEBUG : level > ETK_LOG_ERROR ? ETK_LOG_ERROR : level;
   snprintf(line, sizeof line, "%s", message ? message : "");
   etk_log_redact(line);
   pthread_mutex_lock(&run->lock);
@@ -63,6 +64,12 @@ void services_log(struct run *run, int level, const char *message) {
   pthread_mutex_unlock(&run->lock);
 }
 
+void services_log(struct run *run, int level, const char *message) {
+  level = level < ETK_LOG_DEBUG ? ETK_LOG_DEBUG : level > ETK_LOG_ERROR ? ETK_LOG_ERROR : level;
+  process_log_line(run->host, (etk_log_level)level, message);
+  tell(run, level, message);
+}
+
 static void service_log(etk_run *base, int level, const char *message) {
   if (base) services_log(run_of(base), level, message);
   else etk_log((etk_log_level)level, "%s", message ? message : ""); /* from init, which has no run */
@@ -70,7 +77,7 @@ static void service_log(etk_run *base, int level, const char *message) {
 
 static void library_log(void *user, etk_log_level level, int64_t time_ms, const char *message) {
   (void)time_ms;
-  services_log(user, level, message);
+  tell(user, level, message);
 }
 
 static void service_progress(etk_run *base, const char *label, int64_t done, int64_t total, const char *note) {

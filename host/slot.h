@@ -43,6 +43,7 @@ etk_status config_read(etk_error *e, struct resolver *resolver);
 etk_status config_user_path(etk_error *e, const char **out, struct resolver *resolver, const char **stem);
 /* The folders of profiles, the user's before the installation's; in resolver->host->arena. */
 etk_status profile_dirs(etk_error *e, struct resolver *resolver, const char *dirs[2], size_t *count);
+bool profile_name(char *file); /* cuts the extension of a profile's file off; false: it has none of them */
 /* Fills the slots from the command line. */
 etk_status words_read(etk_error *e, struct resolver *resolver, int count, char **words);
 

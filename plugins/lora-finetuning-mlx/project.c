@@ -13,12 +13,12 @@
   OPT(int, rank, "16", "1..1024", "lora", "r", 0, "rank of the update")                                                                          \
   OPT(real, alpha, "32", "0<..", "lora", "lora-alpha", 0, "scale of the update is alpha/rank")                                                   \
   OPT(real, dropout, "0.1", "0..<1", "lora", "lora-dropout", 0, "dropout before the update, while training")                                     \
-  OPT(texts, target_modules, "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj", "1..128", "lora", "", 0, "linear layers to adapt, or all-linear")  \
+  OPT(texts, target_modules, "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj", "1..128", "lora", "keys", 0, "linear layers to adapt, or all-linear") \
   OPT(flag, use_rslora, "no", "", "lora", "", ETK_ADVANCED, "scale by alpha/sqrt(rank) instead")
 #define TRAIN_OPTIONS(OPT)                                                                                                                       \
   MODEL_OPTIONS(OPT)                                                                                                                             \
   OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with train.jsonl and valid.jsonl")           \
-  OPT(path, output, "adapters", "new", "training", "output-dir", 0, "folder to write the PEFT adapter to")                                       \
+  OPT(path, output, "adapters", "new", "training", "output-dir adapter-path", 0, "folder to write the PEFT adapter to")                          \
   OPT(path, resume_adapter, "-", "dir", "training", "", 0, "start from this adapter instead of a fresh one")                                     \
   OPT(path, resume, "-", "dir", "training", "", 0, "go on from this checkpoint folder (written by Ctrl-C and --save-steps)")                     \
   OPT(flag, force, "no", "", "training", "f", ETK_LOCAL, "replace an existing output folder")                                                    \

@@ -71,13 +71,24 @@ static void write_inline_text(etk_text *out, const char *text, size_t size) {
   else etk__write_quoted(out, text, size);
 }
 
+/* "1.0e-5": readers of YAML 1.1 take 1e-5 for text. */
+static void write_real(etk_text *out, double value) {
+  etk_text number = ETK_TEXT_INIT;
+  etk__write_real(&number, value);
+  const char *e = number.failed ? NULL : strchr(number.data, 'e');
+  if (number.failed) out->failed = true;
+  else if (!e) etk_text_puts(out, number.data);
+  else etk_text_printf(out, "%.*s%s%s%s", (int)(e - number.data), number.data, strchr(number.data, '.') ? "" : ".0", e[1] == '-' ? "e" : "e+", e + 1);
+  etk_text_free(&number);
+}
+
 static void write_scalar(etk_text *out, const etk_config_node *node, int indent) {
   if (node->kind == ETK_CONFIG_NULL) etk_text_puts(out, "null");
   else if (node->kind == ETK_CONFIG_FLAG) etk_text_puts(out, node->flag ? "true" : "false");
   else if (node->kind == ETK_CONFIG_INT) etk_text_printf(out, "%lld", (long long)node->integer);
   else if (node->kind == ETK_CONFIG_REAL && isnan(node->real)) etk_text_puts(out, ".nan");
   else if (node->kind == ETK_CONFIG_REAL && isinf(node->real)) etk_text_puts(out, node->real < 0 ? "-.inf" : ".inf");
-  else if (node->kind == ETK_CONFIG_REAL) etk__write_real(out, node->real);
+  else if (node->kind == ETK_CONFIG_REAL) write_real(out, node->real);
   else if (literal(node->text, node->text_size)) write_literal(out, node->text, node->text_size, indent);
   else write_inline_text(out, node->text, node->text_size);
 }

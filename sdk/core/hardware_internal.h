@@ -56,12 +56,12 @@ etk_isa etk__isa_capped(etk_isa best, const char *cap, bool *known); /* cap may 
 void etk__facts_record_from(etk_text *out, provider *p, const char *host_name);
 etk_status etk__facts_parse(etk_error *e, etk_facts **out, const char *name, const char *bytes, size_t size);
 
-/* ---- measuring: each runs `rounds` of its loop and returns the operations it did (hardware_peak.c) ---- */
+/* ---- measuring: each runs `rounds` of its loop and returns the operations it did (measure_peak.c) ---- */
 typedef double (*etk_peak)(int64_t rounds);
 typedef struct etk_peaks {
   etk_peak f32, bf16, int8; /* NULL: the CPU has no such instruction */
+  void (*sum)(const void *data, size_t bytes, uint64_t *sum); /* adds up 64-bit words in eight interleaved streams; bytes: a multiple of 512 */
 } etk_peaks;
 etk_peaks etk__peaks(const char *isa_features);
-void etk__sum_streams(const void *data, size_t bytes, uint64_t *sum); /* at least four interleaved streams; bytes: a multiple of 2048 */
 
 #endif

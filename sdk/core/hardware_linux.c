@@ -3,7 +3,7 @@
 #include "etk/alloc.h"
 
 #define CPUS "/sys/devices/system/cpu"
-enum { SMALL = 256, CPUINFO_MOST = 4 << 20 };
+enum { SMALL = 256, CPUINFO_MOST = 16 << 20 };
 
 static int list_file_count(provider *p, const char *path) {
   char text[4096];
@@ -16,22 +16,35 @@ static int64_t line_number(const char *text, const char *key) {
   return etk__proc_value(value, sizeof value, text, key) && etk_parse_int(NULL, &number, value) == ETK_OK ? number : 0;
 }
 
+/* The whole of /proc/cpuinfo, which has 1.5 KB for each processor of an x86; NULL: not there or no memory. */
+static char *read_cpuinfo(provider *p) {
+  char *text = NULL;
+  for (size_t size = 1 << 16; size <= CPUINFO_MOST; size *= 4) {
+    char *grown = etk_realloc(text, size, 1);
+    if (!grown) break;
+    text = grown;
+    int64_t got = etk__ask_file(p, text, size, "/proc/cpuinfo");
+    if (got >= 0 && (size_t)got < size - 4096) return text;
+    if (got < 0) break;
+  }
+  etk_free(text);
+  return NULL;
+}
+
 /* Where /sys is not there (a container that hides it, a machine of which only cpuinfo was published): count the processors and their sockets. */
 static void cores_by_cpuinfo(etk_hardware *out, provider *p) {
-  char *text = etk_alloc(CPUINFO_MOST);
+  char *text = read_cpuinfo(p);
   if (!text) return;
-  if (etk__ask_file(p, text, CPUINFO_MOST, "/proc/cpuinfo") > 0) {
-    int processors = 0;
-    int64_t top_socket = -1, siblings = line_number(text, "siblings"), cores = line_number(text, "cpu cores");
-    for (const char *at = text; at; at = (at = strchr(at, '\n')) ? at + 1 : NULL) {
-      int64_t socket;
-      if (strncmp(at, "processor", 9) == 0 && (at[9] == ' ' || at[9] == '\t')) processors++;
-      if (strncmp(at, "physical id", 11) == 0 && (socket = line_number(at, "physical id")) > top_socket && socket < 1024) top_socket = socket;
-    }
-    if (out->logical_cores == 0) out->logical_cores = processors;
-    if (out->sockets == 0 && top_socket >= 0) out->sockets = (int)top_socket + 1;
-    if (out->physical_cores == 0 && siblings > 0 && cores > 0 && cores <= siblings) out->physical_cores = (int)(out->logical_cores * cores / siblings);
+  int processors = 0;
+  int64_t top_socket = -1, siblings = line_number(text, "siblings"), cores = line_number(text, "cpu cores");
+  for (const char *at = text; at; at = (at = strchr(at, '\n')) ? at + 1 : NULL) {
+    int64_t socket;
+    if (strncmp(at, "processor", 9) == 0 && (at[9] == ' ' || at[9] == '\t')) processors++;
+    if (strncmp(at, "physical id", 11) == 0 && (socket = line_number(at, "physical id")) > top_socket && socket < 1024) top_socket = socket;
   }
+  if (out->logical_cores == 0) out->logical_cores = processors;
+  if (out->sockets == 0 && top_socket >= 0) out->sockets = (int)top_socket + 1;
+  if (out->physical_cores == 0 && siblings > 0 && cores > 0 && cores <= siblings && siblings < 1 << 20) out->physical_cores = (int)(out->logical_cores * cores / siblings);
   etk_free(text);
 }
 

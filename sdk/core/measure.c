@@ -13,6 +13,7 @@ enum { ALIGNMENT = 4096, ROUND_NS = 5000000, ENTRIES_MOST = 64 };
 /* One round of something on every thread. `work` is what a slot did: operations, or bytes. */
 typedef struct round_work {
   etk_peak peak;
+  void (*sum)(const void *data, size_t bytes, uint64_t *sum);
   int64_t rounds;
   char *from, *to;     /* memory: a slice of `slice` bytes for each slot */
   size_t slice;
@@ -42,7 +43,7 @@ static void stream(void *user, int64_t begin, int64_t end, int slot) {
   for (int64_t i = begin; i < end; i++) {
     char *from = w->from + (size_t)i * w->slice;
     if (w->copy) memcpy(w->to + (size_t)i * w->slice, from, w->slice);
-    else etk__sum_streams(from, w->slice, &sum);
+    else w->sum(from, w->slice, &sum);
   }
   w->work[slot * APART] = (double)sum;
 }
@@ -99,7 +100,7 @@ static size_t buffer_bytes(const etk_hardware *h, int threads) {
 }
 
 static etk_status measure_memory(etk_error *e, etk_hardware_limits *out, const etk_hardware *h, double seconds, double *room) {
-  round_work w = {.slots = out->threads, .work = room};
+  round_work w = {.sum = etk__peaks(h->isa_features).sum, .slots = out->threads, .work = room};
   size_t bytes = buffer_bytes(h, out->threads);
   w.slice = bytes / (size_t)out->threads;
   w.from = etk_alloc_aligned(bytes, ALIGNMENT);

@@ -5,11 +5,36 @@
  * compiled for its instruction set by attribute and called only where etk_hardware says that the CPU has it. */
 #include "hardware_internal.h"
 
+#if !defined(__aarch64__)
 static _Atomic uint64_t sink; /* where results go, so that they are wanted */
+#endif
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define TARGET(isa) __attribute__((target(isa)))
+#endif
+
+/* Eight streams, each an eighth of the data: enough misses under way to fill the memory's queues, and one page does not hold up the rest. */
+enum { STREAMS = 8 };
+#define SUM_STREAMS(name)                                                                       \
+  static void name(const void *data, size_t bytes, uint64_t *sum) {                             \
+    typedef uint64_t line __attribute__((vector_size(64), aligned(8), may_alias));              \
+    size_t each = bytes / STREAMS / sizeof(line);                                               \
+    const line *at = data;                                                                      \
+    line total[STREAMS];                                                                        \
+    memset(total, 0, sizeof total);                                                             \
+    for (size_t i = 0; i < each; i++)                                                           \
+      for (size_t s = 0; s < STREAMS; s++) total[s] += at[s * each + i];                        \
+    for (size_t s = 0; s < STREAMS; s++)                                                        \
+      for (size_t j = 0; j < sizeof(line) / sizeof(uint64_t); j++) *sum += total[s][j];         \
+  }
+SUM_STREAMS(sum_base)
+#if defined(__x86_64__)
+TARGET("avx2") SUM_STREAMS(sum_avx2)
+TARGET("avx512f") SUM_STREAMS(sum_avx512)
+#endif
+
+#if defined(__x86_64__)
 #define EACH_12(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 #define EACH_16(DO) EACH_12(DO) DO(12) DO(13) DO(14) DO(15)
 
@@ -73,12 +98,12 @@ TARGET("avx512f,avx512bf16") static double bf16_avx512(int64_t rounds) {
 }
 
 etk_peaks etk__peaks(const char *isa_features) {
-  etk_peaks peaks = {f32_base, NULL, NULL};
-  if (etk__has_word(isa_features, "avx2") && etk__has_word(isa_features, "fma")) peaks.f32 = f32_avx2;
+  etk_peaks peaks = {f32_base, NULL, NULL, sum_base};
+  if (etk__has_word(isa_features, "avx2") && etk__has_word(isa_features, "fma")) peaks.f32 = f32_avx2, peaks.sum = sum_avx2;
 #if defined(HAVE_AVXVNNI)
   if (etk__has_word(isa_features, "avxvnni")) peaks.int8 = int8_avx2;
 #endif
-  if (etk__has_word(isa_features, "avx512f")) peaks.f32 = f32_avx512;
+  if (etk__has_word(isa_features, "avx512f")) peaks.f32 = f32_avx512, peaks.sum = sum_avx512;
   if (etk__has_word(isa_features, "avx512vnni")) peaks.int8 = int8_avx512;
   if (etk__has_word(isa_features, "avx512bf16")) peaks.bf16 = bf16_avx512;
   return peaks;
@@ -107,7 +132,8 @@ PEAK(bf16_neon, BFDOT, 16)
 PEAK(int8_neon, SDOT, 32)
 
 etk_peaks etk__peaks(const char *isa_features) {
-  return (etk_peaks){f32_neon, etk__has_word(isa_features, "bf16") ? bf16_neon : NULL, etk__has_word(isa_features, "dotprod") ? int8_neon : NULL};
+  return (etk_peaks){f32_neon, etk__has_word(isa_features, "bf16") ? bf16_neon : NULL, etk__has_word(isa_features, "dotprod") ? int8_neon : NULL,
+                     sum_base};
 }
 
 #else
@@ -121,23 +147,6 @@ static double f32_plain(int64_t rounds) {
 }
 etk_peaks etk__peaks(const char *isa_features) {
   (void)isa_features;
-  return (etk_peaks){f32_plain, NULL, NULL};
+  return (etk_peaks){f32_plain, NULL, NULL, sum_base};
 }
 #endif
-
-/* Eight streams, each an eighth of the data: enough misses under way to fill the memory's queues, and one page does not hold up the rest. */
-enum { STREAMS = 8, STEP = 64 / 8 };
-#if defined(__x86_64__)
-__attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-void etk__sum_streams(const void *data, size_t bytes, uint64_t *sum) {
-  typedef uint64_t line __attribute__((vector_size(64), aligned(8), may_alias));
-  size_t each = bytes / STREAMS / 64;
-  const line *at = data;
-  line total[STREAMS];
-  memset(total, 0, sizeof total);
-  for (size_t i = 0; i < each; i++)
-    for (size_t s = 0; s < STREAMS; s++) total[s] += at[s * each + i];
-  for (size_t s = 0; s < STREAMS; s++)
-    for (size_t j = 0; j < STEP; j++) *sum += total[s][j];
-}

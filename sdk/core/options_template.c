@@ -67,6 +67,20 @@ static void put_text(etk_text *out, const char *text, etk_config_format format) 
   etk_text_free(&json);
 }
 
+/* "1e-5" as "1.0e-5", which readers of YAML 1.1 take for a number too. */
+static void put_real(etk_text *out, double value) {
+  char text[64];
+  etk_text real = ETK_TEXT_INIT;
+  etk_text_real(&real, value);
+  snprintf(text, sizeof text, "%s", real.failed ? "" : real.data);
+  out->failed = out->failed || real.failed;
+  etk_text_free(&real);
+  size_t size = strcspn(text, "e");
+  etk_text_append(out, text, size);
+  if (!text[size]) return;
+  etk_text_printf(out, "%se%s%s", memchr(text, '.', size) ? "" : ".0", text[size + 1] == '-' || text[size + 1] == '+' ? "" : "+", text + size + 1);
+}
+
 static void put_value(etk_text *out, uint32_t kind, const etk_value *value, etk_config_format format) {
   etk_text shown = ETK_TEXT_INIT;
   switch (kind) {
@@ -77,6 +91,7 @@ static void put_value(etk_text *out, uint32_t kind, const etk_value *value, etk_
     else if (shown.data[strspn(shown.data, "0123456789")]) put_text(out, shown.data, format);
     else etk_text_puts(out, shown.data);
     break;
+  case ETK_KIND_real: put_real(out, value->real); break;
   case ETK_KIND_ints:
     etk_text_putc(out, '[');
     for (size_t i = 0; i < value->ints.count; i++) etk_text_printf(out, "%s%" PRId64, i ? ", " : "", value->ints.items[i]);
@@ -86,7 +101,7 @@ static void put_value(etk_text *out, uint32_t kind, const etk_value *value, etk_
     etk_text_putc(out, '[');
     for (size_t i = 0; i < value->reals.count; i++) {
       etk_text_puts(out, i ? ", " : "");
-      etk_text_real(out, value->reals.items[i]);
+      put_real(out, value->reals.items[i]);
     }
     etk_text_putc(out, ']');
     break;
@@ -102,6 +117,7 @@ static void put_value(etk_text *out, uint32_t kind, const etk_value *value, etk_
     etk_text_putc(out, '{');
     for (size_t i = 0; i < value->map.count; i++) {
       etk_text_puts(out, i ? ", " : "");
+      if (format == ETK_CONFIG_YAML && strlen(value->map.keys[i]) > 128) etk_text_puts(out, "? "); /* a key of over 1024 characters must be announced */
       put_text(out, value->map.keys[i], ETK_CONFIG_JSON);
       etk_text_puts(out, format == ETK_CONFIG_TOML ? " = " : ": ");
       put_text(out, value->map.values[i], format);

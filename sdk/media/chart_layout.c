@@ -71,7 +71,7 @@ static const char *fit(struct layout *l, const char *text, double width, double 
 static void put_heading(struct layout *l) {
   double width = l->right - l->left;
   if (l->d->title && l->s->height >= 110) {
-    etk__scene_words(l->s, ETK__TEXT, fit(l, l->d->title, width / 1.06, title_font), l->left, l->top + 13, title_font, -1);
+    etk__scene_words(l->s, ETK__TEXT, fit(l, l->d->title, width / 1.17, title_font), l->left, l->top + 13, title_font, -1);
     if (l->s->count) l->s->shapes[l->s->count - 1].bold = true;
     l->top += 24;
   }

@@ -33,7 +33,7 @@ void etk__number(char out[32], double value, double step) {
     return;
   }
   int exponent = exponent_of(size), last = step > 0 ? exponent_of(step) : exponent - 3; /* the last digit that counts: 10^last */
-  if (size < 9.9999e-4 || size >= 1e15) {
+  if ((step > 0 ? step < 0.9999e-4 && size < 9.9999e-3 : size < 9.9999e-4) || size >= 1e15) { /* all of an axis, or none */
     scientific(out, value, exponent - last);
     return;
   }
@@ -110,11 +110,11 @@ static void fit_log(etk__axis *axis, double low, double high, bool round, size_t
   bool fine = stride <= 1 && (h - l) * 3 <= (double)wanted * 1.3;
   for (int k = first - 1; k <= last; k++) {
     if (k < -307 || k > 308) continue;
-    if (k >= first && (stride <= 1 || k % stride == 0)) add_tick(axis, pow(10, k), pow(10, k), false);
+    if (k >= first && (stride <= 1 || k % stride == 0)) add_tick(axis, pow(10, k), 0, false);
     for (int m = 2; m < 10 && stride <= 1 && h - l <= 8; m++) {
       double value = k < 0 ? m / pow(10, -k) : m * pow(10, k), at = log10(value);
       if (at < l - 1e-9 || at > h + 1e-9) continue;
-      add_tick(axis, value, pow(10, k), !(fine && (m == 2 || m == 5)));
+      add_tick(axis, value, 0, !(fine && (m == 2 || m == 5)));
     }
   }
 }

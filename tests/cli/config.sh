@@ -7,7 +7,7 @@ mkdir -p "$own"
 
 # ---- one fact, everywhere: OPT(int, whole, "3", "1..9", "basic", "n", 0, "a whole number") ----
 run "$exe" demo:kinds --help
-expect_contains out "a whole number (1..9; default 3; basic.whole)" "--help tells help, limits, default and key"
+expect_contains out "a whole number (1 to 9; default 3; basic.whole)" "--help tells help, limits, default and key"
 run "$exe" --json help demo:kinds
 expect_contains out '"limits":"1..9"' "so does help --json"
 run "$exe" generate-config demo:kinds
@@ -165,9 +165,14 @@ lora_parameters:
   rank: 8
   alpha: 16
   dropout: 0.0
+  keys: ["self_attn.q_proj"]
+adapter_path: made
 YAML
 run "$exe" --config "$tmp/mlx.yaml" lora-finetuning-mlx:train --dry-run --json
 for fact in '"training.iters":{"value":1000,' '"training.learning_rate":{"value":1e-5,' '"training.eval_steps":{"value":200,' '"training.save_steps":{"value":100,' \
-  '"lora.rank":{"value":8,' '"lora.dropout":{"value":0,'; do
+  '"training.output":{"value":"made",' '"lora.target_modules":{"value":["self_attn.q_proj"],' '"lora.rank":{"value":8,' '"lora.dropout":{"value":0,'; do
   expect_contains out "$fact" "a file as mlx-lm writes it: $fact"
 done
+printf 'lora_parameters: {rank: 8, scale: 20.0}\n' >"$tmp/mlx.yaml"
+run "$exe" --config "$tmp/mlx.yaml" lora-finetuning-mlx:train --dry-run
+expect_fail 2 "mlx.yaml:1:28: no command of lora-finetuning-mlx knows the key 'lora.scale', so it cannot be honoured" "its scale is refused, not passed over"

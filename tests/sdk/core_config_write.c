@@ -43,7 +43,8 @@ static void yaml_is_written_in_blocks_without_needless_quotes(void **state) {
   (void)state;
   static const char text[] = "model: models/llama\n"
                              "training:\n"
-                             "  learning_rate: 1e-05\n"
+                             "  learning_rate: 1.0e-5\n"
+                             "  large: 1.5e+30\n"
                              "  epochs: 3\n"
                              "  half: 2.0\n"
                              "  resume: null\n"
@@ -69,12 +70,7 @@ static void yaml_is_written_in_blocks_without_needless_quotes(void **state) {
                              "  - .inf\n"
                              "  - -.inf\n"
                              "  - .nan\n";
-  etk_text wanted = ETK_TEXT_INIT;
-  etk_text_puts(&wanted, text);
-  char *rate = strstr(wanted.data, "1e-05");
-  memmove(rate + 3, rate + 4, strlen(rate + 3)); /* the shortest form */
-  written("t.yaml", text, ETK_CONFIG_YAML, wanted.data);
-  etk_text_free(&wanted);
+  written("t.yaml", text, ETK_CONFIG_YAML, text);
   written("t.yaml", "{}", ETK_CONFIG_YAML, "{}\n");
   written("t.yaml", "[[[1]]]", ETK_CONFIG_YAML, "- - - 1\n");
 }

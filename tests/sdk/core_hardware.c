@@ -161,6 +161,112 @@ static void the_instruction_set_is_capped(void **state) {
 #endif
 }
 
+/* A driver of our own with two devices and one that does not answer, built here; false: no compiler. */
+static bool build_fake_cuda(char *path, size_t size) {
+  static const char source[] =
+      "#include <stddef.h>\n#include <stdio.h>\n#include <stdlib.h>\n"
+      "static int ready;\n"
+      "int cuInit(unsigned flags) { ready = flags == 0; return getenv(\"FAKE_CUDA_FAILS\") ? 100 : 0; }\n"
+      "int cuDeviceGetCount(int *count) { *count = 3; return ready ? 0 : 3; }\n"
+      "int cuDeviceGet(int *device, int i) { *device = i * 10; return i == 1 ? 101 : 0; }\n"
+      "int cuDeviceGetName(char *name, int n, int d) { snprintf(name, (size_t)n, \"Fake GPU %d\", d); return 0; }\n"
+      "int cuDeviceTotalMem_v2(size_t *bytes, int d) { *bytes = (size_t)(d + 1) << 30; return 0; }\n"
+      "int cuDeviceGetAttribute(int *v, int a, int d) { (void)d; *v = a == 75 ? 9 : a == 76 ? 0 : -1; return 0; }\n"
+      "int cuDriverGetVersion(int *version) { *version = 12040; return 0; }\n";
+  put("fake.c", source);
+  const char *cc = getenv("CC");
+  char command[512];
+  snprintf(path, size, "%s/libcuda.so.1", root);
+  snprintf(command, sizeof command, "%s -shared -fPIC -Wl,-soname,libcuda.so.1 -o %s %s/fake.c >/dev/null 2>&1", cc && *cc ? cc : "cc", path, root);
+  return system(command) == 0;
+}
+
+/* As a machine with the kernel module would answer. */
+static int64_t driver_file(void *user, const char *path, char *out, size_t size) {
+  (void)user;
+  if (strcmp(path, "/proc/driver/nvidia/version") != 0) return -1;
+  return snprintf(out, size, "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n");
+}
+static int64_t linux_fact(void *user, const char *name, char *out, size_t size) {
+  (void)user;
+  return strcmp(name, "uname.sysname") == 0 ? snprintf(out, size, "Linux") : -1;
+}
+
+static void cuda_devices_are_listed_by_the_drivers_library(void **state) {
+  (void)state;
+  char path[128];
+  etk_gpu gpus[ETK_GPUS_MOST];
+  if (!build_fake_cuda(path, sizeof path)) skip();
+  assert_int_equal(etk__cuda_devices(gpus, ETK_GPUS_MOST, "/nowhere/libcuda.so.1", ""), 0);
+  setenv("FAKE_CUDA_FAILS", "1", 1);
+  assert_int_equal(etk__cuda_devices(gpus, ETK_GPUS_MOST, path, ""), 0);
+  unsetenv("FAKE_CUDA_FAILS");
+  assert_int_equal(etk__cuda_devices(gpus, ETK_GPUS_MOST, path, ""), 2); /* the device that fails is left out */
+  assert_string_equal(gpus[0].name, "Fake GPU 0");
+  assert_string_equal(gpus[0].kind, "cuda");
+  assert_string_equal(gpus[0].capability, "9.0");
+  assert_string_equal(gpus[0].driver, "CUDA 12.4");
+  assert_int_equal(gpus[0].memory_bytes, INT64_C(1) << 30);
+  assert_string_equal(gpus[1].name, "Fake GPU 20");
+  assert_int_equal(gpus[1].memory_bytes, INT64_C(21) << 30);
+  assert_int_equal(etk__cuda_devices(gpus, 1, path, "535.1"), 1);
+  assert_string_equal(gpus[0].driver, "535.1");
+
+  /* The library is in memory now under its own name, which is what reading a machine opens; but only with a driver, and where devices are wanted. */
+  etk_hardware h;
+  etk_hardware_provider p = {NULL, driver_file, NULL, linux_fact, true};
+  etk_hardware_read_from(&h, sizeof h, &p);
+  assert_int_equal(h.gpu_count, 2);
+  assert_string_equal(h.gpus[1].name, "Fake GPU 20");
+  assert_string_equal(h.gpus[1].driver, "550.54.15");
+  p.devices = false;
+  etk_hardware_read_from(&h, sizeof h, &p);
+  assert_int_equal(h.gpu_count, 0);
+  if (access("/dev/nvidiactl", F_OK) == 0) return;
+  p = (etk_hardware_provider){NULL, NULL, NULL, linux_fact, true};
+  etk_hardware_read_from(&h, sizeof h, &p);
+  assert_int_equal(h.gpu_count, 0);
+}
+
+static void a_caller_with_a_shorter_struct_gets_its_part(void **state) {
+  (void)state;
+  etk_hardware whole;
+  struct {
+    char part[offsetof(etk_hardware, chip) + 8];
+    char guard[8];
+  } cut;
+  memset(&cut, 0x5A, sizeof cut);
+  etk_hardware_read_from(&whole, sizeof whole, etk_hardware_without_devices());
+  etk_hardware_read_from((etk_hardware *)(void *)&cut, sizeof cut.part, etk_hardware_without_devices());
+  assert_memory_equal(cut.part, &whole, sizeof cut.part);
+  for (size_t i = 0; i < sizeof cut.guard; i++) assert_int_equal(cut.guard[i], 0x5A);
+}
+
+static void a_provider_without_members_knows_nothing(void **state) {
+  (void)state;
+  etk_hardware h;
+  const etk_hardware_provider nothing = {NULL, NULL, NULL, NULL, false};
+  etk_hardware_read_from(&h, sizeof h, &nothing);
+  assert_string_equal(h.platform, "unknown");
+  assert_string_equal(h.chip, "unknown");
+  assert_int_equal(h.usable_cores, 1);
+  assert_int_equal(h.battery_percent, -1);
+  assert_int_equal(h.isa, ETK_ISA_BASE);
+}
+
+static void parts_asked_for_alone_agree_with_the_whole(void **state) {
+  (void)state;
+  etk_hardware h;
+  etk_hardware_read_from(&h, sizeof h, etk_hardware_without_devices());
+  assert_int_equal(etk_isa_best(), h.isa);
+  int64_t available = etk_hardware_memory_available();
+  assert_true(available > h.memory_available_bytes / 2 && available / 2 < h.memory_available_bytes);
+  assert_int_equal(etk__hardware_usable_cores(""), h.usable_cores);
+#if defined(__linux__)
+  assert_true(etk_hardware_rss_bytes() > 100000 && etk_hardware_rss_bytes() <= etk_hardware_peak_rss_bytes());
+#endif
+}
+
 static void clocks_and_peak_memory_move_one_way(void **state) {
   (void)state;
   int64_t wall = etk_time_ns(), cpu = etk_cpu_time_ns(), peak = etk_hardware_peak_rss_bytes();
@@ -181,7 +287,9 @@ int main(void) {
       cmocka_unit_test(this_machine_is_described_quickly), TEST(a_version_2_quota_is_rounded_up),
       TEST(a_container_sees_its_own_limit_at_the_top),     TEST(a_version_1_quota_is_found_too),
       TEST(memory_is_that_of_the_container_where_less),    TEST(a_machine_without_proc_is_unknown_but_described),
-      cmocka_unit_test(the_instruction_set_is_capped),     cmocka_unit_test(clocks_and_peak_memory_move_one_way),
+      cmocka_unit_test(the_instruction_set_is_capped),     TEST(cuda_devices_are_listed_by_the_drivers_library),
+      cmocka_unit_test(a_caller_with_a_shorter_struct_gets_its_part), cmocka_unit_test(a_provider_without_members_knows_nothing),
+      cmocka_unit_test(parts_asked_for_alone_agree_with_the_whole), cmocka_unit_test(clocks_and_peak_memory_move_one_way),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

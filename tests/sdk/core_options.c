@@ -16,7 +16,7 @@
 #define SERVER(OPT)                                                                                                    \
   OPT(text, greeting, "say \"hi\"\\nno: really", "1..40", "", "g hello-text", 0, "what is said first")                  \
   OPT(int, port, "8000", "1..65535", "server", "p listen-port", 0, "where to listen")                                  \
-  OPT(real, rate, "2e-4", "0<..1", "server", "", 0, "a rate")                                                          \
+  OPT(real, rate, "2e-5", "0<..1", "server", "", 0, "a rate")                                                          \
   OPT(flag, loud, "yes", "", "server", "", 0, "say more")                                                              \
   OPT(int, workers, "-", "0|2|4..8", "server", "", 0, "how many; default: one for each core")                          \
   TLS(OPT)                                                                                                             \
@@ -53,7 +53,7 @@ static void defaults_hold(const struct server_options *o) {
   assert_int_equal(o->struct_size, sizeof *o);
   assert_string_equal(o->greeting, "say \"hi\"\nno: really");
   assert_int_equal(o->port, 8000);
-  assert_true(o->rate == 2e-4);
+  assert_true(o->rate == 2e-5);
   assert_true(o->loud);
   assert_int_equal(o->workers, 0);
   assert_null(o->certificate);
@@ -258,7 +258,7 @@ static void a_template_reads_back_as_the_defaults(void **state) {
 
 static void a_yaml_template_explains_every_key(void **state) {
   static const char *const parts[] = {"# server\n", "# where to listen (int, 1 to 65535)\n", "\nserver:\n", "\n  port: 8000\n", "\n  loud: true\n",
-                                      "\n  # workers:\n", "(int, 0, 2 or 4 to 8; unset)", "\n  # tls:\n", "\n    # oldest: \"1.2\"\n", "(one of 1.2 or 1.3)",
+                                      "\n  rate: 2.0e-5\n", "\n  # workers:\n", "(int, 0, 2 or 4 to 8; unset)", "\n  # tls:\n", "\n    # oldest: \"1.2\"\n", "(one of 1.2 or 1.3)",
                                       "\n  # cache: 1MiB\n", "\n  sizes: [1, 2]\n", "\n  names: [a, \"b,c\"]\n", "\n  labels: {\"k\": v}\n", "\n  # token:\n",
                                       "greeting: \"say \\\"hi\\\"\\nno: really\"\n"};
   char *text = template(ETK_CONFIG_YAML, false);

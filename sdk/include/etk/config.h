@@ -1,7 +1,9 @@
 /* etk/config.h: YAML, JSON and TOML 1.0 read into and written from one typed tree with source positions.
  *
  * YAML is the 1.2 core schema: `1e-5` is a number, `no` is a string, `true`/`false`/`null`/`~` are what they look like; anchors and aliases
- * are expanded under a bound, merge keys (`<<`) and custom tags are errors, several documents in a file too. TOML is all of 1.0.0. Duplicate keys are errors in all three.
+ * are expanded under a bound. Of YAML it is the subset of one document, keys that are scalars (an empty one is quoted), the tags of the core schema,
+ * and no directives but %YAML 1.1 or 1.2 and %TAG; merge keys (`<<`) and the rest are errors that say so. What libyaml reads otherwise than YAML 1.2 is
+ * listed in tests/sdk/suite_yaml.c. TOML is all of 1.0.0, JSON that of RFC 8259. Duplicate keys are errors in all three.
  * Bounds: 16 MiB of text, nesting 64, 1,000,000 nodes after alias expansion. A tree may be read by many threads, and changed (set, merge, …) by one
  * while no other uses it. */
 #ifndef ETK_CONFIG_H
@@ -70,17 +72,20 @@ etk_status etk_config_get_real(etk_error *e, const etk_config *config, const etk
 etk_status etk_config_get_flag(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, bool *out);
 etk_status etk_config_get_text(etk_error *e, const etk_config *config, const etk_config_node *map, const char *key, const char **out);
 void etk_config_write_json(etk_text *out, const etk_config_node *node, int indent); /* indent 0: one line */
-/* The tree in a format, so that reading it back gives an equal tree (line numbers apart). What a format cannot hold is an error that names the key:
- * null in TOML, a time in YAML or JSON is written as a string. */
+/* The tree in a format, so that reading it back gives an equal tree (places apart; in TOML a map's plain values come before its tables). What a format
+ * cannot hold is an error that names the key: null in TOML, nan and infinity in JSON; a time is a string in YAML and JSON. So is a text longer than can be
+ * read back. YAML quotes also what only YAML 1.1 reads as a flag (no, on, …). */
 etk_status etk_config_write(etk_error *e, etk_text *out, const etk_config_node *node, etk_config_format format);
 etk_status etk_config_save(etk_error *e, const etk_config *config, const char *path); /* atomic; the format by the name */
 
 /* ---- changing a tree ---- */
+/* A change is made whole or, when it fails, not at all. Nodes found before it stay readable, but may show the old value. */
 etk_status etk_config_new(etk_error *e, etk_config **out, const char *name); /* an empty map */
 /* Sets the value at a dot path ("training.learning_rate"), making maps on the way; `text` reads as a plain YAML scalar or flow value ("1e-5", "[1, 2]",
- * "no" is text). A list item is named by its number. `origin` becomes the name in messages (NULL: the path). A scalar in the way is an error. */
+ * "no" is text, "" is null, "a: b" and "*.bin" are text; what begins with [ { ' or " is read as YAML). A list item that is there is named by its number.
+ * `origin` becomes the name in messages (NULL: the path). A scalar in the way is an error. */
 etk_status etk_config_set(etk_error *e, etk_config *config, const char *path, const char *text, const char *origin);
-/* Deep merge: maps are merged key by key, everything else of `over` replaces. `over` may be freed after. */
+/* Deep merge: maps are merged key by key ('-' equals '_'), everything else of `over` replaces. Nothing is shared: `over` may be changed or freed after. */
 etk_status etk_config_merge(etk_error *e, etk_config *config, const etk_config *over);
 /* Lays profiles.<name> over the rest and takes the `profiles` map away; name NULL only takes it away. An unknown name lists those there are. */
 etk_status etk_config_profile(etk_error *e, etk_config *config, const char *name);
