@@ -123,7 +123,7 @@ static int ascending(const void *a, const void *b) {
 
 struct run_case {
   const char *name;
-  char *arguments[5];
+  char *arguments[8];
   int wanted, divisor; /* how many times fewer runs than asked for */
   double cpu_target, wall_target; /* milliseconds; 0: none */
 };
@@ -159,6 +159,9 @@ static bool measure_all(int runs) {
                                    {"unknown namespace", {program, (char[]){"bensh-000:go"}}, 127, 1, 2, 0},
                                    {"dispatch", {program, (char[]){NAMESPACE ":go"}}, 0, 1, 3, 0},
                                    {"help of a command", {program, (char[]){"help"}, (char[]){NAMESPACE ":go"}}, 0, 1, 2, 0},
+                                   {"completion of a command", {program, (char[]){"complete"}, (char[]){"--shell"}, (char[]){"bash"}, (char[]){"--"}, (char[]){"efficientai-toolkit bench-09:g"}}, 0, 1, 5, 0},
+                                   {"completion of an option", {program, (char[]){"complete"}, (char[]){"--shell"}, (char[]){"bash"}, (char[]){"--"}, (char[]){"efficientai-toolkit " NAMESPACE ":go --ti"}}, 0, 1, 5, 0},
+                                   {"completion of nothing", {program, (char[]){"complete"}, (char[]){"--shell"}, (char[]){"fish"}, (char[]){"--"}, (char[]){"efficientai-toolkit"}, (char[]){""}}, 0, 1, 5, 0},
                                    {"info", {program, (char[]){"info"}}, 0, 2, 0, 10},
                                    {"setup", {program, (char[]){"setup"}}, 0, 5, 0, 1000},
                                    {"projects", {program, (char[]){"projects"}}, 0, 10, 0, 150}};

@@ -12,6 +12,7 @@ static etk_status one_delta(etk_error *e, struct bench_delta *out, const struct 
   out->slower = out->d.significant && out->d.ratio > 1;
   out->faster = out->d.significant && out->d.ratio < 1;
   out->powerless = out->d.least_p >= c->alpha;
+  out->alike = out->d.low >= 1 / (1 + c->threshold) && out->d.high <= 1 + c->threshold;
   return ETK_OK;
 }
 
@@ -33,12 +34,12 @@ etk_status bench_compare(etk_error *e, struct bench_comparison *out, etk_arena *
 }
 
 const char *bench_verdict(const struct bench_delta *delta) {
-  return delta->slower ? "slower" : delta->faster ? "faster" : delta->powerless ? "too few rounds" : "no difference";
+  return delta->slower ? "slower" : delta->faster ? "faster" : delta->powerless ? "too few rounds" : delta->alike ? "no change" : "unclear";
 }
 
 etk_status bench_trend_of(etk_error *e, struct bench_trend *out, etk_arena *arena, const struct bench_run *runs, size_t count, const struct bench_entry *entry, bool wall, double alpha,
                           double threshold) {
-  *out = (struct bench_trend){.latest = entry};
+  *out = (struct bench_trend){.latest = entry, .wall = wall};
   out->runs = etk_arena_array(arena, count + 1, sizeof *out->runs);
   out->entries = etk_arena_array(arena, count + 1, sizeof *out->entries);
   out->figures = etk_arena_array(arena, count + 1, sizeof *out->figures);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define MEDIA "libetk-media.so.0"
-enum { CHART_WIDTH = 720, MOST_BARS = 40 };
+enum { CHART_WIDTH = 480, CHART_HEIGHT = 300, MOST_BARS = 40 }; /* small, so that a phone does not shrink the words away */
 
 static void html(etk_text *out, const char *text) {
   static const struct { char c; const char *as; } escapes[] = {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"}};
@@ -47,18 +47,21 @@ static bool room(struct drawing *d, etk_arena *arena, size_t values, size_t seri
   d->low = etk_arena_array(arena, values + 1, sizeof *d->low), d->high = etk_arena_array(arena, values + 1, sizeof *d->high);
   d->categories = etk_arena_array(arena, values + 1, sizeof *d->categories), d->series = etk_arena_array(arena, series + 1, sizeof *d->series);
   d->chart.series = d->series;
-  d->chart.width = CHART_WIDTH;
+  d->chart.width = CHART_WIDTH, d->chart.height = CHART_HEIGHT;
   return d->x && d->y && d->low && d->high && d->categories && d->series;
 }
 
 /* Bars of the median wall time with its interval; on a logarithmic axis where the cases are far apart. Returns false without memory. */
 static bool medians(struct drawing *d, etk_arena *arena, const struct bench_run *run) {
   size_t count = 0;
-  double least = INFINITY;
+  double least = INFINITY, greatest = 0;
   const char *unit;
   if (!room(d, arena, run->count, 1)) return false;
   for (size_t i = 0; i < run->count; i++)
-    if (!run->entries[i].error && run->entries[i].wall.median < least) least = run->entries[i].wall.median;
+    if (!run->entries[i].error) {
+      if (run->entries[i].wall.median < least) least = run->entries[i].wall.median;
+      if (run->entries[i].wall.median > greatest) greatest = run->entries[i].wall.median;
+    }
   double scale = unit_of(&unit, least);
   for (size_t i = 0; i < run->count && count < MOST_BARS; i++) {
     const struct bench_entry *b = &run->entries[i];
@@ -68,6 +71,7 @@ static bool medians(struct drawing *d, etk_arena *arena, const struct bench_run 
   }
   d->series[0] = (etk_chart_series){.y = d->y, .low = d->low, .high = d->high, .count = count};
   d->chart.kind = ETK_CHART_BAR;
+  d->chart.log_y = greatest > 30 * least;
   d->chart.title = "Median time of each case";
   d->chart.subtitle = "with its 95 % interval";
   d->chart.y_label = etk_arena_strdup(arena, unit);
@@ -93,7 +97,6 @@ static bool boxes(struct drawing *d, etk_arena *arena, const struct bench_entry 
   d->chart.x_label = "round (a process each)";
   d->chart.y_label = etk_arena_printf(arena, "wall time, %s", unit);
   d->chart.series_count = b->round_count;
-  d->chart.height = 300;
   return d->chart.title && d->chart.y_label;
 }
 
@@ -103,11 +106,9 @@ static bool history(struct drawing *d, etk_arena *arena, const struct bench_tren
     d->x[i] = (double)(i + 1), d->y[i] = t->figures[i];
     d->low[i] = INFINITY, d->high[i] = -INFINITY;
     for (size_t k = 0; k < t->entries[i]->round_count; k++) {
-      double score = t->entries[i]->cpu_scores[k];
+      double score = (t->wall ? t->entries[i]->wall_scores : t->entries[i]->cpu_scores)[k];
       d->low[i] = score < d->low[i] ? score : d->low[i], d->high[i] = score > d->high[i] ? score : d->high[i];
     }
-    if (d->low[i] > d->y[i]) d->low[i] = d->y[i]; /* wall scores are above those of CPU time */
-    if (d->high[i] < d->y[i]) d->high[i] = d->y[i];
   }
   d->series[0] = (etk_chart_series){.x = d->x, .y = d->y, .low = d->low, .high = d->high, .count = t->count};
   d->chart.kind = ETK_CHART_LINE;
@@ -116,7 +117,6 @@ static bool history(struct drawing *d, etk_arena *arena, const struct bench_tren
   d->chart.x_label = "run, oldest first";
   d->chart.y_label = "score";
   d->chart.series_count = 1;
-  d->chart.height = 300;
   return d->chart.title != NULL;
 }
 
@@ -142,7 +142,7 @@ static const char style[] =
     "h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}\n"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:0}dt{color:var(--quiet)}dd{margin:0;overflow-wrap:anywhere}\n"
     ".wide{overflow-x:auto;border:1px solid var(--line);border-radius:6px}.wide:focus-visible{outline:3px solid #0969da}\n"
-    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}caption{text-align:left;padding:.4rem .6rem;color:var(--quiet)}\n"
+    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}.note{margin:.25rem 0;color:var(--quiet)}\n"
     "th,td{padding:.35rem .6rem;text-align:right;white-space:nowrap}th:first-child{text-align:left}thead th{border-bottom:1px solid var(--line);font-weight:600}\n"
     "tbody tr:nth-child(odd){background:var(--stripe)}tbody th{font-weight:400}.slower,.failed{color:var(--bad);font-weight:600}.faster{color:var(--good);font-weight:600}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,34rem),1fr));gap:1rem}figure{margin:0;border:1px solid var(--line);border-radius:6px;padding:.5rem}\n"
@@ -171,11 +171,13 @@ static void facts(etk_text *out, const struct bench_run *run) {
 }
 
 static void table(etk_text *out, const char *caption, const char *const *headers, const char *const *cells, size_t columns, size_t rows) {
-  etk_text_puts(out, "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"");
+  etk_text_puts(out, "<p class=\"note\">");
   html(out, caption);
-  etk_text_puts(out, "\"><table><caption>");
+  etk_text_puts(out, "</p>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"");
   html(out, caption);
-  etk_text_puts(out, "</caption><thead><tr>");
+  etk_text_puts(out, "\"><table aria-label=\"");
+  html(out, caption);
+  etk_text_puts(out, "\"><thead><tr>");
   for (size_t c = 0; c < columns; c++) {
     etk_text_puts(out, "<th scope=\"col\">");
     html(out, headers[c]);
@@ -229,7 +231,7 @@ static etk_status tables(etk_error *e, etk_text *out, etk_arena *arena, const st
   columns = c->count ? bench_comparison_cells(headers, &cells, arena, c) : 0;
   if (c->count && !columns) return etk_fail_memory(e);
   if (columns) table(out, "Change of the time over the reference loop's, by the rank-sum test over rounds", headers, cells, columns, c->count);
-  etk_text_printf(out, "<p>Slower or faster: p below %g and a change above %g&nbsp;%%.</p>\n", c->alpha, 100 * c->threshold);
+  etk_text_printf(out, "<p>Slower or faster: p below %g and the whole interval beyond %g&nbsp;%%.</p>\n", c->alpha, 100 * c->threshold);
   return ETK_OK;
 }
 

@@ -169,7 +169,7 @@ void bench_show_comparison(struct host *host, const struct bench_comparison *c) 
   size_t columns = c->count ? bench_comparison_cells(headers, &cells, &host->arena, c) : 0;
   printf("\n%sAgainst %s%s\n", host->out_color ? STYLE_BOLD : "", c->label, host->out_color ? STYLE_RESET : "");
   if (columns) print_cells(host, headers, cells, columns, c->count);
-  host_note(host, "by %s time over the reference loop's, rounds as samples: rank-sum test, p below %g and a change above %g %%", c->wall ? "wall" : "CPU", c->alpha, 100 * c->threshold);
+  host_note(host, "by %s time over the reference loop's, rounds as samples: slower or faster where p is below %g and the whole interval beyond %g %%", c->wall ? "wall" : "CPU", c->alpha, 100 * c->threshold);
   if (c->powerless) host_note(host, "with so few rounds no p can be below %g: --rounds 6 in both runs is enough for 0.01", c->alpha);
   if (c->count < c->run->count) host_note(host, "%zu of %zu cases are not in both runs", c->run->count - c->count, c->run->count);
 }
@@ -194,7 +194,7 @@ void bench_show_trend(struct host *host, const struct bench_trend *t) {
   if (t->count < 2) host_note(host, "one run is no history");
   else {
     size_t before = t->count - 1 > BENCH_HISTORY_POOL ? BENCH_HISTORY_POOL : t->count - 1;
-    printf("the latest against the %zu before: %+.1f %%, p %.4f: %s\n", before, 100 * (t->d.ratio - 1), t->d.p, t->slower ? "slower" : t->faster ? "faster" : "no difference");
+    printf("the latest against the %zu before: %+.1f %%, p %.4f: %s\n", before, 100 * (t->d.ratio - 1), t->d.p, t->slower ? "slower" : t->faster ? "faster" : "no proven change");
     if (t->changed)
       printf("the level changed at run %s by %+.1f %%, p %.4f\n", t->runs[t->change.at]->id, 100 * (t->change.ratio - 1), t->change.p);
   }
@@ -258,7 +258,7 @@ void bench_trend_json(etk_text *out, const struct bench_trend *t) {
   etk_text_puts(out, "],\"latest\":");
   if (t->count < 2) etk_text_puts(out, "null,\"change\":null}");
   else {
-    etk_text_printf(out, "{\"verdict\":\"%s\"", t->slower ? "slower" : t->faster ? "faster" : "no difference");
+    etk_text_printf(out, "{\"verdict\":\"%s\"", t->slower ? "slower" : t->faster ? "faster" : "no proven change");
     difference_json(out, &t->d);
     etk_text_puts(out, "},\"change\":{\"run\":");
     put_json(out, t->runs[t->change.at]->id);
@@ -389,7 +389,7 @@ void bench_markdown(etk_text *out, const struct bench_report *report) {
     columns = c->count ? bench_comparison_cells(headers, &cells, &arena, c) : 0;
     if (c->count && !columns) out->failed = true;
     if (columns) markdown_table(out, headers, cells, columns, c->count);
-    etk_text_printf(out, "\n%s time over the reference loop's; rank-sum test over rounds; slower or faster: p < %g and a change above %g %%.\n", c->wall ? "Wall" : "CPU", c->alpha, 100 * c->threshold);
+    etk_text_printf(out, "\n%s time over the reference loop's; rank-sum test over rounds; slower or faster: p < %g and the whole interval beyond %g %%.\n", c->wall ? "Wall" : "CPU", c->alpha, 100 * c->threshold);
   }
   etk_arena_fini(&arena);
 }

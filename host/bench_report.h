@@ -13,6 +13,7 @@ struct bench_delta {
   double wall_ratio;   /* of the median wall times, as they were */
   bool slower, faster; /* significantly */
   bool powerless;      /* so few rounds that nothing could be significant */
+  bool alike;          /* the interval lies within the threshold */
 };
 struct bench_comparison {
   const struct bench_run *run, *against;
@@ -34,6 +35,7 @@ struct bench_trend {
   const struct bench_entry **entries;
   double *figures;               /* median score of each */
   size_t count;
+  bool wall;                     /* scores of wall time instead of CPU time */
   etk_difference d;              /* of the latest; meaningless below two runs */
   bool slower, faster;
   etk_change change;
@@ -64,7 +66,7 @@ etk_status bench_html(etk_error *e, etk_text *out, const struct bench_report *re
 /* Parts that the forms share. */
 const char *bench_time(char *out, size_t size, double seconds); /* "1.234 ms" */
 double bench_rate(const struct bench_entry *entry, int64_t work);  /* work a second of the median wall time; 0: not counted */
-const char *bench_verdict(const struct bench_delta *delta);        /* "slower", "faster", "no difference", "too few rounds" */
+const char *bench_verdict(const struct bench_delta *delta);        /* "slower", "faster", "no change" (the interval is within the threshold), "unclear", "too few rounds" */
 enum { BENCH_COLUMNS_MOST = 12 };
 /* The table as text: columns that no case fills are left out. cells: count × columns, in arena. Returns the number of columns; 0: no memory. */
 size_t bench_cells(const char *headers[BENCH_COLUMNS_MOST], const char ***cells, etk_arena *arena, const struct bench_report *report);

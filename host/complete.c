@@ -155,7 +155,7 @@ static void first_word(struct walk *walk, const char *word) {
   const etk_project *group = builtin_find(name);
   if (group) {
     walk->builtin = true;
-    if (builtin_manifest(NULL, &walk->manifest, group)) walk->stray = true;
+    if (builtin_manifest(NULL, &walk->manifest, group)) walk->out->failed = walk->stray = true; /* out of memory */
     else if (command || builtin_is_single(group)) know_command(walk, command ? manifest_command(&walk->manifest, command) : &walk->manifest.commands[0]);
     return;
   }

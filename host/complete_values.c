@@ -131,17 +131,27 @@ static void profiles(struct walk *walk) {
 
 static void namespaces(struct walk *walk) { complete_names(walk, false, false); }
 static void topics(struct walk *walk) { complete_names(walk, true, true); }
-
+static void project_commands(struct walk *walk) { complete_names(walk, false, true); }
+static void groups(struct walk *walk) { complete_names(walk, true, false); }
+static void files(struct walk *walk) { want_path(walk, false, "", walk->word); }
 static void folders(struct walk *walk) { want_path(walk, true, "", walk->word); }
 
-/* Arguments and options of built-ins whose name says what their kind cannot. group NULL: of any. */
+/* Arguments and options of built-ins whose name says what their kind cannot. The first row that fits; group NULL: any. */
 static const struct {
   const char *group, *name;
-  void (*offer)(struct walk *walk);
-} meanings[] = {{"help", "name", topics},     {"new", "namespace", NULL}, /* is not there yet */
-                {"new", "dir", folders},      {NULL, "run", runs},        {NULL, "runs", runs},
-                {NULL, "baseline", runs},     {NULL, "compare", runs},        {NULL, "topic", topics},    {NULL, "namespace", namespaces},
-                {NULL, "namespaces", namespaces}, {NULL, "name_space", namespaces}, {NULL, "project", namespaces}, {NULL, "profile", profiles}};
+  void (*offer)(struct walk *walk); /* NULL: nothing is known of it */
+} meanings[] = {{"help", "name", topics},
+                {"new", "namespace", NULL}, /* is not there yet */
+                {"new", "dir", folders},
+                {"docs", "namespace", groups},
+                {"generate_config", "name", project_commands},
+                {"benchmark", "names", namespaces},
+                {"benchmark", "export", files},
+                {NULL, "run", runs},
+                {NULL, "runs", runs},
+                {NULL, "topic", topics},
+                {NULL, "namespace", namespaces},
+                {NULL, "profile", profiles}};
 
 static void by_meaning(struct walk *walk, const char *name) {
   if (!walk->builtin) return;

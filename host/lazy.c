@@ -1,6 +1,9 @@
 #include "lazy.h"
 
 #include <dlfcn.h>
+#include <etk/alloc.h>
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +13,19 @@ static const struct source {
 } sources[] = {{"libetk-", "it comes with this program: was the installation moved in parts?"},
                {"libedit", "install libedit (Debian: apt-get install libedit2)"}};
 
+/* Ours lie beside libetk itself: run paths are not followed by every dlopen (the one of the address sanitizer is called from elsewhere). */
+static void *open_ours(const char *library) {
+  Dl_info info;
+  char path[PATH_MAX];
+  if (strncmp(library, "libetk-", 7) || !dladdr((void *)(uintptr_t)&etk_strdup, &info) || !info.dli_fname) return NULL;
+  const char *slash = strrchr(info.dli_fname, '/');
+  int size = slash ? snprintf(path, sizeof path, "%.*s/%s", (int)(slash - info.dli_fname), info.dli_fname, library) : -1;
+  return size > 0 && (size_t)size < sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+}
+
 void *lazy_symbol(etk_error *e, const char *library, const char *symbol) {
-  void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+  void *handle = open_ours(library);
+  if (!handle) handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
   void *found = handle ? dlsym(handle, symbol) : NULL;
   if (found) return found;
   const char *why = dlerror(), *install = "";

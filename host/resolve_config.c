@@ -84,7 +84,7 @@ void key_of_others(const struct resolver *r, const struct manifest_option *optio
 /* ---- flat files ---- */
 
 /* Files of mlx-lm and the like have their keys at the top level, whatever our groups are: there a name or longer alias that only one option has is enough.
- * *where: the option, of this command where it has one, else of another; NULL: none. */
+ * *out: the option, of this command where it has one, else of another; NULL: none. */
 static etk_status find_flat(etk_error *e, const struct manifest_option **out, const struct resolver *r, const char *key, const char *what) {
   *out = NULL;
   for (int own = 1; own >= 0 && !*out; own--)
@@ -129,7 +129,6 @@ static bool parameters_of(const struct resolver *r, const char *key, char *out, 
 
 struct file {
   const char *name;
-  int source;
   bool section; /* reading the part under the namespace's own key */
 };
 
@@ -226,7 +225,7 @@ static etk_status read_map(etk_error *e, struct resolver *r, const struct file *
 
 /* A whole file or one of its profiles: groups first, then the section of the project. */
 static etk_status read_root(etk_error *e, struct resolver *r, const char *name, const etk_config_node *root, int source) {
-  struct file file = {name, source, false};
+  struct file file = {name, false};
   if (root->kind == ETK_CONFIG_NULL) return ETK_OK;
   if (root->kind != ETK_CONFIG_MAP)
     return etk_fail(e, ETK_E_USAGE, "%s: %s, where a map of options is wanted", name, node_nouns[root->kind]);

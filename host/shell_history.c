@@ -82,14 +82,18 @@ static bool names_secret(const char *word) {
   return etk_log_secret_key(key);
 }
 
-bool history_wants(const char *line) {
+static bool words_hold_secret(const char *line) {
   struct shell_words split;
+  bool found = shell_split(NULL, &split, line, strlen(line), false) != ETK_OK;
+  for (size_t i = 0; i < split.count && !found; i++) found = (split.words[i][0] == '-' || strchr(split.words[i], '=')) && names_secret(split.words[i]);
+  shell_words_free(&split);
+  return found;
+}
+
+bool history_wants(const char *line) {
+  if (!*line || *line == ' ' || strlen(line) >= LINE_MOST || strchr(line, '\n')) return false;
   char *copy = etk_strdup(line);
-  bool wanted = copy && *line && *line != ' ' && strlen(line) < LINE_MOST && !strchr(line, '\n') && etk_log_redact(copy) == 0;
+  bool secret = !copy || etk_log_redact(copy) != 0;
   etk_free(copy);
-  if (wanted && !shell_split(NULL, &split, line, strlen(line), false))
-    for (size_t i = 0; i < split.count && wanted; i++) wanted = !((split.words[i][0] == '-' || strchr(split.words[i], '=')) && names_secret(split.words[i]));
-  else if (wanted) wanted = false;
-  if (copy && *line) shell_words_free(&split);
-  return wanted;
+  return !secret && !words_hold_secret(line);
 }

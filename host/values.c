@@ -46,7 +46,7 @@ static bool merge_help(etk_text *help, const struct merge *m, const struct manif
     const struct manifest_option *other = in_command(m, c, first);
     if (other) *differs = *differs || strcmp(other->default_text, first->default_text);
   }
-  etk_text_puts(help, *help->data ? " [" : "[");
+  etk_text_puts(help, help->size ? " [" : "[");
   size_t listed = 0;
   for (size_t c = 0; c < m->count; c++) {
     const struct manifest_option *other = in_command(m, c, first);

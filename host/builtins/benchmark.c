@@ -13,9 +13,9 @@
 #define BENCHMARK_OPTIONS(OPT)                                                                                                                     \
   OPT(flag, all, "no", "", "", "a", ETK_LOCAL, "all benchmarks of all projects")                                                                     \
   OPT(flag, list, "no", "", "", "l", ETK_LOCAL, "only list them")                                                                                  \
-  OPT(int, rounds, "6", "1..1000", "", "", ETK_LOCAL, "processes a case is run in, one after the other; what runs are compared by")                \
+  OPT(int, rounds, "-", "1..1000", "", "", ETK_LOCAL, "processes a case is run in, one after the other; runs are compared by them; default: 6, and up to 24 while they scatter more than --precision") \
   OPT(int, samples, "-", "1..1000000", "", "", ETK_LOCAL, "at most so many samples a case; default: as many as --precision needs")                  \
-  OPT(real, precision, "0.01", "0<..1", "", "", ETK_LOCAL, "wanted half interval of the median, as a share of it")                                 \
+  OPT(real, precision, "0.01", "0<..1", "", "", ETK_LOCAL, "wanted half interval of medians, of the samples and of the rounds, as a share of them")             \
   OPT(duration, time, "3s", "1ms..", "", "", ETK_LOCAL, "sampling a case at most")                                                                 \
   OPT(duration, limit, "2m", "10ms..", "", "", ETK_LOCAL, "a process that takes longer is stopped, and its case has failed")                        \
   OPT(text, compare, "-", "1..4096", "", "", ETK_LOCAL, "compare with this stored run: latest, an id or its beginning, or a file")                  \
@@ -23,7 +23,7 @@
   OPT(text, save_baseline, "-", "1..64", "", "", ETK_LOCAL, "keep the result as this baseline")                                                    \
   OPT(choice, metric, "cpu", "cpu|wall", "", "", ETK_LOCAL, "time that is compared; cpu is less disturbed by other programs")                      \
   OPT(real, alpha, "0.01", "0<..<1", "", "", ETK_LOCAL, "a difference is significant when p is below this")                                        \
-  OPT(real, threshold, "0.02", "0..10", "", "", ETK_LOCAL, "and the change is above this share")                                                   \
+  OPT(real, threshold, "0.02", "0..10", "", "", ETK_LOCAL, "and the whole interval of the change is beyond this share")                                                   \
   OPT(texts, export, "-", "1..4096", "", "o", ETK_LOCAL, "write FILE.json, FILE.csv, FILE.md or FILE.html; may be given several times")             \
   OPT(flag, force, "no", "", "", "f", ETK_LOCAL, "replace files that --export names")                                                              \
   OPT(flag, plot, "no", "", "", "", ETK_LOCAL, "draw a chart in the terminal")                                                                     \
@@ -225,13 +225,26 @@ static int list(struct host *host, const struct choice *c) {
 
 /* ---- running ---- */
 
-static etk_bench_options options_of(const struct benchmark_options *o, bool samples_given) {
+enum { ROUNDS = 6, ROUNDS_MOST = 24 };
+
+static etk_bench_options options_of(const struct benchmark_options *o, int64_t rounds, bool samples_given) {
   /* The interval of all rounds together is narrower than one round's by the root of their number. */
-  etk_bench_options b = {.struct_size = sizeof b, .precision = o->precision * sqrt((double)o->rounds), .warm_up_ns = o->time / o->rounds / 10, .most_ns = o->time / o->rounds};
+  etk_bench_options b = {.struct_size = sizeof b, .precision = o->precision * sqrt((double)rounds), .warm_up_ns = o->time / rounds / 10, .most_ns = o->time / rounds};
   if (b.warm_up_ns < 1) b.warm_up_ns = 1;
-  if (samples_given) b.most_samples = (o->samples + o->rounds - 1) / o->rounds;
+  if (samples_given) b.most_samples = (o->samples + rounds - 1) / rounds;
   b.least_samples = b.most_samples && b.most_samples < 10 ? b.most_samples : 10;
   return b;
+}
+
+/* Whether the scores of the rounds so far tell the case's level as closely as wanted. */
+static bool settled(const struct bench_entry *entry, const struct benchmark_options *o, bool wall) {
+  double scores[ROUNDS_MOST];
+  etk_stats stats;
+  for (size_t i = 0; i < entry->round_count; i++) {
+    const struct bench_round *r = &entry->rounds[i];
+    scores[i] = etk_bench_score(wall ? r->wall_s : r->cpu_s, r->count, r->reference_s, r->reference_count);
+  }
+  return !etk_stats_of(NULL, &stats, scores, entry->round_count) && (stats.median_high - stats.median_low) / 2 <= o->precision * stats.median;
 }
 
 static etk_progress_mode progress_mode(const struct host *host) {
@@ -242,29 +255,40 @@ static etk_progress_mode progress_mode(const struct host *host) {
   return ETK_PROGRESS_AUTO;
 }
 
+/* One round of one case. A failure of the case is kept in it; what is returned ends everything. */
+static etk_status run_one(etk_error *e, struct host *host, struct bench_entry *entry, const struct plugin *plugin, const etk_bench_options *options, int64_t limit) {
+  etk_error why = ETK_ERROR_INIT;
+  etk_status status = bench_sample(&why, entry, &entry->rounds[entry->round_count], host, plugin, options, limit);
+  if (status == ETK_E_CANCELLED || status == ETK_E_NO_MEMORY) return etk_fail(e, status, "%s", why.message);
+  if (!status) {
+    entry->round_count++;
+    return ETK_OK;
+  }
+  entry->error = etk_arena_strdup(&host->arena, why.message);
+  return entry->error ? ETK_OK : etk_fail_memory(e);
+}
+
 /* Rounds go over the cases in turn, so that what changes in the machine meanwhile meets all of them alike. */
 static etk_status run_all(etk_error *e, struct host *host, struct choice *c, const struct benchmark_options *o) {
-  etk_bench_options options = options_of(o, builtin_given(host, "samples"));
+  bool given = builtin_given(host, "rounds"), wall = !strcmp(o->metric, "wall");
+  int64_t rounds = given ? o->rounds : ROUNDS, most = given ? o->rounds : ROUNDS_MOST, count = (int64_t)c->count;
+  etk_bench_options options = options_of(o, rounds, builtin_given(host, "samples"));
   etk_progress progress;
   char title[256];
   etk_progress_init(&progress, stderr, progress_mode(host), host->err_color);
   etk_status status = ETK_OK;
   for (size_t i = 0; i < c->count; i++) {
-    c->entries[i].rounds = etk_arena_array(&host->arena, (size_t)o->rounds, sizeof *c->entries[i].rounds);
+    c->entries[i].rounds = etk_arena_array(&host->arena, (size_t)most, sizeof *c->entries[i].rounds);
     if (!c->entries[i].rounds) return etk_fail_memory(e);
   }
-  for (int64_t round = 0; !status && round < o->rounds; round++)
-    for (size_t i = 0; !status && i < c->count; i++) {
+  for (int64_t round = 0; !status && round < most; round++)
+    for (int64_t i = 0; !status && i < count; i++) {
       struct bench_entry *entry = &c->entries[i];
-      etk_error why = ETK_ERROR_INIT;
-      etk_progress_update(&progress, "benchmark", round * (int64_t)c->count + (int64_t)i, o->rounds * (int64_t)c->count, bench_title(title, sizeof title, entry));
-      if (entry->error) continue;
-      etk_status broken = bench_sample(&why, entry, &entry->rounds[entry->round_count], host, c->plugins[i], &options, o->limit);
-      if (broken == ETK_E_CANCELLED || broken == ETK_E_NO_MEMORY) status = etk_fail(e, broken, "%s", why.message);
-      else if (broken) entry->error = etk_arena_strdup(&host->arena, why.message);
-      else entry->round_count++;
+      if (entry->error || (round >= rounds && settled(entry, o, wall))) continue;
+      etk_progress_update(&progress, "benchmark", round < rounds ? round * count + i : rounds * count, rounds * count, bench_title(title, sizeof title, entry));
+      status = run_one(e, host, entry, c->plugins[i], &options, o->limit);
     }
-  if (!status) etk_progress_update(&progress, "benchmark", o->rounds * (int64_t)c->count, o->rounds * (int64_t)c->count, NULL);
+  if (!status) etk_progress_update(&progress, "benchmark", rounds * count, rounds * count, NULL);
   etk_progress_finish(&progress);
   for (size_t i = 0; !status && i < c->count; i++) status = bench_entry_finish(e, &c->entries[i], &host->arena);
   return status;

@@ -171,8 +171,12 @@ static etk_status choose_format(etk_error *e, etk_config_format *out, const stru
   if (o->force && !o->output) return etk_fail(e, ETK_E_USAGE, "--force replaces the file of --output, which was not given");
   if (o->schema && (o->all || (given && strcmp(format, "json"))))
     return etk_fail(e, ETK_E_USAGE, "%s: a schema is JSON and knows every option", o->all ? "--all" : "--format");
-  for (size_t i = 0; !given && !o->schema && dot && i < 3; i++)
-    if (!strcmp(dot + 1, formats[i])) format = formats[i];
+  const char *end = !o->schema && dot ? strcmp(dot + 1, "yml") ? dot + 1 : "yaml" : "";
+  for (size_t i = 0; i < 3; i++) {
+    if (strcmp(end, formats[i])) continue;
+    if (given && strcmp(format, end)) return etk_fail(e, ETK_E_USAGE, "--format %s: '%s' would be read as %s", format, o->output, end);
+    format = formats[i];
+  }
   for (size_t i = 0; i < 3; i++)
     if (!strcmp(format, formats[i])) *out = o->schema ? ETK_CONFIG_JSON : values[i];
   return ETK_OK;

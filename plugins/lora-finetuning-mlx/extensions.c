@@ -5,7 +5,7 @@
 static const struct extension {
   const char *id;
   const void *table;
-} extensions[] = {{ETK_SELFTEST_ID, &selftest}};
+} extensions[] = {{ETK_SELFTEST_ID, &selftest}, {ETK_BENCH_ID, &benchmarks}};
 
 const void *extensions_query(const char *id) {
   for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)

@@ -89,9 +89,7 @@ const etk_config_node *etk__config_find_child(const etk_config_node *map, const 
   return NULL;
 }
 
-const etk_config_node *etk_config_child(const etk_config_node *map, const char *key) {
-  return etk__config_find_child(map, key, strlen(key), false);
-}
+const etk_config_node *etk_config_child(const etk_config_node *map, const char *key) { return etk__config_find_child(map, key, strlen(key), false); }
 
 const etk_config_node *etk__config_find_item(const etk_config_node *list, const char *index, size_t size) {
   size_t wanted = 0;
@@ -172,8 +170,7 @@ etk_status etk_config_get_text(etk_error *e, const etk_config *config, const etk
   const etk_config_node *node = present(map, key);
   if (!node) return ETK_OK;
   if (node->kind != ETK_CONFIG_TEXT) return wrong_kind(e, config, node, ETK_CONFIG_TEXT, node->text ? " (put it in quotes)" : "");
-  if (strlen(node->text) != node->text_size)
-    return etk__config_fail_at(e, config, ETK_E_INVALID, node, "'%s' holds a NUL character", node->key);
+  if (strlen(node->text) != node->text_size) return etk__config_fail_at(e, config, ETK_E_INVALID, node, "'%s' holds a NUL character", node->key);
   *out = node->text;
   return ETK_OK;
 }

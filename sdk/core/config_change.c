@@ -262,12 +262,14 @@ static etk_status unknown_profile(etk_error *e, const etk_config *config, const 
 }
 
 /* *out: the profile's map, or NULL for one that says nothing. */
-static etk_status find_profile(etk_error *e, const etk_config *config, const etk_config_node *profiles, const char *name, const etk_config_node **out) {
+static etk_status find_profile(etk_error *e, const etk_config *config, const etk_config_node *profiles, const char *name,
+                               const etk_config_node **out) {
   *out = NULL;
   if (!profiles || profiles->kind == ETK_CONFIG_NULL)
     return etk_fail(e, ETK_E_NOT_FOUND, "there is no profile '%s': '%s' has no map 'profiles'", name, config->name);
   if (!is_map(profiles))
-    return etk__config_fail_at(e, config, ETK_E_INVALID, profiles, "'profiles' is %s, a map of profiles is wanted", etk__config_kind_name(profiles->kind));
+    return etk__config_fail_at(e, config, ETK_E_INVALID, profiles, "'profiles' is %s, a map of profiles is wanted",
+                               etk__config_kind_name(profiles->kind));
   const etk_config_node *profile = etk_config_child(profiles, name);
   if (!profile) return unknown_profile(e, config, profiles, name);
   if (profile->kind == ETK_CONFIG_NULL) return ETK_OK;
@@ -438,7 +440,8 @@ static etk_status put(const change *c, const etk_config *parsed) {
     status = wrap(c, &value, found);
     if (status) return status;
   }
-  if (way[0]->nodes + value->nodes - before > ETK__CONFIG_NODES) return usage(c, "the configuration would have more than %d values", ETK__CONFIG_NODES);
+  if (way[0]->nodes + value->nodes - before > ETK__CONFIG_NODES)
+    return usage(c, "the configuration would have more than %d values", ETK__CONFIG_NODES);
   size_t more = value->nodes - before; /* may wrap, as sums of size_t do */
   if (replaces) replace(last, value);
   else etk__config_link(last, value);
@@ -490,7 +493,9 @@ static etk_status set_variable(etk_error *e, etk_config *config, const char *nam
     if (*p >= 'A' && *p <= 'Z') *p |= 0x20;
   key_path parts = {.any_case = true};
   const char *why = status ? NULL : split(&parts, keys, "__");
-  if (why) status = etk_fail(e, ETK_E_USAGE, "variable '%s' does not name a key: %s (wanted something like %.*s__TRAINING__EPOCHS)", copy, why, (int)prefix_size, name);
+  if (why)
+    status = etk_fail(e, ETK_E_USAGE, "variable '%s' does not name a key: %s (wanted something like %.*s__TRAINING__EPOCHS)", copy, why,
+                      (int)prefix_size, name);
   if (!status) status = set_value(e, config, &parts, value, copy);
   etk_free(copy);
   etk_free(keys);

@@ -17,13 +17,12 @@ struct etk_config {
 typedef struct etk__node {
   etk_config_node node; /* first: the public face */
   struct etk__node *last;
-  const char *origin; /* who wrote the value, in the arena; NULL: the file that config->name says */
-  size_t nodes;       /* of the expanded tree below and with this one */
-  int height;         /* levels of lists and maps below and with this one; after a change: at most so many */
-  bool complete;      /* no more children will come */
-  bool shared;        /* the children are those of another node too: copied before they change */
+  const char *origin;  /* who wrote the value, in the arena; NULL: the file that config->name says */
+  size_t nodes;        /* of the expanded tree below and with this one */
+  int height;          /* levels of lists and maps below and with this one; after a change: at most so many */
+  bool complete;       /* no more children will come */
+  bool shared;         /* the children are those of another node too: copied before they change */
   unsigned char state; /* the TOML reader's: how a table came about */
-  int section;         /* the TOML reader's: where a table of dotted keys may grow */
 } etk__node;
 
 /* Open addressing from (scope, bytes, size) to a pointer, for keys of maps and for anchors. Free with etk__names_fini. */
@@ -84,7 +83,7 @@ etk_config_format etk__config_format(const char *name); /* by its ending */
 typedef struct etk__writer {
   etk_error *e;
   etk_text *out;
-  size_t begin;                                    /* size of out before */
+  size_t begin;                                       /* size of out before */
   const etk_config_node *path[ETK__CONFIG_DEPTH + 2]; /* root first */
   int depth;
 } etk__writer;
@@ -110,8 +109,7 @@ typedef struct etk__toml {
   etk__place place;
   etk__names keys; /* (table, key) → etk__node */
   size_t nodes;
-  int section, sections; /* the header, or inline table, whose keys are being read; how many there were */
-  etk_text scratch;      /* a string while its escapes are resolved; a number without underscores */
+  etk_text scratch; /* a string while its escapes are resolved; a number without underscores */
 } etk__toml;
 etk_status etk__toml_fail(etk__toml *t, const char *at, const char *format, ...) ETK_PRINTF(3, 4);
 /* "<wanted>, found 'x'" */

@@ -5,7 +5,7 @@
 enum {
   OPEN,      /* the way to a table of a header: may get a header of its own, and may grow */
   HEADED,    /* [header]: grows by keys under it and by headers below it */
-  DOTTED,    /* by dotted keys: grows by dotted keys of the same section, and by headers below it */
+  DOTTED,    /* by dotted keys: grows by more of them, and by headers below it; another header cannot reach it, for it would pass a HEADED one */
   CLOSED,    /* { … } and [ … ]: never grows */
   OF_TABLES, /* [[header]] */
 };
@@ -103,9 +103,7 @@ static etk_status end_line(etk__toml *t, const char *after) {
 
 /* ---- keys ---- */
 
-static bool is_bare(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-}
+static bool is_bare(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; }
 
 static etk_status read_part(etk__toml *t, key_part *part) {
   part->at = t->p;
@@ -176,14 +174,15 @@ static etk_status add_table(etk__toml *t, etk__node *table, const key_part *key,
   etk_status status = new_node(t, out, ETK_CONFIG_MAP, key->line, key->column);
   if (status) return status;
   (*out)->state = (unsigned char)state;
-  (*out)->section = t->section;
   return add_child(t, table, key, *out);
 }
 
 static const char *how_defined(const etk__node *node) {
   if (node->node.kind == ETK_CONFIG_LIST) return node->state == OF_TABLES ? "an array of tables ([[…]])" : "an array that is complete ([…])";
   if (node->node.kind != ETK_CONFIG_MAP) return etk__config_kind_name(node->node.kind);
-  static const char *const names[] = {[OPEN] = "a table", [HEADED] = "a table with its own header", [DOTTED] = "a table made by dotted keys",
+  static const char *const names[] = {[OPEN] = "a table",
+                                      [HEADED] = "a table with its own header",
+                                      [DOTTED] = "a table made by dotted keys",
                                       [CLOSED] = "an inline table that is complete ({…})"};
   return names[node->state];
 }
@@ -191,8 +190,8 @@ static const char *how_defined(const etk__node *node) {
 /* "'a.b' cannot …: it is a table with its own header (at 3:2)" */
 static etk_status in_the_way(etk__toml *t, const key_path *path, int n, const etk__node *node, const char *what) {
   char name[256];
-  return etk__toml_fail(t, path->parts[n - 1].at, "'%s' %s: it is %s already (at %d:%d)", show_path(name, sizeof name, path, n), what, how_defined(node),
-                        node->node.key_line, node->node.key_column);
+  return etk__toml_fail(t, path->parts[n - 1].at, "'%s' %s: it is %s already (at %d:%d)", show_path(name, sizeof name, path, n), what,
+                        how_defined(node), node->node.key_line, node->node.key_column);
 }
 
 static etk_status twice(etk__toml *t, const key_path *path, const etk__node *before, const char *what) {
@@ -230,26 +229,25 @@ static etk_status read_pair(etk__toml *t, etk__node *table, int level);
 
 static etk_status read_inline_table(etk__toml *t, etk__node *table, int level) {
   const char *open = t->p++;
-  int outer = t->section;
-  t->section = ++t->sections;
   skip_blanks(t);
   bool more = t->p == t->end || *t->p != '}';
   while (more) {
     skip_blanks(t);
     if (t->p == t->end) return etk__toml_fail(t, open, "this '{' has no closing '}'");
-    if (at_line_end(t) || *t->p == '#') return etk__toml_fail(t, t->p, "an inline table ('{' at its begin) stands on one line; for more lines use a [header]");
+    if (at_line_end(t) || *t->p == '#')
+      return etk__toml_fail(t, t->p, "an inline table ('{' at its begin) stands on one line; for more lines use a [header]");
     if (*t->p == '}') return etk__toml_unexpected(t, "a key is wanted after ',' (no ',' before '}')");
     etk_status status = read_pair(t, table, level);
     if (status) return status;
     skip_blanks(t);
     if (t->p == t->end) return etk__toml_fail(t, open, "this '{' has no closing '}'");
-    if (at_line_end(t) || *t->p == '#') return etk__toml_fail(t, t->p, "an inline table ('{' at its begin) stands on one line; for more lines use a [header]");
+    if (at_line_end(t) || *t->p == '#')
+      return etk__toml_fail(t, t->p, "an inline table ('{' at its begin) stands on one line; for more lines use a [header]");
     more = *t->p == ',';
     if (!more && *t->p != '}') return etk__toml_unexpected(t, "',' or '}' is wanted after a value in an inline table");
     if (more) t->p++;
   }
   t->p++;
-  t->section = outer;
   return ETK_OK;
 }
 
@@ -280,11 +278,8 @@ static etk_status enter_dotted(etk__toml *t, const key_path *path, etk__node **t
       if (status) return status;
     } else if (next->node.kind != ETK_CONFIG_MAP || next->state == HEADED || next->state == CLOSED) {
       return in_the_way(t, path, i + 1, next, "cannot get more keys");
-    } else if (next->state == DOTTED && next->section != t->section) {
-      return in_the_way(t, path, i + 1, next, "cannot get more keys under another header");
     }
     next->state = DOTTED;
-    next->section = t->section;
     *table = next;
   }
   return ETK_OK;
@@ -374,7 +369,6 @@ static etk_status read_header(etk__toml *t, etk__node *root, etk__node **table, 
     return etk__toml_unexpected(t, "a header that begins with '[[' ends with ']]'");
   }
   t->p += item ? 2 : 1;
-  t->section = ++t->sections;
   *level = 1;
   *table = root;
   status = enter_header(t, &path, table, level);

@@ -18,7 +18,9 @@ static etk_status read_code_point(etk__toml *t) {
   uint32_t value = 0;
   for (int i = 0; i < digits; i++) {
     int digit = t->p < t->end ? hex_digit(*t->p) : -1;
-    if (digit < 0) return etk__toml_unexpected(t, digits == 4 ? "four hexadecimal digits are wanted after '\\u'" : "eight hexadecimal digits are wanted after '\\U'");
+    if (digit < 0)
+      return etk__toml_unexpected(t,
+                                  digits == 4 ? "four hexadecimal digits are wanted after '\\u'" : "eight hexadecimal digits are wanted after '\\U'");
     value = value << 4 | (uint32_t)digit;
     t->p++;
   }
@@ -59,8 +61,8 @@ static etk_status read_line_string(etk__toml *t, const char **text, size_t *size
   for (;;) {
     while (t->p < t->end && *t->p != quote && *t->p != '\n' && *t->p != '\r' && (*t->p != '\\' || quote == '\'')) t->p++;
     if (t->p == t->end || *t->p == '\n' || *t->p == '\r')
-      return etk__toml_fail(t, open, "this string has no closing %c on its line (several lines stand between %c%c%c and %c%c%c)", quote, quote, quote, quote,
-                            quote, quote, quote);
+      return etk__toml_fail(t, open, "this string has no closing %c on its line (several lines stand between %c%c%c and %c%c%c)", quote, quote, quote,
+                            quote, quote, quote, quote);
     if (*t->p == quote) break;
     etk_text_append(&t->scratch, start, (size_t)(t->p++ - start));
     etk_status status = read_escape(t);
@@ -338,11 +340,18 @@ static etk_status bad_word(etk__toml *t, const word *token) {
   static const struct {
     const char *word, *why;
   } rows[] = {
-      {"true", "true is written small"},  {"false", "false is written small"}, {"inf", "inf is written small"},
-      {"nan", "nan is written small"},    {"infinity", "infinity is inf"},     {"yes", "TOML's flags are true and false; text stands in quotes"},
-      {"no", "TOML's flags are true and false; text stands in quotes"},        {"on", "TOML's flags are true and false; text stands in quotes"},
-      {"off", "TOML's flags are true and false; text stands in quotes"},       {"null", "TOML has no null; leave the key out"},
-      {"nil", "TOML has no null; leave the key out"},                          {"none", "TOML has no null; leave the key out"},
+      {"true", "true is written small"},
+      {"false", "false is written small"},
+      {"inf", "inf is written small"},
+      {"nan", "nan is written small"},
+      {"infinity", "infinity is inf"},
+      {"yes", "TOML's flags are true and false; text stands in quotes"},
+      {"no", "TOML's flags are true and false; text stands in quotes"},
+      {"on", "TOML's flags are true and false; text stands in quotes"},
+      {"off", "TOML's flags are true and false; text stands in quotes"},
+      {"null", "TOML has no null; leave the key out"},
+      {"nil", "TOML has no null; leave the key out"},
+      {"none", "TOML has no null; leave the key out"},
   };
   size_t n = (size_t)(token->end - token->text);
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -217,12 +217,15 @@ etk_status etk_fs_restore(etk_error *e, const char *path, const char *dir, const
   etk_status status = name_of(e, &n, path, dir);
   if (status) return status;
   status = choose(e, &chosen, path, &n, wanted);
-  if (!status && etk_fs_exists(path)) status = back_up(e, &kept, path, &n, 0);
+  struct stat before, after;
+  bool there = !status && stat(path, &before) == 0;
+  if (there) status = back_up(e, &kept, path, &n, 0);
   if (!status) {
     status = etk_fs_copy(e, chosen, path, true);
     if (status) etk_error_while(e, status, "cannot restore '%s'", path);
-    struct stat info;
-    if (status && kept && lstat(path, &info) == 0) unlink(kept); /* what it kept is still in place */
+    /* Where the file is the one it was, its backup is taken back; a copy may also fail after it is in place, at the sync of the folder. */
+    bool stayed = there && stat(path, &after) == 0 && before.st_dev == after.st_dev && before.st_ino == after.st_ino;
+    if (status && kept && stayed) unlink(kept);
   }
   etk_free(chosen);
   etk_free(kept);

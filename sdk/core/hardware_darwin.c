@@ -13,14 +13,29 @@ static int64_t first_of(provider *p, const char *name, const char *other) {
   return n > 0 ? n : etk__ask_number(p, 0, other);
 }
 
+/* Levels go from the fastest kind down; since M5 there may be three, and the second be "Performance". Without names all but the first are efficiency cores. */
+static void read_kinds(etk_hardware *out, provider *p) {
+  int of_kind[2] = {0, 0}, levels = 0;
+  for (int level = 0; level < 4; level++) {
+    char name[40], kind[32];
+    snprintf(name, sizeof name, "hw.perflevel%d.physicalcpu", level);
+    int cores = small(p, name);
+    if (cores == 0) break;
+    snprintf(name, sizeof name, "hw.perflevel%d.name", level);
+    bool named = etk__ask_fact(p, kind, sizeof kind, name) > 0;
+    of_kind[named ? strcmp(kind, "Efficiency") == 0 : level > 0] += cores;
+    levels++;
+  }
+  if (levels > 1) out->performance_cores = of_kind[0], out->efficiency_cores = of_kind[1];
+  if (out->physical_cores == 0) out->physical_cores = of_kind[0] + of_kind[1];
+}
+
 static void read_cores(etk_hardware *out, provider *p) {
   out->logical_cores = small(p, "hw.logicalcpu");
   if (out->logical_cores == 0) out->logical_cores = small(p, "hw.ncpu");
   if (out->logical_cores == 0) out->logical_cores = small(p, "online.cores");
   out->physical_cores = small(p, "hw.physicalcpu");
-  int fast = small(p, "hw.perflevel0.physicalcpu"), slow = small(p, "hw.perflevel1.physicalcpu");
-  if (fast > 0 && slow > 0) out->performance_cores = fast, out->efficiency_cores = slow;
-  if (out->physical_cores == 0) out->physical_cores = fast + slow;
+  read_kinds(out, p);
   out->sockets = small(p, "hw.packages");
   out->cache_line_bytes = etk__ask_number(p, 0, "hw.cachelinesize");
   out->l1d_bytes = first_of(p, "hw.perflevel0.l1dcachesize", "hw.l1dcachesize"); /* the plain names are the slowest cores' */
@@ -61,7 +76,11 @@ static void read_system(etk_hardware *out, provider *p) {
   char version[64] = "", release[64] = "";
   etk__ask_fact(p, version, sizeof version, "kern.osproductversion");
   if (etk__ask_fact(p, release, sizeof release, "kern.osrelease") <= 0) etk__ask_fact(p, release, sizeof release, "uname.release");
-  if (version[0]) snprintf(out->os_version, sizeof out->os_version, "macOS %s", version);
+  if (version[0]) {
+    char text[96];
+    snprintf(text, sizeof text, "macOS %s", version);
+    COPY(out->os_version, text);
+  }
   COPY(out->kernel, release);
   if (!out->apple_silicon) return;
   out->mps_available = version[0] ? version_at_least(version, 12, 3) : version_at_least(release, 21, 4); /* Darwin 21.4 is macOS 12.3 */
@@ -74,7 +93,7 @@ static void read_gpu(etk_hardware *out, provider *p) {
   out->gpu_cores = small(p, "ioreg.gpu-core-count");
   etk_gpu *gpu = &out->gpus[out->gpu_count++];
   memset(gpu, 0, sizeof *gpu);
-  snprintf(gpu->name, sizeof gpu->name, "%.63s", out->chip);
+  COPY(gpu->name, out->chip);
   COPY(gpu->kind, "metal");
   int64_t wired_mib = etk__ask_number(p, 0, "iogpu.wired_limit_mb"); /* 0: the system's own choice */
   gpu->memory_bytes = wired_mib > 0 && wired_mib < INT64_C(1) << 40 ? wired_mib << 20 : etk__ask_number(p, 0, "metal.recommended_working_set_bytes");
@@ -86,7 +105,8 @@ static void read_heat_and_power(etk_hardware *out, provider *p) {
   if (percent > 0 && percent <= 100) out->speed_limit_percent = (int)percent;
   if (level >= 0 && level < (int64_t)(sizeof levels / sizeof levels[0])) COPY(out->thermal, levels[level]);
   else if (percent > 0) COPY(out->thermal, percent >= 100 ? "nominal" : percent >= 80 ? "fair" : percent >= 50 ? "serious" : "critical");
-  etk__ask_fact(p, out->power, sizeof out->power, "power.source");
+  char source[16];
+  if (etk__ask_fact(p, source, sizeof source, "power.source") > 0 && (!strcmp(source, "ac") || !strcmp(source, "battery"))) COPY(out->power, source);
   int64_t charge = etk__ask_number(p, -1, "power.percent");
   if (charge >= 0 && charge <= 100) out->battery_percent = (int)charge;
 }

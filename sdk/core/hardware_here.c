@@ -114,7 +114,7 @@ static int64_t fact_x86(const char *name, char *out, size_t size) {
     char *end;
     unsigned long leaf = strtoul(name, &end, 16), sub = *end == '.' ? strtoul(end + 1, NULL, 16) : 0;
     bool virtual_machine = leaf >> 28 == 4; /* the hypervisor's leaves, which the compiler's own bound does not know */
-    if (!virtual_machine && leaf > __get_cpuid_max((unsigned)leaf & 0x80000000U, NULL)) return -1;
+    if (!virtual_machine && leaf > (unsigned long)(unsigned)__get_cpuid_max((unsigned)leaf & 0x80000000U, NULL)) return -1;
     __cpuid_count((unsigned)leaf, (unsigned)sub, a, b, c, d);
     n = snprintf(out, size, "%08x %08x %08x %08x", a, b, c, d);
   }
@@ -264,7 +264,8 @@ static int64_t fact_sysctl(const char *name, char *out, size_t size) {
     struct xsw_usage swap;
   } value;
   size_t got = sizeof value.text - 1;
-  static const char *const texts[] = {"machdep.cpu.brand_string", "kern.osproductversion", "kern.osrelease", "hw.model", "hw.machine", "hw.targettype"};
+  static const char *const texts[] = {"machdep.cpu.brand_string", "kern.osproductversion", "kern.osrelease", "hw.model", "hw.machine", "hw.targettype",
+                                      "hw.perflevel0.name", "hw.perflevel1.name", "hw.perflevel2.name", "hw.perflevel3.name"};
   if (sysctlbyname(name, value.text, &got, NULL, 0) != 0) return -1;
   if (!strcmp(name, "vm.swapusage")) return number(out, size, (int64_t)value.swap.xsu_total);
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)

@@ -153,7 +153,7 @@ static void read_memory(etk_hardware *out, provider *p) {
   out->memory_bytes = out->machine_memory_bytes;
   if (etk__ask_file(p, text, sizeof text, "/sys/kernel/mm/transparent_hugepage/enabled") > 0) { /* "always [madvise] never" */
     char *chosen = strchr(text, '['), *end = chosen ? strchr(chosen, ']') : NULL;
-    if (end) snprintf(out->transparent_huge_pages, sizeof out->transparent_huge_pages, "%.*s", (int)(end - chosen - 1), chosen + 1);
+    if (end) *end = 0, COPY(out->transparent_huge_pages, chosen + 1);
   }
 }
 

@@ -107,7 +107,7 @@ double etk_bench_score(const double *times, size_t count, const double *referenc
   double *t = NULL, *r = NULL, score = NAN;
   if (!etk__stats_sorted(NULL, &t, times, count) && !etk__stats_sorted(NULL, &r, reference, reference_count)) {
     double below = etk__stats_quantile(r, reference_count, 0.1);
-    if (below > 0) score = etk__stats_quantile(t, count, 0.1) / below;
+    if (below > 0) score = etk__stats_quantile(t, count, 0.02) / below;
   }
   etk_free(t);
   etk_free(r);

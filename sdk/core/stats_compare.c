@@ -164,7 +164,7 @@ etk_status etk_stats_compare(etk_error *e, etk_difference *out, const double *a,
     out->p = exact ? exact_p(r.u, a_count, b_count) : normal_p(&r, a_count, b_count);
     out->least_p = exact ? exact_p(0, a_count, b_count) : normal_p(&extreme, a_count, b_count);
     shift(out, x, a_count, y, b_count, interval_rank(a_count, b_count, alpha, exact, r.ties));
-    out->significant = out->p < alpha && fabs(log(out->ratio)) > log1p(least);
+    out->significant = out->p < alpha && (out->low > 1 + least || out->high < 1 / (1 + least));
   }
   etk_free(x);
   etk_free(y);

@@ -221,9 +221,9 @@ static etk_status write_all(job *j, const struct format *format) {
   etk_status status = entry && j->chunk ? open_writer(j, format) : no_memory(j);
   for (size_t i = 0; i < j->count && !status; i++) status = write_path(j, entry, j->paths[i]);
   if (!status && archive_write_close(j->writer) != ARCHIVE_OK) status = by_libarchive(j, "the end");
-  if (status && j->writer) {
+  if (status && j->writer) { /* closed even so: libarchive frees its filters only there; write_bytes lets nothing more through */
     if (!j->failed) j->failed = status;
-    archive_write_fail(j->writer);
+    archive_write_close(j->writer);
   }
   if (j->writer) archive_write_free(j->writer);
   archive_entry_free(entry);

@@ -247,9 +247,7 @@ static etk_status check_end(etk__archive_in *in) {
 
 etk_status etk__archive_next(etk__archive_in *in, struct archive_entry **out) {
   *out = NULL;
-  int result;
-  do result = archive_read_next_header(in->reader, out);
-  while (result == ARCHIVE_RETRY && !in->failed);
+  int result = archive_read_next_header(in->reader, out);
   if (result == ARCHIVE_EOF) {
     *out = NULL;
     return in->failed ? in->failed : check_end(in);
@@ -262,9 +260,7 @@ etk_status etk__archive_next(etk__archive_in *in, struct archive_entry **out) {
 }
 
 etk_status etk__archive_data(etk__archive_in *in, void *bytes, size_t size, size_t *got) {
-  la_ssize_t n;
-  do n = archive_read_data(in->reader, bytes, size);
-  while (n == ARCHIVE_RETRY && !in->failed);
+  la_ssize_t n = archive_read_data(in->reader, bytes, size); /* ARCHIVE_RETRY is an error, too: of a bad sparse map it is the answer for ever */
   if (n < 0 || in->failed) return by_libarchive(in, in->reader);
   etk_status status = etk__archive_allows(in, n);
   if (status) return status;

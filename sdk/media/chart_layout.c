@@ -296,7 +296,7 @@ static void put_scale(struct layout *l, double low, double high, bool diverging)
     if (!l->s->failed) l->s->shapes[l->s->count - 1].rgb = etk__heat_color(((double)i + 0.5) / (double)steps, diverging);
   }
   for (size_t i = 0; i < l->y.count; i++) {
-    double at = high > low ? (l->y.ticks[i].value - low) / (high - low) : 0.5, y = bottom - at * l->s->plot.h;
+    double at = high > low ? (l->y.ticks[i].value / 4 - low / 4) / (high / 4 - low / 4) : 0.5, y = bottom - at * l->s->plot.h;
     if (l->y.ticks[i].minor || at < -1e-9 || at > 1 + 1e-9 || y + 13 > before) continue;
     etk__scene_rect(l->s, ETK__AXIS, x + 12, fmin(floor(y), bottom - 1), 3, 1);
     etk__scene_words(l->s, ETK__MUTED, etk_arena_strdup(l->d->arena, l->y.ticks[i].label), x + 19, floor(y) + 4.5, tick_font, -1);

@@ -80,13 +80,13 @@ static void fit_linear(etk__axis *axis, double low, double high, bool round, siz
     else low -= low < DBL_MAX * -0.8 ? 0 : room, high += high > DBL_MAX * 0.8 ? 0 : room;
   }
   int k;
-  double step = round_step(fmax((high / 4 - low / 4) / (double)wanted * 4, DBL_MIN), &k);
+  double step = round_step(fmin(fmax((high / 4 - low / 4) / (double)wanted, DBL_MIN), DBL_MAX / 8) * 4, &k);
   double first = floor(low / step + 1e-9), last = ceil(high / step - 1e-9);
   if (!round) first = ceil(low / step - 1e-9), last = floor(high / step + 1e-9);
   if (round) low = fmax(multiple(first, step, k), -DBL_MAX), high = fmin(multiple(last, step, k), DBL_MAX);
   axis->low = low, axis->high = high;
-  for (double i = first; i <= last && axis->count < ETK__TICKS; i++) {
-    double value = multiple(i, step, k);
+  for (size_t n = 0; n < ETK__TICKS && first + (double)n <= last; n++) {
+    double value = multiple(first + (double)n, step, k);
     if (isfinite(value) && (!positive || value > 0)) add_tick(axis, value, step, false);
   }
 }

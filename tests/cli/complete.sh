@@ -133,5 +133,5 @@ for shell in bash zsh fish; do
     skip "completion in $shell: $shell or expect is not installed"
     continue
   fi
-  (cd "$tmp/work" && HOME="$tmp/home" PATH="$tmp/bin:$PATH" ZDOTDIR="$tmp/home" LC_ALL=C.UTF-8 expect "$root/tests/cli/completion.exp" $shell)
+  (cd "$tmp/work" && HOME="$tmp/home" PATH="$tmp/bin:$PATH" ZDOTDIR="$tmp/home" LC_ALL=C.UTF-8 expect "$root/tests/cli/completion.exp" $shell "$id" "$root/etc/completion")
 done

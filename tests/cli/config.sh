@@ -67,6 +67,8 @@ run "$exe" generate-config demo:knids
 expect_fail 127 "did you mean 'kinds'?" "an unknown command gets a suggestion"
 run "$exe" generate-config demo --force
 expect_fail 2 "--force replaces the file of --output" "--force alone is refused"
+run "$exe" generate-config demo --format toml -o "$tmp/x.yml"
+expect_fail 2 "--format toml: '$tmp/x.yml' would be read as yaml" "a name that says another format is refused"
 run "$exe" generate-config demo --schema --format yaml
 expect_fail 2 "a schema is JSON" "a schema has no other format"
 if python3 -c 'import jsonschema, yaml; jsonschema.Draft202012Validator' 2>/dev/null; then

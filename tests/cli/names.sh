@@ -95,7 +95,7 @@ expect_exit 0 "a link with another name is the whole program"
 
 run "$exe" help demo:kinds
 expect_contains out "Usage: efficientai-toolkit demo:kinds WORD [NUMBER] [REST…] [options]" "help namespace:command shows the usage"
-expect_contains out "(1..9; default 3; basic.whole)" "with limits, defaults and configuration keys"
+expect_contains out "(1 to 9; default 3; basic.whole)" "with limits, defaults and configuration keys"
 expect_contains out "-r, --ratio, --fraction X" "and aliases"
 expect_contains out "Options: lists" "options are grouped"
 expect_lacks out "--memory" "advanced options wait"

@@ -89,7 +89,7 @@ mkdir "$tmp/work" "$tmp/home"
 touch "$tmp/work/a file.txt"
 root=$PWD
 history="$XDG_STATE_HOME/efficientai-toolkit/history"
-(cd "$tmp/work" && HOME="$tmp/home" LC_ALL=C.UTF-8 expect "$root/tests/cli/shell.exp" "$exe")
+(cd "$tmp/work" && HOME="$tmp/home" TMPDIR="$tmp" LC_ALL=C.UTF-8 expect "$root/tests/cli/shell.exp" "$exe")
 mode=$(ls -l "$history" | cut -c1-10)
 if [ "$mode" = "-rw-------" ]; then ok "the history is its owner's alone"; else not_ok "the history is its owner's alone" "$mode"; fi
 if grep -q "^demo:nosuch$" "$history"; then ok "lines are kept"; else not_ok "lines are kept" "$(cat "$history")"; fi

@@ -5,10 +5,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(const etk_hardware *h) {
-  const char *const texts[] = {h->platform, h->architecture, h->os_version, h->kernel, h->chip, h->family, h->variant, h->hypervisor, h->isa_features, h->governor};
+  const char *const texts[] = {h->platform, h->architecture, h->os_version, h->kernel, h->chip, h->family, h->variant, h->hypervisor, h->isa_features, h->governor,
+                               h->transparent_huge_pages, h->thermal, h->power};
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
     if (!etk_utf8_valid(texts[i], strlen(texts[i]))) __builtin_trap();
   if (h->usable_cores < 1 || h->logical_cores < 0 || h->physical_cores < 0 || h->sockets < 0 || h->memory_bytes < 0 || h->memory_available_bytes < 0) __builtin_trap();
+  for (int i = 0; i < h->gpu_count && i < ETK_GPUS_MOST; i++)
+    if (!etk_utf8_valid(h->gpus[i].name, strlen(h->gpus[i].name)) || strlen(h->gpus[i].driver) >= sizeof h->gpus[i].driver) __builtin_trap();
   if (h->gpu_count < 0 || h->gpu_count > ETK_GPUS_MOST || !h->chip[0]) __builtin_trap();
   if (h->battery_percent < -1 || h->battery_percent > 100 || h->speed_limit_percent < 0 || h->speed_limit_percent > 100) __builtin_trap();
 }

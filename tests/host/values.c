@@ -195,6 +195,65 @@ static void wrong_limits_are_found(void **state) {
   }
 }
 
+/* ---- rows of commands as one table ---- */
+
+#define ROWS                                                                                               \
+  "note\t1\nproject\tdemo\t1.0.0\t1.0\t0\tA demo\n"                                                        \
+  "command\ttrain\t0\tTrain\\nwell\noption\tint\trank\t8\t1..9\tlora\tr depth\t0\trank\n"                     \
+  "option\tint\tseed\t1\t\tlora\t\t4\tseed\noption\tint\tlocal\t1\t\tlora\t\t8\tlocal\n"                      \
+  "option\ttext\ttab\ta\\tb\t\tlora\t\t0\ta\\\\n\n"                                                          \
+  "command\tgo_on\t0\tGo on\noption\tint\trank\t8\t1..5\tlora\tr size\t0\trank\noption\tint\tseed\t2\t\tlora\t\t0\tseed\n"
+
+static etk_status make_table(etk_option_table *out, etk_arena *own, struct manifest *manifest, size_t count) {
+  const struct manifest_command *commands[2];
+  etk_status status = manifest_from_text(NULL, manifest, ROWS, sizeof ROWS);
+  for (size_t i = 0; !status && i < count; i++) commands[i] = &manifest->commands[i];
+  return status ? status : option_table(NULL, out, own, manifest, commands, count);
+}
+
+static void one_command_is_a_table_of_its_own(void **state) {
+  struct manifest manifest;
+  etk_option_table table;
+  (void)state;
+  assert_int_equal(make_table(&table, &arena, &manifest, 1), ETK_OK);
+  assert_string_equal(table.name, "demo:train");
+  assert_string_equal(table.summary, "Train\\nwell"); /* decoded in the manifest, escaped again as rows are */
+  assert_int_equal(table.count, 4);
+  assert_string_equal(table.rows[0].help, "rank");
+  assert_string_equal(table.rows[2].name, "local");
+  assert_string_equal(table.rows[3].default_text, "a\\tb");
+  assert_string_equal(table.rows[3].help, "a\\\\n");
+  manifest_fini(&manifest);
+}
+
+static void commands_share_the_keys_of_a_table(void **state) {
+  struct manifest manifest;
+  etk_option_table table;
+  (void)state;
+  assert_int_equal(make_table(&table, &arena, &manifest, 2), ETK_OK);
+  assert_string_equal(table.name, "demo");
+  assert_int_equal(table.count, 3);
+  assert_string_equal(table.rows[0].help, "rank [train, go-on (1..5)]");
+  assert_string_equal(table.rows[0].aliases, "r depth size");
+  assert_string_equal(table.rows[0].default_text, "8");
+  assert_string_equal(table.rows[1].help, "seed [train: 1, go-on: 2]"); /* nobody's default for all */
+  assert_string_equal(table.rows[1].default_text, "-");
+  assert_int_equal(table.rows[1].flags, 0); /* advanced for one command only */
+  assert_string_equal(table.rows[2].help, "a\\\\n [train]");
+  manifest_fini(&manifest);
+}
+
+static bool make_both(void *user) {
+  etk_arena own = ETK_ARENA_INIT;
+  struct manifest manifest;
+  etk_option_table table;
+  (void)user;
+  etk_status status = make_table(&table, &own, &manifest, 2);
+  manifest_fini(&manifest);
+  etk_arena_fini(&own);
+  return !status;
+}
+
 static bool parse_everything(void *user) {
   (void)user;
   etk_arena own = ETK_ARENA_INIT;
@@ -217,6 +276,7 @@ static bool parse_everything(void *user) {
 static void every_allocation_may_fail(void **state) {
   (void)state;
   assert_true(interpose_sweep(parse_everything, NULL) > 0);
+  assert_true(interpose_sweep(make_both, NULL) > 0);
 }
 
 static int finish(void **state) {
@@ -232,6 +292,7 @@ int main(void) {
                                      cmocka_unit_test(paths_are_looked_at),         cmocka_unit_test(lists_are_cut_and_joined),
                                      cmocka_unit_test(maps_keep_the_last_of_a_key), cmocka_unit_test(values_show_as_they_are_typed),
                                      cmocka_unit_test(unset_values_show_as_nothing), cmocka_unit_test(wrong_limits_are_found),
+                                     cmocka_unit_test(one_command_is_a_table_of_its_own), cmocka_unit_test(commands_share_the_keys_of_a_table),
                                      cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests_name("values", tests, NULL, finish);
 }

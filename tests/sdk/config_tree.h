@@ -58,7 +58,8 @@ static inline const char *tree_round_trip(const etk_config_node *root, etk_confi
   const char *problem = NULL;
   bool fits = tree_fits(root, format);
   etk_status status = etk_config_write(&e, &text, root, format);
-  if ((status == ETK_OK) != fits) snprintf(why, why_size, "%.1500s", status ? e.message : "written although the format cannot hold it"), problem = why;
+  if ((status == ETK_OK) != fits)
+    snprintf(why, why_size, "%.1500s", status ? e.message : "written although the format cannot hold it"), problem = why;
   if (!problem && fits) {
     if (etk_config_parse(&e, &again, "again", text.data ? text.data : "", text.size, format))
       snprintf(why, why_size, "%.500s in:\n%.1500s", e.message, text.data), problem = why;

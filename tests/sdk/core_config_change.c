@@ -65,10 +65,28 @@ static void a_value_reads_as_a_plain_scalar_whatever_it_holds(void **state) {
   static const struct {
     const char *text, *wanted;
   } rows[] = {
-      {"1e-5", "1e-5"}, {"no", "\"no\""},           {"true", "true"},         {"", "null"},       {"~", "null"},        {" 7 ", "7"},
-      {"a: b", "\"a: b\""}, {"#x", "\"#x\""},       {"*.bin", "\"*.bin\""},   {"!x", "\"!x\""},   {"&x", "\"&x\""},     {"- x", "\"- x\""},
-      {"| x", "\"| x\""}, {"\"1\"", "\"1\""},       {"'it''s'", "\"it's\""},  {"[]", "[]"},       {"{a: [1, x]}", "{\"a\": [1, \"x\"]}"},
-      {"%d", "\"%d\""}, {"@x", "\"@x\""},           {"a\nb", "\"a\\nb\""},    {"---", "\"---\""}, {"C:\\x", "\"C:\\\\x\""},
+      {"1e-5", "1e-5"},
+      {"no", "\"no\""},
+      {"true", "true"},
+      {"", "null"},
+      {"~", "null"},
+      {" 7 ", "7"},
+      {"a: b", "\"a: b\""},
+      {"#x", "\"#x\""},
+      {"*.bin", "\"*.bin\""},
+      {"!x", "\"!x\""},
+      {"&x", "\"&x\""},
+      {"- x", "\"- x\""},
+      {"| x", "\"| x\""},
+      {"\"1\"", "\"1\""},
+      {"'it''s'", "\"it's\""},
+      {"[]", "[]"},
+      {"{a: [1, x]}", "{\"a\": [1, \"x\"]}"},
+      {"%d", "\"%d\""},
+      {"@x", "\"@x\""},
+      {"a\nb", "\"a\\nb\""},
+      {"---", "\"---\""},
+      {"C:\\x", "\"C:\\\\x\""},
   };
   for (size_t i = 0; i < COUNT(rows); i++) {
     etk_config *config = parse("t.yaml", "{}");
@@ -86,7 +104,8 @@ static void what_is_in_the_way_is_named_with_its_place(void **state) {
   etk_config *config = parse("t.yaml", "a: 3\nlist: [1, 2]\nnone: []\n");
   not_set(config, "a.b.c", "1", ETK_E_INVALID, "--set: cannot set 'a.b.c': 'a' is a whole number ('3', t.yaml:1:4), a map is wanted");
   not_set(config, "list.2", "1", ETK_E_INVALID, "--set: cannot set 'list.2': 'list' is a list (t.yaml:2:7) whose items are named 0 to 1, not '2'");
-  not_set(config, "list.x.y", "1", ETK_E_INVALID, "--set: cannot set 'list.x.y': 'list' is a list (t.yaml:2:7) whose items are named 0 to 1, not 'x'");
+  not_set(config, "list.x.y", "1", ETK_E_INVALID,
+          "--set: cannot set 'list.x.y': 'list' is a list (t.yaml:2:7) whose items are named 0 to 1, not 'x'");
   not_set(config, "none.0", "1", ETK_E_INVALID, "--set: cannot set 'none.0': 'none' is an empty list (t.yaml:3:7)");
   not_set(config, "a..b", "1", ETK_E_USAGE, "'a..b' does not name a key: a part of it is empty (wanted something like training.learning_rate)");
   not_set(config, "", "1", ETK_E_USAGE, "'' does not name a key: a part of it is empty (wanted something like training.learning_rate)");
@@ -152,7 +171,9 @@ static void an_alias_that_is_changed_leaves_its_anchor_alone(void **state) {
   set(config, "b.p.q", "2");
   set(config, "a.r.1", "3");
   set(config, "c.s", "4");
-  holds(config, "{\"a\": {\"p\": {\"q\": 1}, \"r\": [1, 3]}, \"b\": {\"p\": {\"q\": 2}, \"r\": [1, 2]}, \"c\": {\"p\": {\"q\": 1}, \"r\": [1, 2], \"s\": 4}}");
+  holds(
+      config,
+      "{\"a\": {\"p\": {\"q\": 1}, \"r\": [1, 3]}, \"b\": {\"p\": {\"q\": 2}, \"r\": [1, 2]}, \"c\": {\"p\": {\"q\": 1}, \"r\": [1, 2], \"s\": 4}}");
   etk_config_free(config);
 }
 
@@ -242,9 +263,16 @@ static void an_unknown_profile_lists_those_there_are(void **state) {
 
 static void the_environment_reaches_any_key(void **state) {
   (void)state;
-  static const char *const entries[] = {"HOME=/root", "EFFICIENTAI__TRAINING__LEARNING_RATE=1e-4", "EFFICIENTAI__TRAINING__MAX__STEPS_PER_EPOCH=7",
-                                        "EFFICIENTAI_STATE_DIR=/x", "EFFICIENTAI__model__WeightDecay=0.1", "EFFICIENTAI__OUTPUT_DIR=a=b", "EFFICIENTAI__LIST__1=no",
-                                        "EFFICIENTAIX__A=1", "NOEQUALS", NULL};
+  static const char *const entries[] = {"HOME=/root",
+                                        "EFFICIENTAI__TRAINING__LEARNING_RATE=1e-4",
+                                        "EFFICIENTAI__TRAINING__MAX__STEPS_PER_EPOCH=7",
+                                        "EFFICIENTAI_STATE_DIR=/x",
+                                        "EFFICIENTAI__model__WeightDecay=0.1",
+                                        "EFFICIENTAI__OUTPUT_DIR=a=b",
+                                        "EFFICIENTAI__LIST__1=no",
+                                        "EFFICIENTAIX__A=1",
+                                        "NOEQUALS",
+                                        NULL};
   etk_config *config = parse("t.yaml", "training: {learning_rate: 1, batch: 2}\nmodel: {WeightDecay: 0}\noutput-dir: c\nlist: [1, 2]\n");
   size_t count = 0;
   etk_error e = ETK_ERROR_INIT;
@@ -252,7 +280,8 @@ static void the_environment_reaches_any_key(void **state) {
   assert_int_equal(count, 5);
   holds(config, "{\"training\": {\"learning_rate\": 0.0001, \"batch\": 2, \"max\": {\"steps_per_epoch\": 7}}, \"model\": {\"WeightDecay\": 0.1}, "
                 "\"output-dir\": \"a=b\", \"list\": [1, \"no\"]}");
-  assert_string_equal(etk_config_origin(config, etk_config_find(etk_config_root(config), "training.learning_rate")), "EFFICIENTAI__TRAINING__LEARNING_RATE");
+  assert_string_equal(etk_config_origin(config, etk_config_find(etk_config_root(config), "training.learning_rate")),
+                      "EFFICIENTAI__TRAINING__LEARNING_RATE");
   double rate;
   assert_int_equal(etk_config_set(&e, config, "training.learning_rate", "fast", "EFFICIENTAI__TRAINING__LEARNING_RATE"), ETK_OK);
   assert_int_equal(etk_config_get_real(&e, config, etk_config_find(etk_config_root(config), "training"), "learning_rate", &rate), ETK_E_INVALID);
@@ -285,7 +314,8 @@ static void a_bad_variable_changes_nothing(void **state) {
 
 static void every_value_tells_who_wrote_it_last(void **state) {
   (void)state;
-  etk_config *config = parse("base.yaml", "a: {b: 1, c: 2, d: 3, e: 4}\n"), *over = parse("over.toml", "\n[a]\nc = 20\n"), *third = parse("third.json", "{\"x\": 1}");
+  etk_config *config = parse("base.yaml", "a: {b: 1, c: 2, d: 3, e: 4}\n"), *over = parse("over.toml", "\n[a]\nc = 20\n"),
+             *third = parse("third.json", "{\"x\": 1}");
   assert_int_equal(etk_config_merge(NULL, over, third), ETK_OK);
   assert_int_equal(etk_config_merge(NULL, config, over), ETK_OK);
   etk_config_free(over);
@@ -296,7 +326,8 @@ static void every_value_tells_who_wrote_it_last(void **state) {
   static const struct {
     const char *path, *origin;
     int line, column;
-  } rows[] = {{"a.b", "base.yaml", 1, 8}, {"a.c", "over.toml", 3, 5}, {"a.d", "P__A__D", 0, 0}, {"a.e.f", "--set a.e", 0, 0}, {"x", "third.json", 1, 7}, {"a", "base.yaml", 1, 4}};
+  } rows[] = {{"a.b", "base.yaml", 1, 8},   {"a.c", "over.toml", 3, 5}, {"a.d", "P__A__D", 0, 0},
+              {"a.e.f", "--set a.e", 0, 0}, {"x", "third.json", 1, 7},  {"a", "base.yaml", 1, 4}};
   for (size_t i = 0; i < COUNT(rows); i++) {
     const etk_config_node *node = etk_config_find(etk_config_root(config), rows[i].path);
     assert_string_equal(etk_config_origin(config, node), rows[i].origin);
@@ -328,7 +359,8 @@ static bool change_sample(void *user) {
   if (!status) etk_config_write_json(&json, etk_config_root(config), 0);
   if (json.failed) status = ETK_E_NO_MEMORY;
   else if (!status)
-    assert_string_equal(json.data, "{\"a\": {\"p\": {\"q\": 1}, \"r\": [1, 2]}, \"b-c\": {\"p\": {\"q\": 5}}, \"new-key\": {\"s\": \"t\"}, \"n\": {\"m\": \"x\"}}");
+    assert_string_equal(
+        json.data, "{\"a\": {\"p\": {\"q\": 1}, \"r\": [1, 2]}, \"b-c\": {\"p\": {\"q\": 5}}, \"new-key\": {\"s\": \"t\"}, \"n\": {\"m\": \"x\"}}");
   etk_text_free(&json);
   etk_config_free(config);
   etk_config_free(over);

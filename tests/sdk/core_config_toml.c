@@ -17,7 +17,8 @@ static etk_config *toml(const char *text) {
 
 static void a_toml_name_is_read_as_toml(void **state) {
   (void)state;
-  etk_config *config = toml("title = 'x'\n[training]\nlearning_rate = 1e-5\nsteps = 1_000\nwhen = 2024-02-29 12:00:00.50Z\n[[layers]]\nn = 0x1F\n[[layers]]\n");
+  etk_config *config =
+      toml("title = 'x'\n[training]\nlearning_rate = 1e-5\nsteps = 1_000\nwhen = 2024-02-29 12:00:00.50Z\n[[layers]]\nn = 0x1F\n[[layers]]\n");
   const etk_config_node *root = etk_config_root(config);
   int64_t steps = 0;
   double rate = 0;
@@ -41,9 +42,8 @@ static void places_are_lines_and_characters(void **state) {
   static const struct {
     const char *path;
     int key_line, key_column, line, column;
-  } rows[] = {{"a", 2, 2, 2, 2},    {"a.b", 2, 4, 2, 4}, {"a.b.\xC3\xA4", 3, 3, 3, 9}, {"a.b.\xC3\xA4.1", 0, 0, 4, 4},
-              {"c", 5, 3, 5, 3},    {"c.0", 0, 0, 5, 3}, {"c.0.d", 6, 1, 6, 1},        {"c.0.d.e", 6, 3, 6, 7},
-              {"c.0.d.e.f", 6, 9, 6, 13}};
+  } rows[] = {{"a", 2, 2, 2, 2},   {"a.b", 2, 4, 2, 4},   {"a.b.\xC3\xA4", 3, 3, 3, 9}, {"a.b.\xC3\xA4.1", 0, 0, 4, 4}, {"c", 5, 3, 5, 3},
+              {"c.0", 0, 0, 5, 3}, {"c.0.d", 6, 1, 6, 1}, {"c.0.d.e", 6, 3, 6, 7},      {"c.0.d.e.f", 6, 9, 6, 13}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     const etk_config_node *node = etk_config_find(root, rows[i].path);
     assert_non_null(node);
@@ -159,7 +159,8 @@ static int64_t time_of(const etk_text *t) {
 /* Four times the text may not take sixteen times as long. */
 static void time_grows_with_the_text_and_not_its_square(void **state) {
   (void)state;
-  static const char *const lines[] = {"k%d = 1\n", "[t%d]\nx = 1\n", "[[t]]\nx%d = 1\n", "a.b.c%d = 1\n", "s%d = \"\\u00e4\"\n", "x%d = [[1, {a.b = 2}]]\n"};
+  static const char *const lines[] = {"k%d = 1\n",     "[t%d]\nx = 1\n",      "[[t]]\nx%d = 1\n",
+                                      "a.b.c%d = 1\n", "s%d = \"\\u00e4\"\n", "x%d = [[1, {a.b = 2}]]\n"};
   for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
     int64_t times[2];
     for (int large = 0; large < 2; large++) {
@@ -179,7 +180,8 @@ static void time_grows_with_the_text_and_not_its_square(void **state) {
 }
 
 static bool parse_sample(void *user) {
-  static const char text[] = "a = \"x\\ty\"\nb = '''l\nm'''\nc = [1, 2.5, true, { d.e = 1979-05-27 }]\n[t.u]\nlong_number = 1_000\n[[v]]\n\"w\\u00e4\" = 1\n[[v]]\n";
+  static const char text[] =
+      "a = \"x\\ty\"\nb = '''l\nm'''\nc = [1, 2.5, true, { d.e = 1979-05-27 }]\n[t.u]\nlong_number = 1_000\n[[v]]\n\"w\\u00e4\" = 1\n[[v]]\n";
   (void)user;
   etk_config *config = NULL;
   etk_error e = ETK_ERROR_INIT;

@@ -77,11 +77,55 @@ static void yaml_is_written_in_blocks_without_needless_quotes(void **state) {
 
 static void yaml_quotes_what_would_read_as_something_else(void **state) {
   (void)state;
-  static const char *const quoted[] = {
-      "",     " a",   "a ",   "1",     "0x1F", "1e5",   "~",  "null", "true",  ".inf", "no",    "Off",   "<<",   "- a", "-",     "? a",     "a: b",  "a:",
-      "a #b", "#a",   "[a",   "{a",    "&a",   "*a",    "!a", "%a",   "@a",    "`a",   "'a",    ">a",    "|a",   "---", "--- a", "...",     ",a",    "]",
-      "a\tb: c\\t", "1e999", "0o17", "\xC2\x85", "\xE2\x80\xA8x", "\xEF\xBB\xBFx", "\x7F", "+.INF", "a:\tb",  "a\t#b"};
-  static const char *const plain[] = {"a", "-a", ":a", "?a", "a:b", "a#b", "it's", "\"", "1.2.3", "1_000", "a, b", "a]b", "\xC3\xA4\xF0\x9F\x98\x80", "2024-01-01", "0b1", "nope", "a - b"};
+  static const char *const quoted[] = {"",
+                                       " a",
+                                       "a ",
+                                       "1",
+                                       "0x1F",
+                                       "1e5",
+                                       "~",
+                                       "null",
+                                       "true",
+                                       ".inf",
+                                       "no",
+                                       "Off",
+                                       "<<",
+                                       "- a",
+                                       "-",
+                                       "? a",
+                                       "a: b",
+                                       "a:",
+                                       "a #b",
+                                       "#a",
+                                       "[a",
+                                       "{a",
+                                       "&a",
+                                       "*a",
+                                       "!a",
+                                       "%a",
+                                       "@a",
+                                       "`a",
+                                       "'a",
+                                       ">a",
+                                       "|a",
+                                       "---",
+                                       "--- a",
+                                       "...",
+                                       ",a",
+                                       "]",
+                                       "a\tb: c\\t",
+                                       "1e999",
+                                       "0o17",
+                                       "\xC2\x85",
+                                       "\xE2\x80\xA8x",
+                                       "\xEF\xBB\xBFx",
+                                       "\x7F",
+                                       "+.INF",
+                                       "a:\tb",
+                                       "a\t#b"};
+  static const char *const plain[] = {
+      "a",          "-a",  ":a",   "?a",   "a:b", "a#b", "it's", "\"", "1.2.3", "1_000", "a, b", "a]b", "\xC3\xA4\xF0\x9F\x98\x80",
+      "2024-01-01", "0b1", "nope", "a - b"};
   for (size_t i = 0; i < COUNT(quoted) + COUNT(plain); i++) {
     bool quotes = i < COUNT(quoted);
     const char *text = quotes ? quoted[i] : plain[i - COUNT(quoted)];
@@ -102,10 +146,12 @@ static void yaml_quotes_what_would_read_as_something_else(void **state) {
 static void toml_has_values_first_then_tables_under_headers(void **state) {
   (void)state;
   written("t.json",
-          "{\"a\": {\"b\": {\"c\": 1}}, \"title\": \"x\", \"list\": [1, [2.0, \"y\"], {\"k\": true}], \"empty\": {}, \"t\": [{\"n\": 1, \"sub\": {\"m\": 2}}, {}],"
+          "{\"a\": {\"b\": {\"c\": 1}}, \"title\": \"x\", \"list\": [1, [2.0, \"y\"], {\"k\": true}], \"empty\": {}, \"t\": [{\"n\": 1, \"sub\": "
+          "{\"m\": 2}}, {}],"
           " \"odd key\": 1e5, \"text\": \"one\\ntwo \\\"\\\"\\\"\\\\ \\u0001\\\"\"}",
           ETK_CONFIG_TOML,
-          "title = \"x\"\nlist = [1, [2.0, \"y\"], { k = true }]\n\"odd key\" = 100000.0\ntext = \"\"\"\none\ntwo \\\"\\\"\"\\\\ \\u0001\\\"\"\"\"\n\n[a.b]\nc = 1\n\n[empty]\n\n"
+          "title = \"x\"\nlist = [1, [2.0, \"y\"], { k = true }]\n\"odd key\" = 100000.0\ntext = \"\"\"\none\ntwo \\\"\\\"\"\\\\ "
+          "\\u0001\\\"\"\"\"\n\n[a.b]\nc = 1\n\n[empty]\n\n"
           "[[t]]\nn = 1\n\n[t.sub]\nm = 2\n\n[[t]]\n");
   written("t.toml", "d = 1979-05-27t07:32:00z\nx = nan\ny = -inf\n", ETK_CONFIG_TOML, "d = 1979-05-27t07:32:00z\nx = nan\ny = -inf\n");
   written("t.json", "{}", ETK_CONFIG_TOML, "");
@@ -160,9 +206,42 @@ static void what_could_not_be_read_back_is_not_written(void **state) {
 
 /* ---- random trees ---- */
 
-static const char *const pieces[] = {"a",  "b",    " ",  "\n", "\t",  ":",       "#",    "-",        "'",        "\"",   "\\",       "1",
-                                     ".",  "e",    "\r", "{",  "]",   "true",    "null", "\xC3\xA4", "\xC2\x85", "\x01", "\"\"\"",   "'''",
-                                     "= ", "\n\n", ": ", " #", "---", "\xE2\x80\xA9", "=",    "\xF0\x9F\x98\x80", "\xEF\xBF\xBE", "0x", "_", "\xEF\xBB\xBF"};
+static const char *const pieces[] = {"a",
+                                     "b",
+                                     " ",
+                                     "\n",
+                                     "\t",
+                                     ":",
+                                     "#",
+                                     "-",
+                                     "'",
+                                     "\"",
+                                     "\\",
+                                     "1",
+                                     ".",
+                                     "e",
+                                     "\r",
+                                     "{",
+                                     "]",
+                                     "true",
+                                     "null",
+                                     "\xC3\xA4",
+                                     "\xC2\x85",
+                                     "\x01",
+                                     "\"\"\"",
+                                     "'''",
+                                     "= ",
+                                     "\n\n",
+                                     ": ",
+                                     " #",
+                                     "---",
+                                     "\xE2\x80\xA9",
+                                     "=",
+                                     "\xF0\x9F\x98\x80",
+                                     "\xEF\xBF\xBE",
+                                     "0x",
+                                     "_",
+                                     "\xEF\xBB\xBF"};
 
 static void random_text(etk_rng *rng, etk_text *out) {
   etk_text text = ETK_TEXT_INIT;
@@ -305,8 +384,9 @@ static bool write_sample(void *user) {
 
 static void any_allocation_may_fail(void **state) {
   (void)state;
-  etk_config *config = parse("t.json", "{\"a\": [1, 2.5, {\"b\": \"x\\ny\"}], \"long key that goes on and on and on and on and on and on and on and on and on and on "
-                                       "and on and on and on and on and on and on\": {\"t\": [{}, {\"u\": \"\\u0001\"}]}}");
+  etk_config *config =
+      parse("t.json", "{\"a\": [1, 2.5, {\"b\": \"x\\ny\"}], \"long key that goes on and on and on and on and on and on and on and on and on and on "
+                      "and on and on and on and on and on and on\": {\"t\": [{}, {\"u\": \"\\u0001\"}]}}");
   long swept = interpose_sweep(write_sample, config);
   if (swept < 6) fail_msg("%ld", swept);
   etk_config_free(config);

@@ -268,6 +268,11 @@ static void hybrid_cores_are_counted_by_kind(void **state) {
                  "@file /sys/devices/system/cpu/cpu3/cpu_capacity\n400\n");
   assert_int_equal(h.performance_cores, 1);
   assert_int_equal(h.efficiency_cores, 3);
+  h = read_facts(MAC "@fact hw.perflevel0.physicalcpu 2\n@fact hw.perflevel0.name Super\n@fact hw.perflevel1.physicalcpu 6\n@fact hw.perflevel1.name Performance\n"
+                     "@fact hw.perflevel2.physicalcpu 4\n@fact hw.perflevel2.name Efficiency\n");
+  assert_int_equal(h.performance_cores, 8);
+  assert_int_equal(h.efficiency_cores, 4);
+  assert_int_equal(h.physical_cores, 12);
 }
 
 static void every_limit_up_the_hierarchy_counts(void **state) {

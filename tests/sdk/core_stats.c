@@ -146,6 +146,15 @@ static void a_difference_counts_only_beyond_the_least(void **state) {
   assert_false(d.significant);
 }
 
+static void a_difference_whose_interval_reaches_the_least_is_not_proven(void **state) {
+  static const double a[] = {1.00, 1.01, 1.02, 1.03, 1.04, 1.05}, b[] = {1.051, 1.06, 1.07, 1.08, 1.09, 1.10};
+  etk_difference d;
+  (void)state;
+  assert_int_equal(etk_stats_compare(NULL, &d, a, 6, b, 6, 0.01, 0.02), ETK_OK);
+  assert_true(d.p < 0.01 && d.ratio > 1.04 && d.low < 1.02); /* 5 %, but perhaps only 1 */
+  assert_false(d.significant);
+}
+
 static void three_samples_a_side_can_prove_nothing_and_say_so(void **state) {
   static const double a[] = {1, 1.1, 1.2}, b[] = {9, 9.1, 9.2};
   etk_difference d;
@@ -196,10 +205,11 @@ static void what_is_no_time_is_refused(void **state) {
 }
 
 static void a_score_is_the_low_percentile_over_the_reference(void **state) {
-  double times[11], reference[11];
+  double times[51], reference[11];
   (void)state;
-  for (size_t i = 0; i < 11; i++) times[i] = 0.010 + 0.001 * (double)i, reference[10 - i] = 0.002 + 0.001 * (double)i;
-  assert_true(fabs(etk_bench_score(times, 11, reference, 11) - 0.011 / 0.003) < 1e-12);
+  for (size_t i = 0; i < 51; i++) times[i] = 0.010 + 0.001 * (double)i; /* the 2nd percentile of 51 is the second */
+  for (size_t i = 0; i < 11; i++) reference[10 - i] = 0.002 + 0.001 * (double)i; /* the 10th of 11 too */
+  assert_true(fabs(etk_bench_score(times, 51, reference, 11) - 0.011 / 0.003) < 1e-12);
   assert_true(isnan(etk_bench_score(times, 0, reference, 11)) && isnan(etk_bench_score(times, 11, reference, 0)));
 }
 
@@ -233,6 +243,7 @@ int main(void) {
       cmocka_unit_test(printed_critical_values_of_u_hold),
       cmocka_unit_test(a_comparison_backwards_is_the_inverse),
       cmocka_unit_test(a_difference_counts_only_beyond_the_least),
+      cmocka_unit_test(a_difference_whose_interval_reaches_the_least_is_not_proven),
       cmocka_unit_test(three_samples_a_side_can_prove_nothing_and_say_so),
       cmocka_unit_test(equal_samples_do_not_differ),
       cmocka_unit_test(the_nile_changed_after_1898),

@@ -149,6 +149,8 @@ static void copy_tree(const char *from, const char *to) {
     etk_free(b);
   }
   etk_fs_list_free(names, count);
+  const struct timespec times[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}}; /* an archive holds them */
+  assert_int_equal(utimensat(AT_FDCWD, to, times, 0), 0);
 }
 
 static void begin_round(void) {
@@ -242,7 +244,8 @@ static void a_kill_at_any_step_leaves_the_old_or_the_new(void **state) {
         break;
       }
       if (!old && !new) continue; /* is_between made another round of it */
-      assert_int_equal(run_child(w, 0, false), 0); /* the next writer: done, and what was left is gone */
+      int wanted = w->run == write_new && new ? ETK_E_EXISTS : ETK_OK;
+      assert_int_equal(run_child(w, 0, false), wanted); /* the next writer: done, and what was left is gone */
       seen next = look();
       if (next.left) fail_msg("%s, killed before step %ld: the next writer leaves %zu temporary files", w->name, nth, next.left);
     }
@@ -336,7 +339,7 @@ static void dirs(const char *name) {
 
 static int make_seed(void **state) {
   (void)state;
-  snprintf(base, sizeof base, "/tmp/etk-kill-XXXXXX");
+  snprintf(base, sizeof base, "%s/etk-kill-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"); /* in memory: some hundred syncs */
   if (!mkdtemp(base)) return -1;
   snprintf(seed, sizeof seed, "%s/seed", base);
   uint32_t x = 7;

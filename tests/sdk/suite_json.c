@@ -126,7 +126,7 @@ int main(void) {
   };
   int failed = cmocka_run_group_tests(tests, load_cases, free_cases);
   if (accepted)
-    printf("# JSONTestSuite: %zu y_ accepted, %zu n_ refused, %zu i_: %zu accepted, %zu refused\n", accepted, refused, either_accepted + either_refused,
-           either_accepted, either_refused);
+    printf("# JSONTestSuite: %zu y_ accepted, %zu n_ refused, %zu i_: %zu accepted, %zu refused\n", accepted, refused,
+           either_accepted + either_refused, either_accepted, either_refused);
   return failed;
 }

@@ -49,7 +49,8 @@ static bool same_real(double seen, const char *value) {
 
 static bool same_scalar(const etk_config_node *seen, const char *type, const etk_config_node *value) {
   int64_t whole;
-  if (strcmp(type, "string") == 0) return seen->kind == ETK_CONFIG_TEXT && tree_same_bytes(seen->text, seen->text_size, value->text, value->text_size);
+  if (strcmp(type, "string") == 0)
+    return seen->kind == ETK_CONFIG_TEXT && tree_same_bytes(seen->text, seen->text_size, value->text, value->text_size);
   if (strcmp(type, "integer") == 0)
     return seen->kind == ETK_CONFIG_INT && etk_parse_int(NULL, &whole, value->text) == ETK_OK && seen->integer == whole;
   if (strcmp(type, "float") == 0) return seen->kind == ETK_CONFIG_REAL && same_real(seen->real, value->text);
@@ -183,6 +184,8 @@ int main(void) {
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   bool all = counts.wrong + counts.wrong_round == 0;
-  if (counts.valid) printf("# toml-test 1.0.0: %zu valid, %zu invalid, %s\n", counts.valid, counts.invalid, all ? "all as they should be" : "NOT all as they should be");
+  if (counts.valid)
+    printf("# toml-test 1.0.0: %zu valid, %zu invalid, %s\n", counts.valid, counts.invalid,
+           all ? "all as they should be" : "NOT all as they should be");
   return failed;
 }

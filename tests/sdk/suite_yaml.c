@@ -12,9 +12,9 @@
 enum { EVENTS = 1000 };
 
 typedef struct event {
-  char kind[5];     /* "+MAP", "=VAL", … */
+  char kind[5]; /* "+MAP", "=VAL", … */
   char *anchor, *tag, *text;
-  char style;       /* of a scalar: ':' plain, '"', '\'', '|', '>' */
+  char style; /* of a scalar: ':' plain, '"', '\'', '|', '>' */
 } event;
 
 typedef struct yaml_case {
@@ -218,7 +218,8 @@ static bool same_document(const yaml_case *c, const etk_config_node *root) {
 
 static bool same_json(const yaml_case *c, const etk_config_node *root) {
   etk_config *wanted = NULL;
-  if (!c->json || etk_config_parse(NULL, &wanted, c->name, c->json, strlen(c->json), ETK_CONFIG_JSON)) return true; /* none, or of several documents */
+  if (!c->json || etk_config_parse(NULL, &wanted, c->name, c->json, strlen(c->json), ETK_CONFIG_JSON))
+    return true; /* none, or of several documents */
   bool empty = root->kind == ETK_CONFIG_MAP && !root->first && etk_config_root(wanted)->kind == ETK_CONFIG_NULL;
   bool same = empty || tree_equal(root, etk_config_root(wanted), false);
   etk_config_free(wanted);
@@ -330,7 +331,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_claimed_case_is_read_and_all_others_refused)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   if (claimed)
-    printf("# YAML test suite: %zu claimed, %zu of them pass; %zu outside the subset, %zu errors; %zu deviations of libyaml listed, %zu skipped by the suite\n",
+    printf("# YAML test suite: %zu claimed, %zu of them pass; %zu outside the subset, %zu errors; %zu deviations of libyaml listed, %zu skipped by "
+           "the suite\n",
            claimed, passed, refused, errors, listed, skipped);
   return failed;
 }

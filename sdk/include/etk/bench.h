@@ -49,7 +49,8 @@ typedef struct etk_difference {
   double low, high;        /* its confidence interval at 1 - alpha; 0 and infinity where so few samples bound nothing */
   double p;                /* two-sided, Mann–Whitney U (exact below 20 samples a side without ties, else normal with tie and continuity correction) */
   double least_p;          /* the smallest p that so many samples can give: above alpha, nothing can be significant */
-  bool significant;        /* p < alpha and the ratio is further from 1 than `least` (0.02: above 1.02 or below 1/1.02) */
+  bool significant;        /* p < alpha and the whole interval is further from 1 than `least` (0.02: above 1.02 or below 1/1.02), so that neither a difference
+                              too small to matter nor one that noise may have made counts */
 } etk_difference;
 /* Whether samples b (times, all above 0) differ from a. The rank-sum test is used because times are skewed and have outliers: it assumes no shape, and
  * a monotone change of scale (the logarithm) leaves it as it is. It does assume independent samples, which those of one process are not: see etk_bench_score. */
@@ -87,12 +88,13 @@ typedef struct etk_bench_result {
 etk_status etk_bench_run(etk_error *e, etk_bench_result *out, const etk_bench_case *bench, etk_run *run, const etk_bench_options *options);
 void etk_bench_result_free(etk_bench_result *result);
 
-/* What two runs are compared by: the 10th percentile of the case's times (CPU or wall) over the 10th percentile of the reference loop's, which is a
- * fixed chain of integer operations timed between the samples. Dividing takes out the clock frequency, and the low percentile what other programs did;
- * the level that is left differs between processes (addresses, page colours), so one process gives one score, and runs are compared by the scores of
- * several processes (etk_stats_compare), not by the samples, which would find a difference between any two processes.
- * Measured on a shared 2-core virtual machine, 12 runs of four kinds of work (floating point, hashing, memory, sorting), the spread of a run's figure as a
- * standard deviation: median time 0.6–1.2 %, this score 0.1–0.3 %; while another program came and went 0.4–2.0 % and 0.1–0.5 %. */
+/* What two runs are compared by: the 2nd percentile of the case's times (CPU or wall) over the 10th percentile of the reference loop's, which is a fixed
+ * chain of integer operations timed between the samples. Dividing takes out the clock frequency, and the low percentile what other programs did; the
+ * level that is left differs between processes (addresses, page colours), so one process gives one score, and runs are compared by the scores of several
+ * processes (etk_stats_compare), not by the samples, which would find a difference between any two processes.
+ * Measured on a shared 2-core virtual machine as standard deviations. Low machine load, four kinds of work (floating point, hashing, memory, sorting): median
+ * time of a run 0.6–1.2 %, low percentiles over the reference's 0.1–0.3 %. Load average 16, one process's score of integer work: by the median 2.0 %, by
+ * the 10th percentile 2.1 %, by the least 0.6 %; the 2nd percentile is nearly the least where samples are few, and depends less on their number. */
 double etk_bench_score(const double *times, size_t count, const double *reference, size_t reference_count); /* NaN: no samples */
 
 #ifdef __cplusplus

@@ -78,16 +78,21 @@ typedef struct etk_hardware_provider {
   int64_t (*file)(void *user, const char *path, char *out, size_t size);
   /* Names of a folder's entries, one a line: "/sys/devices/system/cpu". */
   int64_t (*list)(void *user, const char *path, char *out, size_t size);
-  /* macOS: sysctl by name, numbers in decimal. Elsewhere: "uname.sysname", "uname.machine", "uname.release", "affinity.cores", "online.cores",
-   * "page.bytes", "auxv.hwcap", "auxv.hwcap2", "cpuid.<leaf>.<subleaf>" ("eax ebx ecx edx" in hexadecimal), "xgetbv". */
+  /* "uname.sysname", "uname.machine", "uname.release", "online.cores", "page.bytes". Linux: "affinity.cores", "auxv.hwcap", "auxv.hwcap2". x86:
+   * "cpuid.<leaf>.<subleaf>", both in hexadecimal ("cpuid.8000001d.3": "eax ebx ecx edx" in hexadecimal), "xgetbv" (XCR0; unknown: leaf d stands for it).
+   * macOS: sysctl by name, numbers in decimal; "mach.free_pages", "mach.inactive_pages", "mach.purgeable_pages" (as vm_stat), "ioreg.gpu-core-count",
+   * "pmset.CPU_Speed_Limit", "notify.com.apple.system.thermalpressurelevel", "power.source" ("ac", "battery"), "power.percent",
+   * "metal.recommended_working_set_bytes" (slow: only where devices are asked for). */
   int64_t (*fact)(void *user, const char *name, char *out, size_t size);
   bool devices; /* look for CUDA devices through libcuda (this machine only) */
 } etk_hardware_provider;
 const etk_hardware_provider *etk_hardware_this_machine(void);
 const etk_hardware_provider *etk_hardware_without_devices(void); /* the same, never opening a device driver: about a millisecond */
 void etk_hardware_read_from(etk_hardware *out, size_t out_size, const etk_hardware_provider *provider);
-/* A text file of facts ("@file /proc/cpuinfo" and its lines, "@fact hw.memsize 17179869184", "@list /sys/… a b c", "#" comments) as a provider.
- * Free with etk_facts_free. etk_facts_record writes what reading this machine asked for, in that form. */
+/* A text file of facts as a provider: "@file /proc/cpuinfo" and the lines of the file up to the next '@' (one that begins with '@', '#' or '\' has a
+ * '\' before it), "@fact hw.memsize 17179869184", "@list /sys/… a b c", "#" comments. Anything may be told, nothing twice; at most 16 MiB.
+ * Free with etk_facts_free. etk_facts_record writes what reading this machine asked for, in that form, without devices that only a driver knows; host
+ * names, serial numbers, network addresses and identifiers of containers and devices are x-ed out. */
 typedef struct etk_facts etk_facts;
 etk_status etk_facts_load(etk_error *e, etk_facts **out, const char *path);
 const etk_hardware_provider *etk_facts_provider(const etk_facts *facts);
@@ -101,14 +106,15 @@ void etk_hardware_json(etk_text *out, const etk_hardware *hardware); /* one obje
 typedef struct etk_hardware_limits {
   int threads;                 /* measured with */
   double read_bytes_per_s;     /* memory, several streams a thread */
-  double copy_bytes_per_s;
+  double copy_bytes_per_s;     /* read and written ones counted */
   double f32_flops_per_s;      /* FMA, an FMA counts 2; all threads */
   double f32_flops_per_s_core; /* one thread */
   double bf16_flops_per_s, int8_ops_per_s; /* by the dot-product instructions; 0: the CPU has none */
   int64_t measured_unix_ms;
   char chip[128];
 } etk_hardware_limits;
-/* Measures for about `seconds` (0: 1.5) on the pool of etk/parallel.h. */
+/* Measures for about `seconds` (0: 1.5) on the pool of etk/parallel.h; each figure is the best of several short rounds. Takes two buffers of four times
+ * the last-level caches (128 MiB to 4 GiB, at most an eighth of the free memory each), so two readings on a busy machine differ. */
 etk_status etk_hardware_measure(etk_error *e, etk_hardware_limits *out, double seconds);
 /* The last measurement of this machine and this thread count, kept in $XDG_CACHE_HOME/efficientai-toolkit/limits.json; ETK_E_NOT_FOUND: none. */
 etk_status etk_hardware_limits_load(etk_error *e, etk_hardware_limits *out);
