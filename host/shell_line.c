@@ -9,6 +9,7 @@
 #include <histedit.h>
 #include <locale.h>
 #include <signal.h>
+#include <termios.h>
 #include <unistd.h>
 
 #if defined(__APPLE__)
@@ -42,6 +43,7 @@ struct shell_line {
   History *history;
   HistEvent event;
   const char *history_path; /* NULL: kept for this session alone */
+  struct termios terminal; /* as it was found */
   bool cleared;
   char *plain, *last;
   size_t plain_capacity;
@@ -210,12 +212,24 @@ static void start_editing(struct shell_line *reader) {
   open_history(reader);
 }
 
+/* libedit writes the prompt before it takes the terminal: a Ctrl-D or Ctrl-C in between would go to the line discipline and be lost. */
+static void take_terminal(struct shell_line *reader) {
+  struct termios raw = reader->terminal;
+  raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | ISIG);
+  raw.c_cc[VMIN] = 1;
+  raw.c_cc[VTIME] = 0;
+  tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
+}
+
+static void give_terminal(struct shell_line *reader) { tcsetattr(STDIN_FILENO, TCSADRAIN, &reader->terminal); }
+
 etk_status shell_line_open(etk_error *e, struct shell_line **out, struct session *session) {
   *out = etk_calloc(1, sizeof **out);
   if (!*out) return etk_fail(e, ETK_E_NO_MEMORY, "out of memory");
   (*out)->session = session;
   session->interactive = isatty(STDIN_FILENO) != 0;
-  if (!session->interactive || !isatty(STDOUT_FILENO)) return ETK_OK;
+  if (session->interactive) signal(SIGINT, SIG_IGN); /* between two lines it means nothing */
+  if (!session->interactive || !isatty(STDOUT_FILENO) || tcgetattr(STDIN_FILENO, &(*out)->terminal)) return ETK_OK;
   etk_error why = ETK_ERROR_INIT;
   if (open_edit(&why, &(*out)->edit)) start_editing(*out);
   else host_warn(session->host, "lines cannot be edited or completed: %s", why.message);
@@ -252,7 +266,9 @@ enum line_result shell_line_read(struct shell_line *reader, const char **line, s
   if (!reader->el) return read_plain(reader, line, line_size);
   int size = 0;
   reader->cleared = false;
+  take_terminal(reader);
   const char *got = reader->edit.read(reader->el, &size);
+  give_terminal(reader);
   if (reader->cleared) return LINE_CLEARED;
   if (!got || size <= 0) {
     putchar('\n');

@@ -366,7 +366,7 @@ static int loop(struct session *session, struct shell_line *reader, bool keep_go
     else {
       host_note(session->host, "line %d ended with exit code %d", session->line_number, code);
       first = first ? first : code;
-      if (!keep_going) break;
+      if (!keep_going || code == 130) break; /* Ctrl-C ends the whole */
     }
   }
   return first;

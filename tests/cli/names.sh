@@ -68,8 +68,6 @@ expect_fail 2 "names no command" "an empty command is a usage error"
 expect_contains err "  train" "that lists the commands"
 run "$exe" --jsno demo:kinds
 expect_fail 2 "did you mean --json?" "an unknown host option gets a suggestion"
-run "$exe" --remote box demo:kinds x
-expect_fail 1 "--remote box: this version runs nothing on other machines" "--remote is refused, not passed over"
 run "$exe" projects --jsonl
 expect_fail 1 "use --json" "--jsonl is refused where nothing streams"
 run "$exe" demo:kinds x --json --jsonl

@@ -1,7 +1,8 @@
 /* etk/chart.h (libetk-media): charts as SVG, PNG and text for a terminal. One layout makes all three, so that they say the same.
  *
  * Axes get round ticks; numbers that are not finite leave a gap; colours are told apart by people who see few (Okabe and Ito, 2008) and series also by
- * dashes or markers. Text is escaped. Everything is borrowed for the call. */
+ * dashes or markers. Text is escaped; a PNG draws ASCII and a few symbols, other characters as boxes. More points than pixels are thinned so that the
+ * extremes of each column stay. Everything is borrowed for the call. */
 #ifndef ETK_CHART_H
 #define ETK_CHART_H
 
@@ -43,7 +44,7 @@ typedef struct etk_chart {
   bool log_x, log_y;             /* values not above 0 leave a gap */
   bool from_zero;                /* LINE, SCATTER, BOX: the y axis includes 0; bars always do */
   etk_chart_theme theme;
-  int width, height;             /* CSS pixels; 0: 720 × 400 */
+  int width, height;             /* CSS pixels, 60 × 40 to 10000 × 10000; 0: 720 × 400 */
 } etk_chart;
 #define ETK_CHART_INIT {sizeof(etk_chart), ETK_CHART_LINE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false, false, false, ETK_CHART_AUTO, 0, 0}
 
