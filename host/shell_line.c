@@ -9,6 +9,7 @@
 #include <histedit.h>
 #include <locale.h>
 #include <signal.h>
+#include <sys/select.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -238,22 +239,32 @@ etk_status shell_line_open(etk_error *e, struct shell_line **out, struct session
 
 static void on_sigint(int number) { (void)number; }
 
-/* Without SA_RESTART a Ctrl-C ends the read, and with it the line. */
-static enum line_result read_plain(struct shell_line *reader, const char **line, size_t *line_size) {
+/* Waits for a line; false: Ctrl-C came instead. The signal is let in only while waiting, so that none comes unseen before. A terminal hands out whole
+ * lines, so nothing is left in stdin's buffer between two of them. */
+static bool line_comes(void) {
   struct sigaction action = {.sa_handler = on_sigint}, old;
-  if (reader->session->interactive) {
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, &old);
-    fputs(prompt(NULL), stderr);
-  }
-  ssize_t size = getline(&reader->plain, &reader->plain_capacity, stdin);
-  int reason = errno;
-  if (reader->session->interactive) sigaction(SIGINT, &old, NULL);
-  if (size < 0 && reason == EINTR && !feof(stdin)) {
-    clearerr(stdin);
+  sigset_t interrupt, before;
+  fd_set set;
+  sigemptyset(&action.sa_mask);
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  sigprocmask(SIG_BLOCK, &interrupt, &before);
+  sigaction(SIGINT, &action, &old);
+  fputs(prompt(NULL), stderr);
+  FD_ZERO(&set);
+  FD_SET(STDIN_FILENO, &set);
+  bool came = pselect(STDIN_FILENO + 1, &set, NULL, NULL, NULL, &before) >= 0 || errno != EINTR;
+  sigaction(SIGINT, &old, NULL);
+  sigprocmask(SIG_SETMASK, &before, NULL);
+  return came;
+}
+
+static enum line_result read_plain(struct shell_line *reader, const char **line, size_t *line_size) {
+  if (reader->session->interactive && !line_comes()) {
     fputc('\n', stderr);
     return LINE_CLEARED;
   }
+  ssize_t size = getline(&reader->plain, &reader->plain_capacity, stdin);
   if (size < 0) return LINE_END;
   if (size && reader->plain[size - 1] == '\n') reader->plain[--size] = '\0';
   *line = reader->plain;

@@ -72,8 +72,27 @@ static void free_all(backup *all, size_t count) {
   etk_free(all);
 }
 
-/* All backups, newest first. A folder that is not there holds none. */
-static etk_status find_all(etk_error *e, const names *n, backup **out, size_t *count) {
+/* ".<name of a backup>.tmp-<n>": what a killed writer left. The next backup has another name, so it is not found by that. */
+static bool is_left(const names *n, const char *entry) {
+  const char *end = strstr(entry, ".tmp-");
+  backup read;
+  if (*entry != '.' || !end) return false;
+  char *name = etk_strndup(entry + 1, (size_t)(end - entry - 1));
+  bool left = name && read_name(n, &read, name);
+  etk_free(name);
+  return left;
+}
+
+static void clean_left(const names *n, char **entries, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    char *path = is_left(n, entries[i]) ? etk_path_join(n->folder, entries[i]) : NULL;
+    if (path) etk__fs_temp_clean(path, false);
+    etk_free(path);
+  }
+}
+
+/* All backups, newest first. A folder that is not there holds none. A writer also cleans what another left. */
+static etk_status find_all(etk_error *e, const names *n, bool writer, backup **out, size_t *count) {
   char **entries = NULL;
   size_t entry_count = 0, used = 0;
   *out = NULL;
@@ -82,6 +101,7 @@ static etk_status find_all(etk_error *e, const names *n, backup **out, size_t *c
   etk_status status = etk_fs_list(&own, &entries, &entry_count, n->folder);
   if (status == ETK_E_NOT_FOUND && !etk_fs_exists(n->folder)) return ETK_OK;
   if (status) return etk_fail(e, status, "%s", own.message);
+  if (writer) clean_left(n, entries, entry_count);
   backup *all = etk_calloc(entry_count, sizeof *all);
   if (!all) status = etk__fs_no_memory(e, "list the backups in", n->folder);
   for (size_t i = 0; i < entry_count && !status; i++) {
@@ -106,7 +126,7 @@ static etk_status find_all(etk_error *e, const names *n, backup **out, size_t *c
 static etk_status remove_beyond(etk_error *e, const names *n, int keep) {
   backup *all;
   size_t count;
-  etk_status status = find_all(e, n, &all, &count);
+  etk_status status = find_all(e, n, false, &all, &count);
   if (status) return status;
   for (size_t i = (size_t)keep; i < count && !status; i++) {
     int failure = etk__fs_unlink(all[i].path);
@@ -120,7 +140,7 @@ static etk_status remove_beyond(etk_error *e, const names *n, int keep) {
 static etk_status next_name(etk_error *e, const names *n, char stamp[STAMP + 1], int64_t *number) {
   backup *all;
   size_t count;
-  etk_status status = find_all(e, n, &all, &count);
+  etk_status status = find_all(e, n, true, &all, &count);
   if (status) return status;
   time_t now = time(NULL);
   struct tm utc;
@@ -182,7 +202,7 @@ etk_status etk_fs_backups(etk_error *e, char ***out, size_t *count, const char *
   backup *all = NULL;
   etk_status status = name_of(e, &n, path, dir);
   if (status) return status;
-  status = find_all(e, &n, &all, count);
+  status = find_all(e, &n, false, &all, count);
   etk_free(n.folder);
   if (status) return status;
   char **paths = etk_calloc(*count, sizeof *paths);
@@ -200,10 +220,11 @@ etk_status etk_fs_backups(etk_error *e, char ***out, size_t *count, const char *
 static etk_status choose(etk_error *e, char **chosen, const char *path, const names *n, const char *wanted) {
   backup read;
   if (wanted && !read_name(n, &read, etk_path_base(wanted)))
-    return etk_fail(e, ETK_E_INVALID, "'%s' is not called like a backup of '%s' (%.*s_<time>_backup%s)", wanted, path, n->stem_size, n->base, n->extension);
+    return etk_fail(e, ETK_E_INVALID, "'%s' is not called like a backup of '%s' (%.*s_<time>_backup%s)", wanted, path, n->stem_size, n->base,
+                    n->extension);
   backup *all = NULL;
   size_t count = 0;
-  etk_status status = wanted ? ETK_OK : find_all(e, n, &all, &count);
+  etk_status status = wanted ? ETK_OK : find_all(e, n, false, &all, &count);
   if (status) return status;
   if (!wanted && count == 0) status = etk_fail(e, ETK_E_NOT_FOUND, "there is no backup of '%s' in '%s'", path, n->folder);
   else if (!(*chosen = etk_strdup(wanted ? wanted : all[0].path))) status = etk__fs_no_memory(e, "restore", path);

@@ -67,14 +67,16 @@ static etk_status hash_both(etk_error *e, int from, const char *from_name, int t
 
 static etk_status fill(etk_error *e, int from, const struct stat *info, const char *from_name, int to, const char *to_name) {
   int failure = share_blocks(from, to, info->st_size);
-  etk_status status = failure && failure != ENOTSUP ? etk_fail_errno(e, failure, "cannot write %lld bytes to '%s'", (long long)info->st_size, to_name) : ETK_OK;
+  etk_status status = ETK_OK;
+  if (failure && failure != ENOTSUP) status = etk_fail_errno(e, failure, "cannot write %lld bytes to '%s'", (long long)info->st_size, to_name);
   if (failure == ENOTSUP) {
     char *chunk = etk_alloc(CHUNK);
     status = chunk ? write_copy(e, from, from_name, to, to_name, chunk) : etk__fs_no_memory(e, "copy", from_name);
     etk_free(chunk);
   }
   if (status) return status;
-  if (fchmod(to, info->st_mode & 0777) != 0 && errno != EPERM && errno != ENOTSUP) return etk_fail_errno(e, errno, "cannot set the permissions of '%s'", to_name);
+  if (fchmod(to, info->st_mode & 0777) != 0 && errno != EPERM && errno != ENOTSUP)
+    return etk_fail_errno(e, errno, "cannot set the permissions of '%s'", to_name);
   failure = etk__fs_sync(to);
   if (failure) return etk_fail_errno(e, failure, "cannot sync '%s' to disk", to_name);
   return hash_both(e, from, from_name, to, to_name);
@@ -131,7 +133,8 @@ etk_status etk_fs_need(etk_error *e, const char *path, int64_t bytes) {
   int64_t there = etk_fs_free_bytes(path), reserve = bytes / 100 < most ? bytes / 100 : most;
   if (there < 0 || bytes <= 0 || (bytes <= INT64_MAX - reserve && bytes + reserve <= there)) return ETK_OK;
   char wanted[32], seen[32];
-  return etk_fail(e, ETK_E_NO_SPACE, "'%s' needs %s (%lld bytes, and a reserve of %lld), and %s (%lld bytes) are free there; free some or write elsewhere", path,
+  return etk_fail(e, ETK_E_NO_SPACE,
+                  "'%s' needs %s (%lld bytes, and a reserve of %lld), and %s (%lld bytes) are free there; free some or write elsewhere", path,
                   etk_format_size(wanted, sizeof wanted, bytes), (long long)bytes, (long long)reserve, etk_format_size(seen, sizeof seen, there),
                   (long long)there);
 }

@@ -24,6 +24,8 @@ char *etk__fs_temp_name(const char *prefix);
 /* Makes "<prefix>-<n>", a new file (open for reading and writing) or folder (open for reading) that is locked while *fd is open; a left one that nobody
  * holds is removed first. *name is the caller's. 0 or an errno value. */
 int etk__fs_temp_make(char **name, int *fd, const char *prefix, bool folder);
+/* Removes a temporary whose writer is gone. False where it is somebody's, or cannot be removed. */
+bool etk__fs_temp_clean(const char *name, bool folder);
 /* rename(2) through the hook; the second fails with EEXIST where `to` exists; the third exchanges two folders in one step, or fails with ENOTSUP.
  * 0 or an errno value. */
 int etk__fs_rename(const char *from, const char *to);

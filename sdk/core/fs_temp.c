@@ -39,8 +39,7 @@ static bool is_same(int fd, const char *name) {
   return fstat(fd, &opened) == 0 && lstat(name, &named) == 0 && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
-/* Removes a temporary whose writer is gone. False where it is somebody's, or cannot be removed. */
-static bool clean(const char *name, bool folder) {
+bool etk__fs_temp_clean(const char *name, bool folder) {
   int fd = open(name, OPEN_OLD | (folder ? O_DIRECTORY : 0));
   if (fd < 0) return errno == ENOENT;
   bool gone = false;
@@ -92,7 +91,7 @@ int etk__fs_temp_make(char **out, int *fd, const char *prefix, bool folder) {
   for (int slot = 1; slot <= SLOTS && (failure == EEXIST || failure == EAGAIN); slot++) {
     snprintf(name, size, "%s-%d", prefix, slot);
     failure = make(fd, name, folder);
-    if (failure == EEXIST && clean(name, folder)) failure = make(fd, name, folder);
+    if (failure == EEXIST && etk__fs_temp_clean(name, folder)) failure = make(fd, name, folder);
   }
   if (failure == 0) {
     *out = name;

@@ -67,7 +67,8 @@ static etk_status add(job *j, const char *path) {
 static etk_status gather(job *j, int parent, const char *base, const char *path, int depth);
 
 static etk_status gather_folder(job *j, int parent, const char *base, const char *path, int depth) {
-  if (depth > ETK__ARCHIVE_DEPTH) return etk_fail(j->e, ETK_E_UNSUPPORTED, "'%s' lies deeper than the %d folders that are archived", path, (int)ETK__ARCHIVE_DEPTH);
+  if (depth > ETK__ARCHIVE_DEPTH)
+    return etk_fail(j->e, ETK_E_UNSUPPORTED, "'%s' lies deeper than the %d folders that are archived", path, (int)ETK__ARCHIVE_DEPTH);
   int fd = openat(parent, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
   if (!folder) {
@@ -246,7 +247,9 @@ static etk_status prepare(job *j, const char *const *paths, size_t count) {
 
 etk_status etk_archive_create(etk_error *e, const char *archive, const char *root, const char *const *paths, size_t count, bool replace) {
   const struct format *format = format_of(archive);
-  if (!format) return etk_fail(e, ETK_E_UNSUPPORTED, "'%s' does not say which archive it is; a name that ends in .tar, .tar.gz, .tgz, .tar.zst or .zip is wanted", archive);
+  if (!format)
+    return etk_fail(e, ETK_E_UNSUPPORTED,
+                    "'%s' does not say which archive it is; a name that ends in .tar, .tar.gz, .tgz, .tar.zst or .zip is wanted", archive);
   job j = {.e = e, .archive = archive, .root_name = root, .root = -1};
   etk__archive_locale locale;
   etk_status status = etk__archive_locale_begin(e, &locale);

@@ -26,7 +26,8 @@ static etk_status check_series(etk_error *e, const etk_chart *c) {
   for (size_t i = 0; i < c->series_count; i++) {
     const etk_chart_series *s = &c->series[i];
     if (s->count && !s->y) return etk_fail(e, ETK_E_INVALID, "series %zu has %zu points and no y", i, s->count);
-    if (!s->low != !s->high) return etk_fail(e, ETK_E_INVALID, "series %zu has %s without %s; give both or neither", i, s->low ? "low" : "high", s->low ? "high" : "low");
+    if (!s->low != !s->high)
+      return etk_fail(e, ETK_E_INVALID, "series %zu has %s without %s; give both or neither", i, s->low ? "low" : "high", s->low ? "high" : "low");
     if (s->x && c->kind >= ETK_CHART_BAR) return etk_fail(e, ETK_E_INVALID, "series %zu of a %s chart has x; its place is its category", i, kinds[c->kind].name);
     if (s->low && c->kind == ETK_CHART_BOX) return etk_fail(e, ETK_E_INVALID, "series %zu of a box chart has low and high; they come from the samples", i);
     if (c->kind != ETK_CHART_BOX && kinds[c->kind].categories && c->categories && s->count != c->category_count)
@@ -37,7 +38,8 @@ static etk_status check_series(etk_error *e, const etk_chart *c) {
 
 static etk_status check(etk_error *e, const etk_chart *c) {
   if (c->struct_size != sizeof *c)
-    return etk_fail(e, ETK_E_INVALID, "a chart of %" PRIu32 " bytes where this library's has %zu: begin with ETK_CHART_INIT and build against its header", c->struct_size, sizeof *c);
+    return etk_fail(e, ETK_E_INVALID, "a chart of %" PRIu32 " bytes where this library's has %zu: begin with ETK_CHART_INIT and build against its header",
+                    c->struct_size, sizeof *c);
   if ((unsigned)c->kind > ETK_CHART_HEAT) return etk_fail(e, ETK_E_INVALID, "there is no chart kind %d", (int)c->kind);
   if ((unsigned)c->theme > ETK_CHART_AUTO) return etk_fail(e, ETK_E_INVALID, "there is no chart theme %d", (int)c->theme);
   if ((c->log_x && !kinds[c->kind].log_x) || (c->log_y && !kinds[c->kind].log_y))

@@ -50,7 +50,8 @@ void etk__terminal_bars(etk__cells *t) {
   const etk__data *d = t->d;
   const etk_chart *c = d->chart;
   size_t n = d->category_count, series = c->series_count;
-  if (d->y_label && (t->rows >= 10 || t->rows - t->top >= (int)fmin((double)(n * series), 1000) + 1)) etk__cells_words(t, t->top++, 0, t->columns, -1, d->y_label, etk__terminal_color(ETK__MUTED));
+  if (d->y_label && (t->rows >= 10 || t->rows - t->top >= (int)fmin((double)(n * series), 1000) + 1))
+    etk__cells_words(t, t->top++, 0, t->columns, -1, d->y_label, etk__terminal_color(ETK__MUTED));
   struct lying b = {.t = t, .names = etk__names_width(t, d->categories, n, t->columns / 3)};
   bool both = d->y_low < 0 && t->columns >= 48; /* room for the number on both sides of the bar, or on one */
   b.left = b.names + 1, b.columns = t->columns - b.left - 7 - (both ? 7 : 0);
@@ -91,7 +92,8 @@ static void put_box(etk__cells *t, int row, int left, int columns, const etk__ax
 void etk__terminal_boxes(etk__cells *t) {
   const etk__data *d = t->d;
   size_t n = d->chart->series_count;
-  if (d->y_label && (t->rows >= 10 || t->rows - t->top >= (int)fmin((double)n, 1000) + 3)) etk__cells_words(t, t->top++, 0, t->columns, -1, d->y_label, etk__terminal_color(ETK__MUTED));
+  if (d->y_label && (t->rows >= 10 || t->rows - t->top >= (int)fmin((double)n, 1000) + 3))
+    etk__cells_words(t, t->top++, 0, t->columns, -1, d->y_label, etk__terminal_color(ETK__MUTED));
   int names = etk__names_width(t, d->names, n, t->columns / 3), left = names + 1, columns = t->columns - left, row = t->top;
   etk__axis axis;
   etk__axis_fit(&axis, d->y_low, d->y_high, d->chart->log_y, true, (size_t)fmax(columns / 12.0, 1));

@@ -16,7 +16,8 @@ etk_status etk_chart_write_all(etk_error *e, const char *path, const etk_chart *
   if (!svg && !png) return etk_fail(e, ETK_E_INVALID, "%s: a chart is written as .svg or .png%s%s", path, end ? ", not as " : "; end the name so", end ? end : "");
   for (size_t i = 1; i < count; i++)
     if ((charts[i].width ? charts[i].width : 720) != (charts->width ? charts->width : 720))
-      return etk_fail(e, ETK_E_INVALID, "%s: chart %zu is %d pixels wide and the first %d; charts of one file have one width", path, i, charts[i].width, charts->width);
+      return etk_fail(e, ETK_E_INVALID, "%s: chart %zu is %d pixels wide and the first %d; charts of one file have one width", path, i,
+                      charts[i].width, charts->width);
   if (svg) {
     status = count > 1 ? etk__chart_svgs(e, &text, charts, count) : etk_chart_svg(e, &text, charts, false);
     if (!status) status = etk_fs_write(e, path, text.data, text.size, replace);

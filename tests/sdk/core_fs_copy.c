@@ -195,6 +195,16 @@ static void a_clock_that_jumped_back_costs_no_backup(void **state) {
   etk_free(made);
 }
 
+static void what_a_killed_backup_left_is_cleaned_by_the_next(void **state) {
+  (void)state;
+  put("a.txt", "text");
+  put(".a_20250101T000000Z_backup.txt.tmp-1", "half"); /* of another second, so of another name */
+  put(".b_20250101T000000Z_backup.txt.tmp-1", "of another file");
+  assert_int_equal(etk_fs_backup(NULL, NULL, at("a.txt"), NULL, 0), ETK_OK);
+  assert_false(etk_fs_exists(at(".a_20250101T000000Z_backup.txt.tmp-1")));
+  assert_true(etk_fs_exists(at(".b_20250101T000000Z_backup.txt.tmp-1")));
+}
+
 static void a_restored_file_leaves_what_it_replaced_as_a_backup(void **state) {
   (void)state;
   etk_error e = ETK_ERROR_INIT;
@@ -353,6 +363,7 @@ int main(void) {
       TEST(backups_are_dated_and_the_oldest_go),
       TEST(only_what_is_called_like_a_backup_is_one),
       TEST(a_clock_that_jumped_back_costs_no_backup),
+      TEST(what_a_killed_backup_left_is_cleaned_by_the_next),
       TEST(a_restored_file_leaves_what_it_replaced_as_a_backup),
       TEST(room_is_asked_for_before_it_is_used),
       cmocka_unit_test(patterns_match_like_a_shell_does),
