@@ -27,7 +27,7 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
 
 # ---- what is needed -------------------------------------------------------------------------------------------------------------------
 # `make` alone only names what is missing; `make demo` and `make check` install it first.
-PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit
+PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit zlib
 BUILDING := $(filter-out clean deps help,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifneq ($(filter check demo,$(MAKECMDGOALS)),)
