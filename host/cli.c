@@ -13,48 +13,9 @@
 #include <etk/hardware.h>
 #include <signal.h>
 
-#if __has_include("builtins/benchmark.c")
-#define WITH_benchmark(GROUP) GROUP(benchmark)
-#else
-#define WITH_benchmark(GROUP)
-#endif
-#if __has_include("builtins/complete.c")
-#define WITH_complete(GROUP) GROUP(complete)
-#else
-#define WITH_complete(GROUP)
-#endif
-#if __has_include("builtins/docs.c")
-#define WITH_docs(GROUP) GROUP(docs)
-#else
-#define WITH_docs(GROUP)
-#endif
-#if __has_include("builtins/generate_config.c")
-#define WITH_generate_config(GROUP) GROUP(generate_config)
-#else
-#define WITH_generate_config(GROUP)
-#endif
-#if __has_include("builtins/logs.c")
-#define WITH_logs(GROUP) GROUP(logs)
-#else
-#define WITH_logs(GROUP)
-#endif
-#if __has_include("builtins/setup.c")
-#define WITH_setup(GROUP) GROUP(setup)
-#else
-#define WITH_setup(GROUP)
-#endif
-#if __has_include("builtins/shell.c")
-#define WITH_shell(GROUP) GROUP(shell)
-#else
-#define WITH_shell(GROUP)
-#endif
-#if __has_include("builtins/test.c")
-#define WITH_test(GROUP) GROUP(test)
-#else
-#define WITH_test(GROUP)
-#endif
-#define GROUPS(GROUP) GROUP(projects) GROUP(help) WITH_setup(GROUP) GROUP(info) GROUP(runs) WITH_logs(GROUP) WITH_benchmark(GROUP) WITH_test(GROUP) \
-  WITH_generate_config(GROUP) WITH_shell(GROUP) WITH_complete(GROUP) WITH_docs(GROUP) GROUP(check) GROUP(new) GROUP(version)
+#define GROUPS(GROUP)                                                                                               \
+  GROUP(projects) GROUP(help) GROUP(setup) GROUP(info) GROUP(runs) GROUP(logs) GROUP(benchmark) GROUP(test)        \
+  GROUP(generate_config) GROUP(shell) GROUP(complete) GROUP(docs) GROUP(check) GROUP(new) GROUP(version)
 #define DECLARE(name) extern const etk_project builtin_##name;
 #define LIST(name) &builtin_##name,
 GROUPS(DECLARE)

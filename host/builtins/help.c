@@ -12,11 +12,14 @@ BUILTIN(help, "Show help for this program, a project or a command", COMMANDS)
 /* Every built-in for programs, as projects are told. */
 static etk_status host_json(etk_error *e, etk_text *out) {
   etk_text_puts(out, "{\"groups\":[");
+  bool first = true;
   for (size_t i = 0; builtins[i]; i++) {
     struct manifest manifest;
+    if (builtins[i]->commands[0].flags & ETK_HIDDEN) continue;
     etk_status status = builtin_manifest(e, &manifest, builtins[i]);
     if (status) return status;
-    if (i) etk_text_putc(out, ',');
+    if (!first) etk_text_putc(out, ',');
+    first = false;
     manifest_json(out, &manifest, NULL);
     manifest_fini(&manifest);
   }
