@@ -240,19 +240,24 @@ static etk_status read_run(etk_error *e, struct bench_run *out, etk_arena *arena
   return status;
 }
 
+etk_status bench_run_parse(etk_error *e, struct bench_run *out, etk_arena *arena, const char *name, const char *bytes, size_t size) {
+  json_error_t place;
+  *out = (struct bench_run){.path = etk_arena_strdup(arena, name)};
+  json_t *json = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &place);
+  if (!json) return etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: not JSON: %s", name, place.line, place.column, place.text);
+  etk_status status = read_run(e, out, arena, json);
+  json_decref(json);
+  return status ? etk_error_while(e, status, "%s", name) : ETK_OK;
+}
+
 etk_status bench_run_load(etk_error *e, struct bench_run *out, struct host *host, const char *path) {
   char *bytes;
   size_t size;
-  json_error_t place;
   etk_status status = etk_fs_read(e, &bytes, &size, path, FILE_MOST);
   if (status) return status;
-  json_t *json = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &place);
+  status = bench_run_parse(e, out, &host->arena, path, bytes, size);
   etk_free(bytes);
-  if (!json) return etk_fail(e, ETK_E_FORMAT, "%s:%d:%d: not JSON: %s", path, place.line, place.column, place.text);
-  *out = (struct bench_run){.path = etk_arena_strdup(&host->arena, path)};
-  status = read_run(e, out, &host->arena, json);
-  json_decref(json);
-  return status ? etk_error_while(e, status, "%s", path) : ETK_OK;
+  return status;
 }
 
 /* ---- the folder ---- */

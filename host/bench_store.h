@@ -46,6 +46,8 @@ void bench_round_json(etk_text *out, const etk_bench_result *result); /* what a 
 etk_status bench_round_read(etk_error *e, struct bench_entry *entry, struct bench_round *out, etk_arena *arena, const json_t *json);
 /* The document of a run: all samples with `whole`, else statistics and scores. */
 void bench_run_json(etk_text *out, const struct bench_run *run, bool whole);
+/* `name` is what messages call the bytes. */
+etk_status bench_run_parse(etk_error *e, struct bench_run *out, etk_arena *arena, const char *name, const char *bytes, size_t size);
 etk_status bench_run_load(etk_error *e, struct bench_run *out, struct host *host, const char *path);
 
 etk_status bench_store(etk_error *e, struct bench_run *run, struct host *host); /* writes it and sets run->path */

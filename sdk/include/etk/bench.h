@@ -94,7 +94,9 @@ void etk_bench_result_free(etk_bench_result *result);
  * processes (etk_stats_compare), not by the samples, which would find a difference between any two processes.
  * Measured on a shared 2-core virtual machine as standard deviations. Low machine load, four kinds of work (floating point, hashing, memory, sorting): median
  * time of a run 0.6–1.2 %, low percentiles over the reference's 0.1–0.3 %. Load average 16, one process's score of integer work: by the median 2.0 %, by
- * the 10th percentile 2.1 %, by the least 0.6 %; the 2nd percentile is nearly the least where samples are few, and depends less on their number. */
+ * the 10th percentile 2.1 %, by the least 0.6 %; the 2nd percentile is nearly the least where samples are few, and depends less on their number.
+ * What it cannot take out: programs that fill the caches or the memory bus during one run and not during the other move work that is bound by memory or by the
+ * kernel (reading files, page faults) by 5–15 %, all rounds alike. Such a comparison wants a quiet machine, or runs that are repeated. */
 double etk_bench_score(const double *times, size_t count, const double *reference, size_t reference_count); /* NaN: no samples */
 
 #ifdef __cplusplus
