@@ -154,7 +154,8 @@ void bench_run_json(etk_text *out, const struct bench_run *run, bool whole) {
 
 static const char *text_of(etk_arena *arena, const json_t *object, const char *key, const char *fallback) {
   const json_t *value = json_object_get(object, key);
-  return json_is_string(value) ? etk_arena_strdup(arena, json_string_value(value)) : fallback;
+  const char *copy = json_is_string(value) ? etk_arena_strdup(arena, json_string_value(value)) : NULL;
+  return copy ? copy : fallback;
 }
 
 static int64_t int_of(const json_t *object, const char *key) { return json_integer_value(json_object_get(object, key)); }

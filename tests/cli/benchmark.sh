@@ -1,6 +1,7 @@
 #!/bin/sh
 # The built-in `benchmark`: what it runs, what it survives, what it compares, what it writes.
 . tests/lib.sh
+command -v python3 >/dev/null || { skip "python3 is not installed: it reads the documents"; exit 0; }
 build_plugin tests/cli/plugins/benchmarked.c benchmarked "$tmp/plugins" -O1 || { not_ok "the plugin with benchmarks compiles"; exit 1; }
 bench() { run "$exe" --plugin-dir "$tmp/plugins" benchmark "$@"; }
 state=$XDG_STATE_HOME/efficientai-toolkit/benchmarks
@@ -77,6 +78,15 @@ bench steady --compare "$tmp/cut.json"
 expect_fail 1 "not JSON" "a cut file is named"
 bench steady --history --rounds 3
 expect_fail 2 "--rounds" "options that would be passed over are refused"
+
+printf 'a file\n' >"$tmp/file"
+run env EFFICIENTAI_STATE_DIR="$tmp/file" "$exe" --plugin-dir "$tmp/plugins" benchmark steady --samples 6 --rounds 2
+expect_contains err "the result is not stored" "a result that cannot be stored is told"
+expect_contains out "benchmarked:steady" "and shown all the same"
+run env EFFICIENTAI_STATE_DIR="$tmp/file" "$exe" --plugin-dir "$tmp/plugins" benchmark steady --samples 6 --rounds 2 --save-baseline x
+expect_fail 1 "the baseline is not saved" "a baseline that cannot be saved fails"
+run timeout -s INT 1 "$exe" --plugin-dir "$tmp/plugins" benchmark hang
+if [ "$status" -eq 124 ] && case "$err" in *"stopped on request"*) true ;; *) false ;; esac; then ok "Ctrl-C stops a benchmark that hangs"; else not_ok "Ctrl-C stops a benchmark that hangs"; fi
 
 # ---- slower or not ----
 repetitions=${ETK_BENCH_REPETITIONS:-3} flagged=0 false=0
