@@ -146,7 +146,7 @@ static const char style[] =
     "th,td{padding:.35rem .6rem;text-align:right;white-space:nowrap}th:first-child{text-align:left}thead th{border-bottom:1px solid var(--line);font-weight:600}\n"
     "tbody tr:nth-child(odd){background:var(--stripe)}tbody th{font-weight:400}.slower,.failed{color:var(--bad);font-weight:600}.faster{color:var(--good);font-weight:600}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,34rem),1fr));gap:1rem}figure{margin:0;border:1px solid var(--line);border-radius:6px;padding:.5rem}\n"
-    "figure svg{display:block;width:100%;height:auto}figcaption{color:var(--quiet);font-size:.875rem}footer{margin-top:2rem;color:var(--quiet);font-size:.875rem}\n</style>\n";
+    "figure svg{display:block;width:100%;max-width:45rem;height:auto;margin:0 auto}figcaption{color:var(--quiet);font-size:.875rem}footer{margin-top:2rem;color:var(--quiet);font-size:.875rem}\n</style>\n";
 
 static void fact(etk_text *out, const char *name, const char *value) {
   etk_text_printf(out, "<dt>%s</dt><dd>", name);
