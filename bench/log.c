@@ -16,10 +16,10 @@ static void quiet(void *user, etk_log_level level, int64_t unix_ms, const char *
 static void one(int64_t i) { etk_log(ETK_LOG_INFO, "step %lld of the training is done in %d ms", (long long)i, 12); }
 
 static void with_fields(int64_t i) {
-  const etk_log_field fields[] = {{.name = "step", .kind = ETK_LOG_INT, .integer = i},
-                                  {.name = "loss", .kind = ETK_LOG_REAL, .real = 1.25},
-                                  {.name = "optimizer", .kind = ETK_LOG_TEXT, .text = "adamw"},
-                                  {.name = "saved", .kind = ETK_LOG_FLAG, .integer = 1}};
+  const etk_log_field fields[] = {{.name = "step", .kind = ETK_LOG_FIELD_INT, .integer = i},
+                                  {.name = "loss", .kind = ETK_LOG_FIELD_REAL, .real = 1.25},
+                                  {.name = "optimizer", .kind = ETK_LOG_FIELD_TEXT, .text = "adamw"},
+                                  {.name = "saved", .kind = ETK_LOG_FIELD_FLAG, .integer = 1}};
   etk_log_event(ETK_LOG_INFO, "step done", fields, 4);
 }
 

@@ -85,7 +85,12 @@ static void list_namespaces(struct host *host) {
 }
 
 void help_host(struct host *host) {
-  printf("Usage: %s [options] NAMESPACE:COMMAND [arguments]\n\n", host->program);
+  etk_text usage = ETK_TEXT_INIT;
+  etk_text_printf(&usage, "%s [options] NAMESPACE:COMMAND [arguments]", host->program);
+  printf("Usage: ");
+  folded(usage.failed ? host->program : usage.data, 7, 7, true);
+  etk_text_free(&usage);
+  putchar('\n');
   etk_text about = ETK_TEXT_INIT;
   etk_text_printf(&about, "Efficient machine learning, one command at a time. '%s NAMESPACE' lists the commands of a project, '%s help NAMESPACE:COMMAND' explains one.",
                   host->program, host->program);
@@ -105,7 +110,8 @@ void help_host(struct host *host) {
     line(left, o->help, 38);
   }
   if (!host->help_all) {
-    printf("\nThe environment variables are under --help-all; the whole manual is 'man %s' or '%s docs'.\n", "efficientai-toolkit", host->program);
+    putchar('\n');
+    paragraph("The environment variables are under --help-all; the whole manual is 'man efficientai-toolkit' or 'efficientai-toolkit docs'.");
     return;
   }
   heading(host, "Environment");

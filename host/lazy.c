@@ -14,7 +14,7 @@ static const struct source {
                {"libedit", "install libedit (Debian: apt-get install libedit2)"}};
 
 /* Ours lie beside libetk itself: run paths are not followed by every dlopen (the one of the address sanitizer is called from elsewhere). */
-static void *open_ours(const char *library) {
+void *lazy_open_ours(const char *library) {
   Dl_info info;
   char path[PATH_MAX];
   if (strncmp(library, "libetk-", 7) || !dladdr((void *)(uintptr_t)&etk_strdup, &info) || !info.dli_fname) return NULL;
@@ -24,7 +24,7 @@ static void *open_ours(const char *library) {
 }
 
 void *lazy_symbol(etk_error *e, const char *library, const char *symbol) {
-  void *handle = open_ours(library);
+  void *handle = lazy_open_ours(library);
   if (!handle) handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
   void *found = handle ? dlsym(handle, symbol) : NULL;
   if (found) return found;

@@ -9,6 +9,8 @@
 
 /* The function, or NULL with ETK_E_UNAVAILABLE. Ours are found beside the executable (../lib), others where the system looks. */
 void *lazy_symbol(etk_error *e, const char *library, const char *symbol);
+/* A library of ours from beside libetk; NULL: it is none of ours, or not there. */
+void *lazy_open_ours(const char *library);
 #define LAZY(e, library, function) ((__typeof__(&function))lazy_symbol((e), (library), #function))
 
 #endif

@@ -1,6 +1,8 @@
 /* loader.c: dlopen and the handshake. The order is that of trust: what is read first says how to read the rest. */
 #include "loader.h"
 
+#include "lazy.h"
+
 #include <dlfcn.h>
 #include <etk/log.h>
 #include <sys/stat.h>
@@ -39,6 +41,27 @@ static bool between(char *out, size_t size, const char *text, const char *before
   return true;
 }
 
+/* The library that was missing, by what the system's loader said; "" where something else failed. */
+static void missing_library(char *out, size_t size, const char *path, const char *reason) {
+  const char *opening = strstr(reason, ": cannot open shared object file");
+  bool other = opening && strncmp(reason, path, (size_t)(opening - reason));
+  snprintf(out, size, "%.*s", other ? (int)(opening - reason) : 0, reason);
+}
+
+/* A plugin needs no run path to our libraries: those that it names and the system does not find are opened from beside libetk, and then are there by name. */
+static void *open_plugin(const char *path, char *reason, size_t size) {
+  for (int tries = 0; tries < 8; tries++) {
+    char name[256];
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (handle) return handle;
+    const char *why = dlerror();
+    snprintf(reason, size, "%s", why ? why : "it gives no reason");
+    missing_library(name, sizeof name, path, reason);
+    if (strncmp(name, "libetk", 6) || !lazy_open_ours(name)) return NULL;
+  }
+  return NULL;
+}
+
 static etk_status open_failed(etk_error *e, const char *path, const char *reason) {
   char name[256];
   if (between(name, sizeof name, reason, "undefined symbol: ", "") || between(name, sizeof name, reason, "Symbol not found: ", ""))
@@ -46,9 +69,8 @@ static etk_status open_failed(etk_error *e, const char *path, const char *reason
                     strncmp(name, "etk_", 4) ? "link the library that defines it" : "it was built for a newer SDK: update efficientai-toolkit, or build it against this one");
   if (between(name, sizeof name, reason, "version `", "' not found"))
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: was built for a newer library (it wants the version %s): update that library, or build the plugin against this one", path, name);
-  const char *opening = strstr(reason, ": cannot open shared object file");
-  if (opening && strncmp(reason, path, (size_t)(opening - reason))) {
-    snprintf(name, sizeof name, "%.*s", (int)(opening - reason), reason);
+  missing_library(name, sizeof name, path, reason);
+  if (*name) {
     return etk_fail(e, ETK_E_UNAVAILABLE, "%s: needs the library %s, which is not installed: install it, or name its folder in LD_LIBRARY_PATH", path, name);
   }
   if (between(name, sizeof name, reason, "Library not loaded: ", "\n"))
@@ -166,11 +188,9 @@ etk_status plugin_load(etk_error *e, struct loaded *out, const struct plugin *pl
   if (status) return status;
   if (manifest && manifest->group_writable)
     etk_log(ETK_LOG_WARNING, "%s: its group may write to the file or its folder (to mend it: chmod g-w on both)", plugin->path);
-  out->handle = dlopen(plugin->path, RTLD_NOW | RTLD_LOCAL);
-  if (!out->handle) {
-    const char *reason = dlerror();
-    return open_failed(e, plugin->path, reason ? reason : "no reason given");
-  }
+  char reason[1024];
+  out->handle = open_plugin(plugin->path, reason, sizeof reason);
+  if (!out->handle) return open_failed(e, plugin->path, reason);
   if ((status = same_file(e, plugin->path, manifest))) return status;
   const etk_project *project = dlsym(out->handle, ETK_PROJECT_SYMBOL);
   if (!project) return no_symbol(e, out->handle, plugin->path);

@@ -66,10 +66,10 @@ void process_log_begin(struct host *host, const char *run) {
 void process_log_line(struct host *host, etk_log_level level, const char *message) { write_line(host, level, message, NULL, 0); }
 
 void process_log_end(struct host *host, const char *status, int exit_code, int64_t wall_ns, const char *error) {
-  const etk_log_field fields[] = {{.name = "status", .kind = ETK_LOG_TEXT, .text = status},
-                                  {.name = "exit", .kind = ETK_LOG_INT, .integer = exit_code},
-                                  {.name = "wall_ms", .kind = ETK_LOG_REAL, .real = (double)(wall_ns / 1000) / 1000},
-                                  {.name = "error", .kind = ETK_LOG_TEXT, .text = error}};
+  const etk_log_field fields[] = {{.name = "status", .kind = ETK_LOG_FIELD_TEXT, .text = status},
+                                  {.name = "exit", .kind = ETK_LOG_FIELD_INT, .integer = exit_code},
+                                  {.name = "wall_ms", .kind = ETK_LOG_FIELD_REAL, .real = (double)(wall_ns / 1000) / 1000},
+                                  {.name = "error", .kind = ETK_LOG_FIELD_TEXT, .text = error}};
   etk_log_level level = !strcmp(status, "ok") ? ETK_LOG_INFO : !strcmp(status, "cancelled") ? ETK_LOG_WARNING : ETK_LOG_ERROR;
   write_line(host, level, "command ends", fields, error && *error ? 4 : 3);
 }

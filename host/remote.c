@@ -119,7 +119,7 @@ static etk_status check_version(etk_error *e, const struct remote *r) {
   char ours[32];
   snprintf(ours, sizeof ours, "%d.%d", ETK_ABI_MAJOR, ETK_ABI_MINOR);
   if (!status && (!version || !abi))
-    status = etk_fail(e, ETK_E_FORMAT, "%s did not say its version (exit code %d): is '%s' there efficientai-toolkit?", r->host->remote, code, r->program);
+    status = etk_fail(e, ETK_E_FORMAT, "the program '%s' on %s did not say its version (exit code %d); it is not efficientai-toolkit, or it cannot start there", r->program, r->host->remote, code);
   else if (!status && (strcmp(version, ETK_VERSION) || strcmp(abi, ours)))
     status = etk_fail(e, ETK_E_UNSUPPORTED, "%s runs version %s (ABI %s), this is %s (ABI %s); install the same on both", r->host->remote, version, abi, ETK_VERSION, ours);
   json_decref(json);

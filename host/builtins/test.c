@@ -53,7 +53,7 @@ struct session {
 static etk_status find_suite(etk_error *e, const etk_selftest **out, struct loaded *loaded) {
   const etk_selftest *suite = loaded->project->query ? loaded->project->query(ETK_SELFTEST_ID) : NULL;
   *out = suite;
-  if (!suite) return etk_fail(e, ETK_E_UNAVAILABLE, "it ships no tests (its query does not answer %s)", ETK_SELFTEST_ID);
+  if (!suite) return ETK_OK;
   if (suite->struct_size < sizeof *suite || suite->stride < sizeof(etk_selftest_case) || !suite->cases)
     return etk_fail(e, ETK_E_FORMAT, "its %s table has %u bytes and rows of %u, at least %zu and %zu are wanted; it must be built again", ETK_SELFTEST_ID, suite->struct_size,
                     suite->stride, sizeof *suite, sizeof(etk_selftest_case));
@@ -69,7 +69,7 @@ static etk_status list_body(etk_error *e, struct loaded *loaded, etk_run *run, e
   const etk_selftest *suite;
   (void)run, (void)flush, (void)user;
   etk_status status = find_suite(e, &suite, loaded);
-  for (size_t i = 0; !status && i < suite->count; i++) {
+  for (size_t i = 0; !status && suite && i < suite->count; i++) {
     const etk_selftest_case *c = case_at(suite, i);
     if (!c->name || !*c->name || !c->run) return etk_fail(e, ETK_E_FORMAT, "its test %zu has no %s", i + 1, c->run ? "name" : "function");
     etk_text_append(answer, c->name, strlen(c->name) + 1);
@@ -82,6 +82,7 @@ static etk_status test_body(etk_error *e, struct loaded *loaded, etk_run *run, e
   const etk_selftest *suite;
   (void)answer, (void)flush;
   etk_status status = find_suite(e, &suite, loaded);
+  if (!status && !suite) status = etk_fail(e, ETK_E_CHECK, "its query does not answer %s any more", ETK_SELFTEST_ID);
   return status ? status : case_at(suite, *(const size_t *)user)->run(run);
 }
 
@@ -194,8 +195,10 @@ static etk_status run_suite(etk_error *e, struct session *s, struct suite *suite
   etk_status status = child_run(e, &suite->listing, &listing);
   if (status == ETK_E_CANCELLED) return status;
   suite->has_manifest = !plugin_manifest(NULL, &suite->manifest, &s->host->path, suite->plugin);
-  if (status) {
-    suite->state = status == ETK_E_UNAVAILABLE && !suite->listing.crashed ? "untested" : "broken";
+  if (!status && !suite->listing.answer.size) etk_fail(&suite->listing.error, ETK_E_UNAVAILABLE, "it ships no tests (its query does not answer %s)", ETK_SELFTEST_ID);
+  if (suite->listing.error.status) {
+    suite->state = status ? "broken" : "untested";
+    *e = suite->listing.error;
     if (!s->host->json) printf("  %s: %s\n", suite->state, e->message);
     etk_error_clear(e);
     return ETK_OK;

@@ -246,14 +246,14 @@ static size_t clean_text(const char **out, char room[ETK__LOG_MESSAGE], const ch
 
 static void put_value(line *l, const etk_log_field *field, const char *name, bool json, char room[ETK__LOG_MESSAGE]) {
   const char *text;
-  if (field->kind == ETK_LOG_FLAG) put(l, field->integer ? "true" : "false", field->integer ? 4 : 5);
-  else if (field->kind == ETK_LOG_TEXT && field->text) {
+  if (field->kind == ETK_LOG_FIELD_FLAG) put(l, field->integer ? "true" : "false", field->integer ? 4 : 5);
+  else if (field->kind == ETK_LOG_FIELD_TEXT && field->text) {
     size_t size = clean_text(&text, room, name, field->text);
     if (json) put_json(l, text, size, l->limit);
     else put_plain(l, text, size);
-  } else if (field->kind == ETK_LOG_TEXT) PUT(l, "null");
+  } else if (field->kind == ETK_LOG_FIELD_TEXT) PUT(l, "null");
   else if (etk_log_secret_key(name)) put(l, json ? "\"***\"" : "***", json ? 5 : 3);
-  else if (field->kind == ETK_LOG_INT) put_int(l, field->integer);
+  else if (field->kind == ETK_LOG_FIELD_INT) put_int(l, field->integer);
   else put_real(l, field->real);
 }
 

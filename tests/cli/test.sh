@@ -96,3 +96,16 @@ if [ -z "$(ls -A "$TMPDIR")" ]; then ok "no folder is left"; else not_ok "no fol
 unset EFFICIENTAI_PLUGIN_PATH
 run "$exe" test --all
 expect_exit 0 "the tests that come with this program pass"
+
+# A plugin that cannot be loaded is broken, not without tests.
+cat >"$tmp/unloadable.c" <<'END'
+#include <etk/project.h>
+extern int nowhere_defined(void);
+#define COMMANDS(CMD) CMD(go, ETK_NONE, ETK_NONE, 0, "Go")
+ETK_PROJECT("unloadable", "1.0.0", "Cannot be loaded", COMMANDS)
+static etk_status go_run(etk_run *run, const struct go_options *o) { return (void)run, (void)o, nowhere_defined(); }
+END
+build_plugin "$tmp/unloadable.c" unloadable "$tmp/unloadable" || not_ok "the plugin builds"
+run "$exe" --plugin-dir "$tmp/unloadable" test unloadable
+expect_fail 4 "1 project broken" "a plugin that cannot be loaded is broken"
+expect_contains out "nowhere_defined" "and why is told"

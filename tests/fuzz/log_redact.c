@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void must_be_json(const char *message) {
   static char line[ETK__LOG_LINE];
-  const etk_log_field fields[] = {{.name = "text", .kind = ETK_LOG_TEXT, .text = message}, {.name = message, .kind = ETK_LOG_INT, .integer = 1}};
+  const etk_log_field fields[] = {{.name = "text", .kind = ETK_LOG_FIELD_TEXT, .text = message}, {.name = message, .kind = ETK_LOG_FIELD_INT, .integer = 1}};
   size_t size = etk__line_format(line, ETK_LOG_JSON, ETK_LOG_INFO, 1000, message, fields, 2);
   if (size == 0 || size > sizeof line || memchr(line, '\n', size) != line + size - 1) __builtin_trap();
   json_t *json = json_loadb(line, size, JSON_ALLOW_NUL, NULL);

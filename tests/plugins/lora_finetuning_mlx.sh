@@ -319,3 +319,10 @@ examples() {
   expect "they are all there is: no line begins with the program outside a block" [ "$(grep -c '^efficientai-toolkit' plugins/lora-finetuning-mlx/README.md)" -eq "$(cat "$tmp"/readme-*.sh | grep -c '^efficientai-toolkit')" ]
 }
 if [ -f plugins/lora-finetuning-mlx/data/default/model.safetensors ]; then examples; else skip "the embedded model is not here"; fi
+
+# OpenBLAS would ask for its buffers for ever.
+if [ -n "${SAN:-}" ]; then skip "little address space (sanitizers want much of it)"
+else
+  run timeout 60 sh -c 'ulimit -v 300000; exec "$@"' sh "$exe" $ns:generate --no-run --prompt hi --max-tokens 2 --temperature 0
+  expect_exit 0 "with little address space products go without the BLAS"
+fi

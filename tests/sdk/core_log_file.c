@@ -104,12 +104,12 @@ static void a_json_line_has_time_level_message_context_and_fields(void **state) 
   etk_log_file *file = open_log(ETK_LOG_JSON, 0, 0, 0);
   etk_log_context("run", "r1");
   etk_log_context("namespace", "demo \"x\"");
-  const etk_log_field fields[] = {{.name = "step", .kind = ETK_LOG_INT, .integer = -7},
-                                  {.name = "loss", .kind = ETK_LOG_REAL, .real = 0.1},
-                                  {.name = "rate", .kind = ETK_LOG_REAL, .real = 1e-7},
-                                  {.name = "who", .kind = ETK_LOG_TEXT, .text = "a\nb"},
-                                  {.name = "none", .kind = ETK_LOG_TEXT},
-                                  {.name = "saved", .kind = ETK_LOG_FLAG, .integer = 1}};
+  const etk_log_field fields[] = {{.name = "step", .kind = ETK_LOG_FIELD_INT, .integer = -7},
+                                  {.name = "loss", .kind = ETK_LOG_FIELD_REAL, .real = 0.1},
+                                  {.name = "rate", .kind = ETK_LOG_FIELD_REAL, .real = 1e-7},
+                                  {.name = "who", .kind = ETK_LOG_FIELD_TEXT, .text = "a\nb"},
+                                  {.name = "none", .kind = ETK_LOG_FIELD_TEXT},
+                                  {.name = "saved", .kind = ETK_LOG_FIELD_FLAG, .integer = 1}};
   etk_log_event(ETK_LOG_INFO, "epoch 100% done", fields, 6);
   expect("", "{\"timestamp\":\"2026-10-20T04:49:02.123Z\",\"level\":\"info\",\"message\":\"epoch 100% done\",\"run\":\"r1\",\"namespace\":\"demo \\\"x\\\"\","
              "\"step\":-7,\"loss\":0.1,\"rate\":1e-7,\"who\":\"a\\nb\",\"none\":null,\"saved\":true}\n");
@@ -120,7 +120,7 @@ static void a_plain_line_is_one_line_whatever_it_holds(void **state) {
   (void)state;
   etk_log_file *file = open_log(ETK_LOG_PLAIN, 0, 0, 0);
   etk_log_context("run", "r1");
-  const etk_log_field fields[] = {{.name = "name", .kind = ETK_LOG_TEXT, .text = "a b"}, {.name = "n", .kind = ETK_LOG_INT, .integer = 3}};
+  const etk_log_field fields[] = {{.name = "name", .kind = ETK_LOG_FIELD_TEXT, .text = "a b"}, {.name = "n", .kind = ETK_LOG_FIELD_INT, .integer = 3}};
   etk_log_event(ETK_LOG_WARNING, "two\nlines \033[31m \xC2\x85 \xFF", fields, 2);
   expect("", "2026-10-20T04:49:02.123Z warning two\\nlines \\u001b[31m \\u0085 \xEF\xBF\xBD run=r1 name=\"a b\" n=3\n");
   etk_log_file_close(file);
@@ -148,7 +148,7 @@ static void a_file_has_a_level_of_its_own(void **state) {
 static void the_sink_gets_fields_without_context(void **state) {
   (void)state;
   etk_log_context("run", "r1");
-  const etk_log_field fields[] = {{.name = "n", .kind = ETK_LOG_INT, .integer = 3}, {.name = "password", .kind = ETK_LOG_TEXT, .text = "hunter2"}};
+  const etk_log_field fields[] = {{.name = "n", .kind = ETK_LOG_FIELD_INT, .integer = 3}, {.name = "password", .kind = ETK_LOG_FIELD_TEXT, .text = "hunter2"}};
   etk_log_event(ETK_LOG_ERROR, "done", fields, 2);
   assert_string_equal(told.message, "done n=3 password=***");
 }
@@ -157,10 +157,10 @@ static void secrets_reach_no_file(void **state) {
   (void)state;
   etk_log_file *file = open_log(ETK_LOG_JSON, 0, 0, 0);
   etk_log_context("run", "token=hunter2");
-  const etk_log_field fields[] = {{.name = "db.password", .kind = ETK_LOG_TEXT, .text = "hunter2"},
-                                  {.name = "body", .kind = ETK_LOG_TEXT, .text = "{\"a\":{\"api_key\":\"hunter2\"}}"},
-                                  {.name = "pass_code", .kind = ETK_LOG_INT, .integer = 424242},
-                                  {.name = "tokens", .kind = ETK_LOG_INT, .integer = 512}};
+  const etk_log_field fields[] = {{.name = "db.password", .kind = ETK_LOG_FIELD_TEXT, .text = "hunter2"},
+                                  {.name = "body", .kind = ETK_LOG_FIELD_TEXT, .text = "{\"a\":{\"api_key\":\"hunter2\"}}"},
+                                  {.name = "pass_code", .kind = ETK_LOG_FIELD_INT, .integer = 424242},
+                                  {.name = "tokens", .kind = ETK_LOG_FIELD_INT, .integer = 512}};
   etk_log_event(ETK_LOG_INFO, "Bearer hunter2.hunter2", fields, 4);
   char *text = contents("");
   assert_null(strstr(text, "hunter2"));
@@ -174,7 +174,7 @@ static void a_field_never_hides_what_a_line_has_anyway(void **state) {
   (void)state;
   etk_log_file *file = open_log(ETK_LOG_JSON, 0, 0, 0);
   etk_log_context("run", "r1");
-  const etk_log_field fields[] = {{.name = "message", .kind = ETK_LOG_INT, .integer = 1}, {.name = "run", .kind = ETK_LOG_INT, .integer = 2}};
+  const etk_log_field fields[] = {{.name = "message", .kind = ETK_LOG_FIELD_INT, .integer = 1}, {.name = "run", .kind = ETK_LOG_FIELD_INT, .integer = 2}};
   etk_log_event(ETK_LOG_INFO, "m", fields, 2);
   expect("", "{\"timestamp\":\"2026-10-20T04:49:02.123Z\",\"level\":\"info\",\"message\":\"m\",\"run\":\"r1\",\"message_\":1,\"run_\":2}\n");
   etk_log_file_close(file);
@@ -186,7 +186,7 @@ static void a_line_that_is_too_long_is_cut_and_stays_json(void **state) {
   char *huge = malloc(100001);
   memset(huge, '\001', 100000);
   huge[100000] = 0;
-  const etk_log_field fields[] = {{.name = "a", .kind = ETK_LOG_TEXT, .text = huge}, {.name = "b", .kind = ETK_LOG_INT, .integer = 5}};
+  const etk_log_field fields[] = {{.name = "a", .kind = ETK_LOG_FIELD_TEXT, .text = huge}, {.name = "b", .kind = ETK_LOG_FIELD_INT, .integer = 5}};
   etk_log_event(ETK_LOG_INFO, huge, fields, 2);
   free(huge);
   char *text = contents("");
@@ -374,7 +374,7 @@ static void write_many(int who) {
   etk__log_set_clock(NULL, NULL);
   etk_log_file *file = open_log(ETK_LOG_JSON, 50000, 0, 999);
   for (int i = 0; i < LINES; i++) {
-    const etk_log_field fields[] = {{.name = "who", .kind = ETK_LOG_INT, .integer = who}, {.name = "i", .kind = ETK_LOG_INT, .integer = i}};
+    const etk_log_field fields[] = {{.name = "who", .kind = ETK_LOG_FIELD_INT, .integer = who}, {.name = "i", .kind = ETK_LOG_FIELD_INT, .integer = i}};
     etk_log_event(ETK_LOG_INFO, i % 100 ? "a line" : "a line that is a good deal longer than all the others are", fields, 2);
   }
   etk_log_file_close(file);
@@ -440,7 +440,7 @@ static void processes_that_rotate_one_file_lose_and_tear_nothing(void **state) {
 static void *fill(void *user) {
   int who = (int)(intptr_t)user;
   for (int i = 0; i < LINES; i++) {
-    const etk_log_field fields[] = {{.name = "who", .kind = ETK_LOG_INT, .integer = who}, {.name = "i", .kind = ETK_LOG_INT, .integer = i}};
+    const etk_log_field fields[] = {{.name = "who", .kind = ETK_LOG_FIELD_INT, .integer = who}, {.name = "i", .kind = ETK_LOG_FIELD_INT, .integer = i}};
     etk_log_event(ETK_LOG_INFO, "a line that is long enough to make some files", fields, 2);
   }
   return NULL;

@@ -86,3 +86,42 @@ if [ "$status" -ne 0 ] && [ -z "$seen" ]; then ok "a folder that is not there le
 elif [ "$status" -eq 0 ] && [ -e "$tmp/missing/deeper/Makefile" ]; then ok "a folder that is not there is made"
 else not_ok "a folder that is not there is made whole or not at all"; fi
 cd "$root" || exit 1
+
+# A plugin links any of our libraries by pkg-config alone: no run path, no LD_LIBRARY_PATH.
+unset LD_LIBRARY_PATH
+cat >"$tmp/linked.c" <<'END'
+#include <etk/archive.h>
+#include <etk/chart.h>
+#include <etk/generate.h>
+#include <etk/hardware.h>
+#include <etk/project.h>
+#define COMMANDS(CMD) CMD(go, ETK_NONE, ETK_NONE, 0, "Draw a chart")
+ETK_PROJECT("linked", "1.0.0", "Links all libraries", COMMANDS)
+static etk_status go_run(etk_run *run, const struct go_options *o) {
+  (void)o;
+  static const double y[] = {1, 2, 3};
+  const etk_chart_series series = {"s", NULL, y, NULL, NULL, 3};
+  etk_chart chart = ETK_CHART_INIT;
+  etk_text text = ETK_TEXT_INIT;
+  etk_error e = ETK_ERROR_INIT;
+  chart.series = &series, chart.series_count = 1;
+  if (etk_chart_svg(&e, &text, &chart, false)) return etk_run_fail(run, e.status, "%s", e.message);
+  etk_run_result_int(run, "svg_bytes", (int64_t)text.size);
+  etk_run_result_text(run, "isa", etk_isa_name(etk_isa_active()));
+  etk_run_result_flag(run, "archive", etk_archive_list(&e, "/nonexistent", NULL, NULL) != ETK_OK);
+  etk_tensor_unref(NULL);
+  etk_text_free(&text);
+  return ETK_OK;
+}
+END
+mkdir -p "$tmp/linked"
+for libraries in "etk" "etk-ml" "etk-media" "etk-io" "etk etk-ml etk-media etk-io"; do
+  # shellcheck disable=SC2046,SC2086
+  case "$libraries" in
+  "etk "*) $CC -std=c11 -Werror=implicit -fPIC -shared -fvisibility=hidden "$tmp/linked.c" $(pkg-config --cflags --libs $libraries) -o "$tmp/linked/libproj-linked.so" 2>"$tmp/.err" ;;
+  *) sed 's/etk_chart_svg(.*)) return/0) return/; /etk_archive/d; /etk_tensor/d; /isa/d' "$tmp/linked.c" >"$tmp/one.c"
+    $CC -std=c11 -Werror=implicit -fPIC -shared -fvisibility=hidden "$tmp/one.c" $(pkg-config --cflags --libs $libraries) -Wl,--no-as-needed -o "$tmp/linked/libproj-linked.so" 2>"$tmp/.err" ;;
+  esac || { not_ok "a plugin links $libraries" "$(cat "$tmp/.err")"; continue; }
+  run efficientai-toolkit --plugin-dir "$tmp/linked" linked:go --json
+  expect_contains out '"svg_bytes"' "a plugin that links $libraries loads without a run path"
+done

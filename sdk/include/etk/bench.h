@@ -73,6 +73,7 @@ typedef struct etk_bench_options {
   int64_t warm_up_ns;      /* untimed samples first: at least one and this long; 0: 100 ms; negative: none */
   int64_t most_ns;         /* of sampling altogether, which wins over the counts once there are three samples; 0: 5 s */
 } etk_bench_options;
+#define ETK_BENCH_OPTIONS_INIT {sizeof(etk_bench_options), 0, 0, 0, 0, 0}
 typedef struct etk_bench_result {
   double *wall_s, *cpu_s;  /* of each sample (divided by `repeats`); CPU time is user + system of the whole process */
   size_t count;

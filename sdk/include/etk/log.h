@@ -35,12 +35,12 @@ bool etk_log_secret_key(const char *key); /* "api_key", "Authorization", "db.pas
 /* ---- fields and context ---- */
 typedef struct etk_log_field {
   const char *name;
-  int kind;        /* ETK_LOG_TEXT … */
+  int kind;        /* ETK_LOG_FIELD_TEXT … */
   const char *text;
   int64_t integer;
   double real;
 } etk_log_field;
-enum { ETK_LOG_TEXT = 0, ETK_LOG_INT = 1, ETK_LOG_REAL = 2, ETK_LOG_FLAG = 3 };
+enum { ETK_LOG_FIELD_TEXT = 0, ETK_LOG_FIELD_INT = 1, ETK_LOG_FIELD_REAL = 2, ETK_LOG_FIELD_FLAG = 3 };
 /* A line with fields: etk_log_event(ETK_LOG_INFO, "epoch done", fields, 2). The message is not a format. A field named as one of the line's own
  * (timestamp, level, message, cut) or as a key of the context gets a '_' behind its name. */
 void etk_log_event(etk_log_level level, const char *message, const etk_log_field *fields, size_t count);
@@ -59,6 +59,7 @@ typedef struct etk_log_file_options {
   int64_t max_age_s;      /* … also when its first line is older; 0: never. A clock that jumps back does not rotate. */
   int keep;               /* rotated files kept; 0: 5 */
 } etk_log_file_options;
+#define ETK_LOG_FILE_OPTIONS_INIT {sizeof(etk_log_file_options), 0, ETK_LOG_JSON, ETK_LOG_INFO, 0, 0, 0}
 typedef struct etk_log_file etk_log_file;
 /* From here on every line at or above its level goes there too (one write(2) a line). A file that cannot be written any more (disk full, folder gone)
  * is left alone after one warning to the sink, and tried again after a minute: logging never fails the work. A file that another process, or logrotate,

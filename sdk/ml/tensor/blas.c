@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <dlfcn.h>
+#include <etk/log.h>
 #include <etk/parallel.h>
 #include <limits.h>
 #include <pthread.h>
@@ -75,7 +76,27 @@ static void open_library(void) {
   take_back(vec, "VECLIB_MAXIMUM_THREADS");
 }
 
-void etk__blas_open(void) { pthread_once(&blas.once, open_library); }
+/* OpenBLAS asks again and again for its buffer where it gets none, for each thread that calls it. So they are asked for here first, and given back. */
+enum { BLAS_BUFFER = 136 << 20, BUFFERS_MOST = 256 };
+static bool room_for_buffers(void) {
+  void *volatile buffers[BUFFERS_MOST]; /* volatile: a compiler may leave out what is given back unused */
+  int wanted = etk_parallel_threads(), got = 0;
+  if (wanted > BUFFERS_MOST) wanted = BUFFERS_MOST;
+  while (got < wanted && (buffers[got] = malloc(BLAS_BUFFER))) got++;
+  for (int i = 0; i < got; i++) free(buffers[i]);
+  return got == wanted;
+}
+
+static void open_once(void) {
+  open_library();
+  if (!blas.sgemm || room_for_buffers()) return;
+  etk_log(ETK_LOG_WARNING, "%s wants %d MiB of memory for each of %d threads, which this process cannot have; matrix products go without it, slower", blas.name, BLAS_BUFFER >> 20,
+          etk_parallel_threads());
+  blas.sgemm = NULL;
+  blas.name = "kernels";
+}
+
+void etk__blas_open(void) { pthread_once(&blas.once, open_once); }
 
 const char *etk__blas_name(void) {
   etk__blas_open();
