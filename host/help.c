@@ -10,29 +10,13 @@
 static const char *bold(const struct host *host) { return host->out_color ? STYLE_BOLD : ""; }
 static const char *reset(const struct host *host) { return host->out_color ? STYLE_RESET : ""; }
 
-static void heading(const struct host *host, const char *text) { printf("\n%s%s%s\n", bold(host), text, reset(host)); }
+static void heading(const struct host *host, const char *text) {
+  printf("\n%s", bold(host));
+  print_folded(text, 0, 0);
+  printf("%s\n", reset(host));
+}
 
 enum { NARROW = 60, INDENT = 6 };
-
-/* Folds the text at blanks so that it fits between `indent` and the edge of the terminal; the first line begins at column `at`. */
-static void folded(const char *text, size_t at, size_t indent, bool end) {
-  size_t width = (size_t)terminal_width();
-  for (bool first = true; *text; first = false) {
-    size_t size = strcspn(text, " "), columns = etk_utf8_width(text, size);
-    if (!first && width && at + 1 + columns > width) {
-      printf("\n%*s", (int)indent, "");
-      at = indent;
-    } else if (!first) {
-      putchar(' ');
-      at++;
-    }
-    fwrite(text, 1, size, stdout);
-    at += columns;
-    text += size;
-    if (*text) text++;
-  }
-  if (end) putchar('\n');
-}
 
 /* "  left   right", the right side beginning at `column`, on the next line where the left is longer or the terminal is narrow. */
 static void line(const char *left, const char *right, size_t column) {
@@ -40,18 +24,21 @@ static void line(const char *left, const char *right, size_t column) {
   bool narrow = width && width < NARROW;
   if (narrow) column = width < 30 ? 4 : INDENT;
   printf("  ");
-  folded(left, 2, 4, false);
+  print_folded(left, 2, 4);
   if (right && *right) {
     if (narrow || size + 2 > column) printf("\n%*s", (int)column, "");
     else printf("%*s", (int)(column - size), "");
-    folded(right, column, column, false);
+    print_folded(right, column, column);
   }
   putchar('\n');
 }
 
 static size_t column_for(size_t widest) { return (widest > 34 ? 34 : widest) + 4; }
 
-static void paragraph(const char *text) { folded(text, 0, 0, true); }
+static void paragraph(const char *text) {
+  print_folded(text, 0, 0);
+  putchar('\n');
+}
 
 /* ---- the host ---- */
 
@@ -88,7 +75,8 @@ void help_host(struct host *host) {
   etk_text usage = ETK_TEXT_INIT;
   etk_text_printf(&usage, "%s [options] NAMESPACE:COMMAND [arguments]", host->program);
   printf("Usage: ");
-  folded(usage.failed ? host->program : usage.data, 7, 7, true);
+  print_folded(usage.failed ? host->program : usage.data, 7, 2);
+  putchar('\n');
   etk_text_free(&usage);
   putchar('\n');
   etk_text about = ETK_TEXT_INIT;
@@ -257,7 +245,8 @@ void help_command(struct host *host, const struct manifest *manifest, const stru
   size_t widest = 0, hidden = 0;
   usage_line(&usage, host, manifest, command);
   printf("Usage: ");
-  folded(usage.data && !usage.failed ? usage.data : command->name, 7, 7, true);
+  print_folded(usage.data && !usage.failed ? usage.data : command->name, 7, 2);
+  putchar('\n');
   putchar('\n');
   paragraph(command->summary);
   etk_text_free(&usage);
@@ -278,7 +267,11 @@ void help_command(struct host *host, const struct manifest *manifest, const stru
     for (size_t k = 0; k < i; k++) seen = seen || !strcmp(command->options[k].group, command->options[i].group);
     if (!seen) options_of_group(host, manifest, command, command->options[i].group, column_for(widest));
   }
-  if (hidden) printf("\n%zu more with --help-all.\n", hidden);
+  if (hidden) {
+    snprintf(left, sizeof left, "%zu more with --help-all.", hidden);
+    putchar('\n');
+    paragraph(left);
+  }
   if (command->option_count && !manifest->builtin) {
     putchar('\n');
     paragraph("In brackets: the allowed values, the default, and the key for --config FILE and --set KEY=VALUE.");

@@ -13,6 +13,9 @@ FILE *host_data(const struct host *host);
 void host_keep_data(struct host *host);
 /* Columns of the terminal that stdout is; 0: it is none, so nothing is cut or folded. */
 int terminal_width(void);
+/* Text on standard output, folded at blanks so that it fits between `indent` and the edge of the terminal; its first line begins at column `at`. A word that is
+ * longer than a line is not torn. Ends without a newline. */
+void print_folded(const char *text, size_t at, size_t indent);
 /* Routes etk_log to stderr by --quiet and --verbose. */
 void host_log_start(struct host *host);
 

@@ -49,22 +49,12 @@ static void heading(struct page *page) {
 static void row(struct page *page, const char *label, const char *value) {
   if (!value || !*value) return;
   heading(page);
-  size_t room = page->width > LABEL + VALUE_LEAST ? page->width - LABEL - 2 : VALUE_LEAST;
-  printf("  %s%-*s%s", page->host->out_color ? STYLE_DIM : "", LABEL - 1, label, page->host->out_color ? STYLE_RESET : "");
-  for (const char *at = value; *at;) {
-    size_t take = strlen(at);
-    if (etk_utf8_width(at, take) > room) {
-      size_t blank = 0;
-      for (size_t i = 0; at[i] && etk_utf8_width(at, i) <= room; i++)
-        if (at[i] == ' ') blank = i;
-      if (blank) take = blank;
-      else take = strcspn(at, " "); /* a path is not torn: a terminal wraps it, and it can still be copied */
-    }
-    printf(" %.*s\n", (int)take, at);
-    at += take;
-    at += strspn(at, " ");
-    if (*at) printf("  %*s", LABEL - 1, "");
-  }
+  bool narrow = page->width < LABEL + VALUE_LEAST + 4;
+  printf("  %s%-*s%s", page->host->out_color ? STYLE_DIM : "", narrow ? 0 : LABEL, label, page->host->out_color ? STYLE_RESET : "");
+  if (narrow) printf("\n    ");
+  size_t column = narrow ? 4 : LABEL + 2;
+  print_folded(value, column, column);
+  putchar('\n');
 }
 
 static void row_f(struct page *page, const char *label, const char *format, ...) ETK_PRINTF(3, 4);

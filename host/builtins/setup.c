@@ -297,11 +297,23 @@ static void print_person(const struct setup *s) {
   for (size_t i = 0; i < s->count; i++) {
     const struct row *row = &s->rows[i];
     const char *style = !color ? "" : row->state == MISSING ? STYLE_RED : row->state == SLOW ? STYLE_YELLOW : row->state == NOTE ? STYLE_DIM : "";
-    printf("%s%-8s%s  %s%-13s%s  %s\n", style, state_names[row->state], *style ? STYLE_RESET : "", color ? STYLE_BOLD : "", row->name, color ? STYLE_RESET : "", row->found);
+    int width = terminal_width();
+    bool narrow = width && width < 60;
+    size_t column = narrow ? 2 : 25;
+    printf("%s%-*s%s", style, narrow ? 0 : 8, state_names[row->state], *style ? STYLE_RESET : "");
+    if (narrow) {
+      putchar(' ');
+      print_folded(row->name, strlen(state_names[row->state]) + 1, column);
+      printf("\n%*s", (int)column, "");
+    } else printf("  %s%-13s%s  ", color ? STYLE_BOLD : "", row->name, color ? STYLE_RESET : "");
+    print_folded(row->found, column, column);
+    putchar('\n');
     if (!row->mend[0]) continue;
     etk_text command = ETK_TEXT_INIT;
     show_command(&command, row);
-    printf("%25s%s\n", "", command.failed ? "" : command.data);
+    printf("%*s", (int)column, "");
+    print_folded(command.failed ? "" : command.data, column, column + 2);
+    putchar('\n');
     etk_text_free(&command);
   }
 }
