@@ -45,7 +45,7 @@ $(error missing: $(MISSING). Install with: sh etc/deps.sh build)
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 LIBS_core  := $(shell pkg-config --libs yaml-0.1 jansson) -lm -ldl
-LIBS_ml    := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc) -lm -ldl
+LIBS_ml    := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib) -lm -ldl
 LIBS_io    := $(shell pkg-config --libs libarchive zlib)
 LIBS_media := $(shell pkg-config --libs libpng) -lm
 LIBS_host  := $(shell pkg-config --libs jansson libffi) -lm -ldl

@@ -157,6 +157,7 @@ static bool measure_all(int runs) {
                                    {"help", {program, (char[]){"help"}}, 0, 1, 2, 0},
                                    {"usage error", {program, (char[]){NAMESPACE ":go"}, (char[]){"--tims"}, (char[]){"3"}}, 2, 1, 2, 0},
                                    {"unknown namespace", {program, (char[]){"bensh-000:go"}}, 127, 1, 2, 0},
+                                   {"command alone", {program, (char[]){"go"}}, 127, 1, 2, 0}, /* every note is looked into */
                                    {"dispatch", {program, (char[]){NAMESPACE ":go"}}, 0, 1, 3, 0},
                                    {"help of a command", {program, (char[]){"help"}, (char[]){NAMESPACE ":go"}}, 0, 1, 2, 0},
                                    {"completion of a command", {program, (char[]){"complete"}, (char[]){"--shell"}, (char[]){"bash"}, (char[]){"--"}, (char[]){"efficientai-toolkit bench-09:g"}}, 0, 1, 5, 0},

@@ -69,8 +69,8 @@ static void fill_row(const char **row, etk_arena *arena, const struct bench_entr
     return;
   }
   row[MEDIAN] = time_cell(arena, b->wall.median);
-  snprintf(text, sizeof text, "%.1f %%", 100 * half_interval(b));
-  row[INTERVAL] = kept(arena, text);
+  if (b->wall.count > 1) snprintf(text, sizeof text, "%.1f %%", 100 * half_interval(b));
+  row[INTERVAL] = b->wall.count > 1 ? kept(arena, text) : "-"; /* one sample says nothing of how they scatter */
   row[P95] = time_cell(arena, b->wall.p95);
   if (b->work.items > 0) {
     snprintf(text, sizeof text, "%s %s/s", prefixed(number, sizeof number, bench_rate(b, b->work.items)), *b->unit ? b->unit : "item");
@@ -324,13 +324,14 @@ void bench_csv(etk_text *out, const struct bench_report *report) {
       etk_text_puts(out, "\r\n");
       continue;
     }
-    const double numbers[] = {(double)b->wall.count, (double)b->round_count, (double)b->repeats, b->wall.median, b->wall.median_low, b->wall.median_high, b->wall.mean,
+    bool one = b->wall.count < 2; /* has no interval */
+    const double numbers[] = {(double)b->wall.count, (double)b->round_count, (double)b->repeats, b->wall.median, one ? NAN : b->wall.median_low, one ? NAN : b->wall.median_high, b->wall.mean,
                               b->wall.standard_deviation, b->wall.least, b->wall.p5, b->wall.p90, b->wall.p95, b->wall.p99, b->wall.greatest, b->wall.mad,
                               (double)(b->wall.outliers_low + b->wall.outliers_high), b->wall.drift, b->cpu.median, (double)b->work.items, (double)b->work.flops, (double)b->work.bytes,
                               bench_rate(b, b->work.items), bench_rate(b, b->work.flops), bench_rate(b, b->work.bytes), (double)b->peak_bytes, (double)b->before_bytes};
     for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++) {
       etk_text_putc(out, ',');
-      etk_text_real(out, numbers[k]);
+      if (isfinite(numbers[k])) etk_text_real(out, numbers[k]);
     }
     const double change[] = {d ? d->d.ratio : NAN, d ? d->d.low : NAN, d ? d->d.high : NAN, d ? d->d.p : NAN};
     for (size_t k = 0; k < 4; k++) {

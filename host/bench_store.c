@@ -87,9 +87,10 @@ void bench_round_json(etk_text *out, const etk_bench_result *r) {
 
 static void stats_json(etk_text *out, const char *name, const etk_stats *s) {
   etk_text_printf(out, ",\"%s\":{\"count\":%zu", name, s->count);
+  bool one = s->count < 2; /* has no interval */
   const struct { const char *name; double value; } fields[] = {
       {"mean", s->mean}, {"standard_deviation", s->standard_deviation}, {"least", s->least}, {"p5", s->p5}, {"q1", s->q1}, {"median", s->median}, {"q3", s->q3},
-      {"p90", s->p90}, {"p95", s->p95}, {"p99", s->p99}, {"greatest", s->greatest}, {"median_low", s->median_low}, {"median_high", s->median_high},
+      {"p90", s->p90}, {"p95", s->p95}, {"p99", s->p99}, {"greatest", s->greatest}, {"median_low", one ? NAN : s->median_low}, {"median_high", one ? NAN : s->median_high},
       {"mad", s->mad}, {"drift", s->drift}};
   for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) pair(out, fields[i].name, fields[i].value);
   etk_text_printf(out, ",\"outliers_low\":%zu,\"outliers_high\":%zu}", s->outliers_low, s->outliers_high);

@@ -3,6 +3,7 @@
 #include "globals.h"
 #include "help.h"
 #include "marshal.h"
+#include "owners.h"
 #include "remote.h"
 #include "report.h"
 #include "resolve.h"
@@ -70,7 +71,8 @@ static int fail_with(struct host *host, const etk_error *e, int exit_code, etk_t
   return code;
 }
 
-static int unknown_namespace(struct host *host, const char *name, bool colon) {
+/* with_commands: the word may be a command without its namespace. */
+static int unknown_namespace(struct host *host, const char *name, bool colon, bool with_commands) {
   const char *names[NAMES_MOST];
   struct plugin_list list;
   etk_error e = ETK_ERROR_INIT;
@@ -78,8 +80,12 @@ static int unknown_namespace(struct host *host, const char *name, bool colon) {
   size_t count = namespaces(host, &list, names, NAMES_MOST - 16), all = count;
   for (size_t i = 0; !colon && builtins[i]; i++) names[all++] = builtins[i]->name_space;
   const char *near = etk_text_suggest(name, names, all);
-  etk_fail(&e, ETK_E_USAGE, "unknown %s '%s'%s%s%s", colon ? "namespace" : "command or namespace", name, near ? "; did you mean '" : "",
-           near ? near : "", near ? "'?" : "");
+  etk_text owners = ETK_TEXT_INIT;
+  size_t owned = with_commands ? command_owners(&owners, host, name) : 0;
+  const char *noun = colon ? "namespace" : "command or namespace";
+  if (owned && !owners.failed) etk_fail(&e, ETK_E_USAGE, "unknown %s '%s'; did you mean %s%s?", noun, name, owners.data, owned > 4 ? ", or that of yet another project" : "");
+  else etk_fail(&e, ETK_E_USAGE, "unknown %s '%s'%s%s%s", noun, name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+  etk_text_free(&owners);
   if (count) hint_names(&hint, "namespaces here ('efficientai-toolkit projects' tells more):", names, count);
   else etk_text_puts(&hint, "no plugin was found; 'efficientai-toolkit info' shows where they are looked for\n");
   int code = fail_with(host, &e, 127, &hint);
@@ -95,7 +101,7 @@ static int load_manifest(struct host *host, const struct plugin *plugin, struct 
 }
 
 /* "lora:train" where one namespace begins with "lora". Never under --json: a script must not change its meaning when a plugin is installed. */
-static int find_prefix(struct host *host, const char *prefix, struct plugin *plugin) {
+static int find_prefix(struct host *host, const char *prefix, struct plugin *plugin, bool with_commands) {
   const char *names[NAMES_MOST], *fits[NAMES_MOST];
   struct plugin_list list;
   etk_error e = ETK_ERROR_INIT;
@@ -104,7 +110,7 @@ static int find_prefix(struct host *host, const char *prefix, struct plugin *plu
   int code = 0;
   for (size_t i = 0; i < count; i++)
     if (!strncmp(names[i], prefix, strlen(prefix))) fits[fit++] = names[i];
-  if (!fit) code = unknown_namespace(host, prefix, true);
+  if (!fit) code = unknown_namespace(host, prefix, true, with_commands);
   else if (host->json || host->jsonl) {
     etk_fail(&e, ETK_E_USAGE, "unknown namespace '%s': under --json a namespace is written in full, like '%s'", prefix, fits[0]);
     code = host_error(host, &e, 127, NULL);
@@ -122,7 +128,7 @@ static int find_prefix(struct host *host, const char *prefix, struct plugin *plu
 }
 
 int host_find(struct host *host, const char *name_space, struct plugin *plugin, struct manifest *manifest) {
-  int code = discover_exact(NULL, plugin, &host->arena, &host->path, name_space) ? find_prefix(host, name_space, plugin) : 0;
+  int code = discover_exact(NULL, plugin, &host->arena, &host->path, name_space) ? find_prefix(host, name_space, plugin, true) : 0;
   return code ? code : load_manifest(host, plugin, manifest);
 }
 
@@ -259,7 +265,7 @@ static int run_words(struct host *host, int count, char **words, int argc, char 
   if (e.status) return host_error(host, &e, 0, NULL);
   host->name_space = name_space;
   if (discover_exact(NULL, &plugin, &host->arena, &host->path, name_space)) {
-    int code = colon ? find_prefix(host, name_space, &plugin) : unknown_namespace(host, name_space, false);
+    int code = colon ? find_prefix(host, name_space, &plugin, false) : unknown_namespace(host, name_space, false, true);
     if (code) return code;
     host->name_space = plugin.name_space;
   }
@@ -380,6 +386,7 @@ int host_main(int argc, char **argv) {
   etk_error e = ETK_ERROR_INIT;
   char **words = NULL;
   int count = 0, code;
+  host_keep_streams();
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is found when the answer is flushed */
   signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(2) */
   etk_status status = globals_take(&e, &host, argc > 0 ? argc - 1 : 0, argv + 1, &words, &count);

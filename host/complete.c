@@ -102,6 +102,16 @@ static void builtin_commands(struct walk *walk, const char *name, size_t size, c
   manifest_fini(&manifest);
 }
 
+void complete_commands(struct walk *walk, const char *name) {
+  struct plugin plugin;
+  struct manifest manifest;
+  const etk_project *group = builtin_find(name);
+  if (group ? builtin_is_single(group) || builtin_manifest(NULL, &manifest, group) != ETK_OK
+            : discover_exact(NULL, &plugin, &walk->out->arena, &walk->host->path, name) || !complete_manifest(&manifest, &walk->host->path, &plugin)) return;
+  commands_of(walk, &manifest, "", walk->word);
+  manifest_fini(&manifest);
+}
+
 void complete_names(struct walk *walk, bool with_builtins, bool with_commands) {
   const char *colon = with_commands ? strchr(walk->word, ':') : NULL;
   if (colon) {
@@ -169,7 +179,7 @@ static void first_word(struct walk *walk, const char *word) {
 static void bare_word(struct walk *walk, const char *word) {
   if (!walk->named) first_word(walk, word);
   else if (!walk->command) know_command(walk, manifest_command(&walk->manifest, word));
-  else walk->placed++;
+  else if (!walk->placed++) walk->first = word;
 }
 
 static const struct manifest_argument *argument_named(const struct walk *walk, const char *name, size_t size, size_t *index) {

@@ -13,6 +13,7 @@ struct walk { /* the words before the cursor, read one after the other */
   const struct manifest_command *command;
   bool *used;               /* for each argument, then each option of the command: given by name */
   size_t placed;            /* arguments given by position */
+  const char *first;        /* the first of them */
   uint64_t host_used;       /* a bit for each row of host_options */
   /* One of these is set where the last word wants a value. */
   const struct host_option *host_value;
@@ -29,6 +30,8 @@ void complete_set(struct walk *walk); /* "group.key=value", all commands where w
 void complete_add(struct walk *walk, const char *text, const char *help, bool open);
 /* Namespaces; with_commands: what follows ':' too, where the word has one. */
 void complete_names(struct walk *walk, bool with_builtins, bool with_commands);
+/* The commands of a namespace or group, without its name. */
+void complete_commands(struct walk *walk, const char *name);
 /* What the note of a plugin says; false where it has none or is not to be trusted. */
 bool complete_manifest(struct manifest *out, const struct search_path *path, const struct plugin *plugin);
 

@@ -1,7 +1,9 @@
 /* complete_values.c: values of options and arguments: words of a choice, paths, names of runs, profiles and namespaces, keys of configuration. */
+#include "bench_store.h"
 #include "builtin.h"
 #include "complete_internal.h"
 #include "resolve.h"
+#include "record.h"
 #include "run_list.h"
 #include "slot.h"
 
@@ -129,6 +131,67 @@ static void profiles(struct walk *walk) {
   }
 }
 
+/* Names without ".json" of the files of <state>/benchmarks/<inner>. */
+static void stored(struct walk *walk, const char *inner, const char *help, bool newest_first) {
+  char **names;
+  size_t count, shown = 0;
+  const char *state = state_dir(NULL, walk->host);
+  const char *folder = state ? etk_arena_printf(&walk->host->arena, "%s/benchmarks%s", state, inner) : NULL;
+  if (!folder || etk_fs_list(NULL, &names, &count, folder)) return;
+  for (size_t i = 0; i < count && shown < RUNS_SHOWN; i++) {
+    char *name = names[newest_first ? count - 1 - i : i];
+    size_t size = strlen(name);
+    if (size < 6 || *name == '.' || !plain_name(name) || strcmp(name + size - 5, ".json")) continue;
+    name[size - 5] = 0;
+    complete_add(walk, name, help, false);
+    shown++;
+  }
+  etk_fs_list_free(names, count);
+}
+
+static void baselines(struct walk *walk) { stored(walk, "/baselines", "a baseline", false); }
+
+static void measured(struct walk *walk) {
+  walk->out->ordered = true;
+  size_t before = walk->out->count;
+  stored(walk, "", "a stored benchmark run", true);
+  if (walk->out->count > before || !strncmp("latest", walk->word, strlen(walk->word))) complete_add(walk, "latest", "the newest of them", false);
+  if (!strncmp(walk->word, "/", 1) || !strncmp(walk->word, ".", 1)) want_path(walk, false, "", walk->word);
+}
+
+/* Cases are asked of plugin code, which does not run here; those of the newest stored run are known. */
+static void cases(struct walk *walk) {
+  struct bench_run run;
+  etk_error why = ETK_ERROR_INIT;
+  if (!strchr(walk->word, ':')) complete_names(walk, false, false);
+  else if (!bench_find(&why, &run, walk->host, "latest")) {
+    char title[200];
+    for (size_t i = 0; i < run.count; i++) complete_add(walk, bench_title(title, sizeof title, &run.entries[i]), run.entries[i].summary, false);
+  }
+}
+
+/* Of the run that is named, else of the newest. */
+static void metrics(struct walk *walk) {
+  struct run_list list;
+  struct run_entry *run;
+  json_t *lines = NULL;
+  struct metric_summary found[64];
+  struct stat info;
+  if (run_list_read(NULL, &list, walk->host)) return;
+  if (!run_find(NULL, &run, &list, walk->first ? walk->first : "latest")) {
+    const char *path = etk_arena_printf(&walk->out->arena, "%s/metrics.jsonl", run->dir);
+    bool little = path && !stat(path, &info) && info.st_size < 4 << 20; /* a prompt waits */
+    size_t count = little && !run_lines(NULL, &lines, run, "metrics.jsonl") ? metrics_summary(found, 64, lines) : 0;
+    for (size_t i = 0; i < count; i++) complete_add(walk, found[i].name, "", false);
+    json_decref(lines);
+  }
+  run_list_free(&list);
+}
+
+static void commands_of_first(struct walk *walk) {
+  if (walk->first) complete_commands(walk, walk->first);
+}
+
 static void namespaces(struct walk *walk) { complete_names(walk, false, false); }
 static void topics(struct walk *walk) { complete_names(walk, true, true); }
 static void project_commands(struct walk *walk) { complete_names(walk, false, true); }
@@ -141,11 +204,18 @@ static const struct {
   const char *group, *name;
   void (*offer)(struct walk *walk); /* NULL: nothing is known of it */
 } meanings[] = {{"help", "name", topics},
+                {"help", "command", commands_of_first},
                 {"new", "namespace", NULL}, /* is not there yet */
                 {"new", "dir", folders},
                 {"docs", "namespace", groups},
                 {"generate_config", "name", project_commands},
-                {"benchmark", "names", namespaces},
+                {"benchmark", "names", cases},
+                {"benchmark", "baseline", baselines},
+                {"benchmark", "save_baseline", baselines},
+                {"benchmark", "compare", measured},
+                {"benchmark", "from", measured},
+                {"runs", "metric", metrics},
+                {"runs", "name", metrics},
                 {"benchmark", "export", files},
                 {NULL, "run", runs},
                 {NULL, "runs", runs},

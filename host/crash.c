@@ -1,6 +1,7 @@
 /* crash.c: a fault while plugin code runs is that plugin's. The handler only formats into fixed buffers and writes to descriptors that are open
  * already; then the signal is raised again with its default action, so that the exit code is 128 + its number and a core is left where the system
  * keeps them. */
+#include "log_files.h"
 #include "report.h"
 #include "run.h"
 
@@ -34,6 +35,7 @@ static struct {
   atomic_uintptr_t teller; /* the thread that reports; 0: none yet */
   bool armed, json, jsonl;
   int data; /* the descriptor of documents */
+  pid_t process; /* whose end it is: a child that a plugin forks may exit */
 } crash;
 
 static void put(int fd, const char *text) {
@@ -111,6 +113,18 @@ static void tell_json(const char *how, const char *mapped) {
   put(fd, "\"}}\n");
 }
 
+/* "plugin demo crashed with SIGSEGV in command crash" as the end of the command in the process log. */
+static void tell_log(const char *how, const char *mapped, int exit_code) {
+  char words[1600];
+  const char *const parts[] = {"plugin ", crash.who, " ", how, " ", crash.doing, mapped ? ": the file " : "", mapped ? mapped : "",
+                               mapped ? " became shorter while it was being read" : ""};
+  size_t n = 0;
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    for (const char *p = parts[i]; *p && n + 1 < sizeof words; p++) words[n++] = *p;
+  words[n] = 0;
+  process_log_died(words, exit_code, etk_time_ns() - crash.started_ns);
+}
+
 static void on_fault(int number, siginfo_t *info, void *context) {
   (void)context;
   const char *name = "crashed with a signal";
@@ -132,20 +146,26 @@ static void on_fault(int number, siginfo_t *info, void *context) {
     record_flush_in_signal(crash.record);
   }
   if (crash.json) tell_json(name, mapped);
+  tell_log(name, mapped, 128 + number);
   sigaction(number, &fall, NULL);
   raise(number); /* blocked until we return, then delivered */
 }
 
 /* A plugin that calls exit() ends the host in the middle of its work: said, recorded and never a success. */
 static void on_exit_call(void) {
-  if (!crash.armed) return;
+  if (!crash.armed || getpid() != crash.process) return;
   const char *how = "ended the process by exit()";
+  if (!ftrylockfile(stdout)) { /* what the plugin printed; held by another of its threads, it would never come */
+    fflush(stdout);
+    funlockfile(stdout);
+  }
   tell(STDERR_FILENO, how, NULL, false);
   if (crash.record) {
     tell(crash.record->crash, how, NULL, false);
     record_flush_in_signal(crash.record);
   }
   if (crash.json) tell_json(how, NULL);
+  tell_log(how, NULL, 1);
   _exit(1);
 }
 
@@ -155,6 +175,7 @@ void crash_arm(struct host *host, const char *name_space, const char *doing) {
   crash.json = host->json || host->jsonl;
   crash.data = fileno(host_data(host));
   crash.started_ns = host->started_ns;
+  crash.process = getpid();
   char command[80] = "null";
   if (host->command) {
     char name[64];

@@ -118,6 +118,8 @@ static etk_status apply(etk_error *e, struct host *host, const struct host_optio
     return ETK_OK;
   case TEXT:
     if (!*value) return etk_fail(e, ETK_E_USAGE, "--%s: an empty value; it wants %s", option->name, option->value);
+    if (*(const char **)field)
+      return etk_fail(e, ETK_E_USAGE, "--%s is given twice, as '%s' and as '%s'; give it once", option->name, *(const char **)field, value);
     *(const char **)field = value;
     return ETK_OK;
   case LIST: return add(e, host, option, value, most);

@@ -19,6 +19,8 @@ void process_log_begin(struct host *host, const char *run);
 void process_log_line(struct host *host, etk_log_level level, const char *message);
 /* The line every command ends with. */
 void process_log_end(struct host *host, const char *status, int exit_code, int64_t wall_ns, const char *error);
+/* The same line from a signal handler or while the process exits: nothing that may not be called there. */
+void process_log_died(const char *error, int exit_code, int64_t wall_ns);
 void process_log_close(struct host *host);
 
 #endif

@@ -35,7 +35,10 @@ void record_close(struct record *record); /* removes an empty crash.txt; frees *
 void record_flush_in_signal(struct record *record);
 
 int64_t unix_ms(void);
-/* "2026-11-21T04:49:02.123Z" into at least 32 bytes. */
+int64_t floor_div(int64_t value, int64_t by); /* towards the past, also before 1970 */
+/* The id of a run that begins then, and the folder it is in. */
+void run_id_at(char *out, size_t size, char month[8], int64_t ms);
+/* "2026-11-21T04:49:02.123Z" into at least 32 bytes; beyond the years 0000 to 9999 their first or last moment. Async-signal-safe. */
 const char *iso_time(char *out, size_t size, int64_t ms);
 
 /* git.c: the commit of the work tree that holds `dir`, read from its files; false where there is none. */

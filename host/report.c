@@ -6,15 +6,22 @@
 #include <etk/hardware.h>
 #include <etk/log.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* ---- conversation ---- */
 
 static void say(const struct host *host, const char *label, const char *style, const char *format, va_list arguments) {
   if (label) fprintf(stderr, "%s%s%s ", host->err_color ? style : "", label, host->err_color ? STYLE_RESET : "");
-  vfprintf(stderr, format, arguments);
+  etk_text text = ETK_TEXT_INIT;
+  etk_text_vprintf(&text, format, arguments);
+  safe_put(stderr, text.failed ? "(out of memory)" : text.data ? text.data : "");
+  etk_text_free(&text);
   fputc('\n', stderr);
 }
 
@@ -43,7 +50,9 @@ static void log_sink(void *user, etk_log_level level, int64_t unix_ms, const cha
   const struct host *host = user;
   (void)unix_ms;
   const char *style = !host->err_color ? "" : level >= ETK_LOG_ERROR ? STYLE_RED : level == ETK_LOG_WARNING ? STYLE_YELLOW : STYLE_DIM;
-  fprintf(stderr, "%s%s:%s %s\n", style, etk_log_level_name(level), *style ? STYLE_RESET : "", message);
+  fprintf(stderr, "%s%s:%s ", style, etk_log_level_name(level), *style ? STYLE_RESET : "");
+  safe_put(stderr, message);
+  fputc('\n', stderr);
 }
 
 void host_log_start(struct host *host) {
@@ -57,6 +66,12 @@ int terminal_width(void) {
 }
 
 /* ---- documents ---- */
+
+/* A descriptor that is closed would be taken by the next file that is opened, and the answer written into it. */
+void host_keep_streams(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY); /* the lowest free one: fd; it stays useless */
+}
 
 FILE *host_data(const struct host *host) { return host->data ? host->data : stdout; }
 
@@ -133,16 +148,36 @@ int host_error(struct host *host, const etk_error *error, int exit_code, const c
     return exit_code;
   }
   fflush(stdout);
-  fprintf(stderr, "%s%s:%s %s\n", host->err_color ? STYLE_RED : "", host->program, host->err_color ? STYLE_RESET : "", error->message);
-  if (hint) fprintf(stderr, "%s%s", hint, hint[0] && hint[strlen(hint) - 1] == '\n' ? "" : "\n");
+  fprintf(stderr, "%s%s:%s ", host->err_color ? STYLE_RED : "", host->program, host->err_color ? STYLE_RESET : "");
+  safe_put(stderr, error->message);
+  fputc('\n', stderr);
+  if (hint) safe_put(stderr, hint);
+  if (hint && (!hint[0] || hint[strlen(hint) - 1] != '\n')) fputc('\n', stderr);
   return exit_code;
+}
+
+/* A stream keeps that a write failed, but not why: asked of the descriptor, without writing a byte. */
+static int why_broken(FILE *stream) {
+  int fd = fileno(stream), flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) return EBADF;
+  struct pollfd end = {.fd = fd, .events = POLLOUT};
+  struct stat info;
+  struct statvfs space;
+  struct rlimit limit;
+  if (fstat(fd, &info)) return errno;
+  if (!S_ISREG(info.st_mode)) {
+    if (poll(&end, 1, 0) > 0 && end.revents & (POLLERR | POLLHUP)) return S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode) ? EPIPE : EIO;
+    return write(fd, "", 0) < 0 ? errno : EIO; /* /dev/full refuses even nothing */
+  }
+  if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur != RLIM_INFINITY && (uint64_t)info.st_size >= limit.rlim_cur) return EFBIG;
+  return !fstatvfs(fd, &space) && space.f_bavail < 16 ? ENOSPC : EIO;
 }
 
 int host_flush(struct host *host, int exit_code) {
   FILE *data = host_data(host);
   if (data != stdout) fflush(stdout);
+  if (ferror(data) && !host->write_error) host->write_error = why_broken(data);
   if (fflush(data) && !host->write_error) host->write_error = errno;
-  if (ferror(data) && !host->write_error) host->write_error = EIO;
   clearerr(data);
   if (!host->write_error) return exit_code;
   return host->write_error == EPIPE ? 128 + SIGPIPE : exit_code ? exit_code : 1;

@@ -7,10 +7,17 @@
 /* "warning: …" and plain lines on stderr; --quiet keeps notes back. */
 void host_warn(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
 void host_note(struct host *host, const char *format, ...) ETK_PRINTF(2, 3);
+/* safe.c: what others wrote, for a person's screen: control characters but those in `keep`, and bytes that are no UTF-8, are shown as \x1b and \u009b.
+ * Messages, tables and results always go through it; text that a command streams where standard output is a terminal. */
+void safe_text(etk_text *out, const char *text, size_t size, const char *keep);
+void safe_put(FILE *stream, const char *text); /* keeps line ends and tabs */
+char *safe_copy(const char *text, const char *keep); /* etk_free; NULL: out of memory */
 /* Where documents and events go: standard output, also after host_keep_data. */
 FILE *host_data(const struct host *host);
 /* Under --json and --jsonl standard output is a promise: from here on what plugin code prints there goes to standard error. */
 void host_keep_data(struct host *host);
+/* First of all: standard streams that are closed are opened so that reading and writing fail as they would have. */
+void host_keep_streams(void);
 /* Columns of the terminal that stdout is; 0: it is none, so nothing is cut or folded. */
 int terminal_width(void);
 /* Text on standard output, folded at blanks so that it fits between `indent` and the edge of the terminal; its first line begins at column `at`. A word that is

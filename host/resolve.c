@@ -98,7 +98,7 @@ static bool variable_key(const struct resolver *r, const char *entry, char *key,
   if (strncmp(entry, "EFFICIENTAI__", 13)) return false;
   size_t size = strcspn(entry, "=") - 13, name = strlen(r->manifest->name_space);
   const char *rest = entry + 13;
-  *addressed = size > name + 2 && rest[name] == '_' && rest[name + 1] == '_';
+  *addressed = size >= name + 2 && rest[name] == '_' && rest[name + 1] == '_';
   for (size_t i = 0; *addressed && i < name; i++) {
     char c = r->manifest->name_space[i];
     if (rest[i] != (c == '-' ? '_' : (char)toupper((unsigned char)c))) *addressed = false;
@@ -108,16 +108,36 @@ static bool variable_key(const struct resolver *r, const char *entry, char *key,
   return true;
 }
 
+/* Each part begins with a letter: nothing between "__" and "__", or after them, names no option of anybody's. */
+static bool names_a_key(const char *key) {
+  for (const char *p = key; p; p = strchr(p, '.')) {
+    p += *p == '.';
+    if (!isalpha((unsigned char)*p)) return false;
+  }
+  size_t size = strlen(key);
+  return size < 2 || strcmp(key + size - 2, "__") != 0;
+}
+
 static etk_status read_variable(etk_error *e, struct resolver *r, const char *entry, const char *key, bool addressed) {
   const char *value = entry + strcspn(entry, "=");
   const char *name = etk_arena_strndup(&r->host->arena, entry, (size_t)(value - entry));
   if (!name) return no_memory(e);
+  if (!names_a_key(key))
+    return etk_fail(e, ETK_E_USAGE, "the environment variable %s names no option; the form is EFFICIENTAI__GROUP__KEY, or EFFICIENTAI__NAMESPACE__GROUP__KEY for one project",
+                    name);
   const struct manifest_option *option = key_find(r, key);
   if (option) {
     struct slot *slot = slot_of(r, option);
     if (option->flags & ETK_LOCAL) return key_local(e, option, name);
     if (slot) return slot_give(e, r, slot, *value ? value + 1 : "", name, name, true);
     key_of_others(r, option, name);
+    return ETK_OK;
+  }
+  if (key_is_group(r, key)) {
+    etk_error why = ETK_ERROR_INIT;
+    etk_status status = group_is_no_key(&why, r, key, name);
+    if (addressed || status == ETK_E_NO_MEMORY) return etk_fail(e, status, "%s", why.message);
+    host_warn(r->host, "%s", why.message); /* another project may have an option of that name */
     return ETK_OK;
   }
   char group[160], near[160];
@@ -160,6 +180,7 @@ static etk_status read_set(etk_error *e, struct resolver *r, const char *text) {
   const char *what = etk_arena_printf(&r->host->arena, "--set %s", key);
   if (!what) return no_memory(e);
   const struct manifest_option *option = key_find(r, key);
+  if (!option && key_is_group(r, key)) return group_is_no_key(e, r, key, what);
   if (!option) {
     char near[160];
     const char *suggestion = key_near(r, key, near, sizeof near);
@@ -179,7 +200,7 @@ static etk_status read_set(etk_error *e, struct resolver *r, const char *text) {
 static etk_status read_defaults(etk_error *e, struct resolver *r) {
   for (size_t i = r->argument_count; i < r->count; i++) {
     struct slot *slot = &r->slots[i];
-    if (!strcmp(slot->option->default_text, "-")) continue;
+    if (!strcmp(slot->option->default_text, "-") || slot->option->kind == ETK_KIND_secret) continue; /* a secret has none */
     char shown[64];
     const char *what = etk_arena_printf(&r->host->arena, "the default of --%s", shown_name(shown, sizeof shown, slot->option->name));
     if (!what) return no_memory(e);
@@ -215,7 +236,7 @@ static etk_status check_needs(etk_error *e, struct resolver *r) {
   return ETK_OK;
 }
 
-static etk_status start(etk_error *e, struct resolver *r, struct resolved *out) {
+etk_status resolver_start(etk_error *e, struct resolver *r, struct resolved *out) {
   const struct manifest_command *command = r->command;
   r->argument_count = command->argument_count;
   r->count = command->argument_count + command->option_count;
@@ -233,7 +254,7 @@ etk_status resolve(etk_error *e, struct resolved *out, struct host *host, const 
                    int count, char **words) {
   struct resolver r = {.host = host, .manifest = manifest, .command = command};
   *out = (struct resolved){.manifest = manifest, .command = command};
-  etk_status status = start(e, &r, out);
+  etk_status status = resolver_start(e, &r, out);
   if (!status) status = read_defaults(e, &r);
   if (!status && !manifest->builtin) status = config_read(e, &r);
   if (!status && !manifest->builtin) status = read_environment(e, &r);

@@ -58,7 +58,53 @@ const char *key_near(const struct resolver *r, const char *key, char *out, size_
   if (found) snprintf(out, out_size, "%s", found);
   etk_free(keys);
   etk_free(pointers);
+  return found ? out : group_near(r, key, out, out_size);
+}
+
+const char *group_near(const struct resolver *r, const char *path, char *out, size_t out_size) {
+  enum { MOST = 64 };
+  const char *groups[MOST], *found;
+  char heads[MOST][96];
+  size_t count = 0, parts = 1;
+  for (const char *p = path; *p; p++) parts += *p == '.';
+  for (size_t c = 0; c < r->manifest->command_count; c++)
+    for (size_t i = 0; i < r->manifest->commands[c].option_count && count < MOST; i++) {
+      const struct manifest_option *option = &r->manifest->commands[c].options[i];
+      size_t size = 0, known = 0;
+      if (!*option->group || option->flags & (ETK_HIDDEN | ETK_LOCAL)) continue;
+      for (size_t part = 0; part < parts && option->group[size]; part++) size += (part > 0) + strcspn(option->group + size + (part > 0), ".");
+      snprintf(heads[count], sizeof heads[count], "%.*s", (int)size, option->group);
+      while (known < count && strcmp(heads[known], heads[count])) known++;
+      if (known == count) groups[count] = heads[count], count++;
+    }
+  found = etk_text_suggest(path, groups, count);
+  if (found) snprintf(out, out_size, "%s", found);
   return found ? out : NULL;
+}
+
+etk_status group_is_no_key(etk_error *e, const struct resolver *r, const char *path, const char *what) {
+  enum { SHOWN = 12, MOST = 256 };
+  const struct manifest_option *told[MOST];
+  size_t count = 0, size = strlen(path);
+  etk_text keys = ETK_TEXT_INIT;
+  for (size_t c = 0; c < r->manifest->command_count; c++)
+    for (size_t i = 0; i < r->manifest->commands[c].option_count && count < MOST; i++) {
+      const struct manifest_option *option = &r->manifest->commands[c].options[i];
+      char head[256];
+      size_t known = 0;
+      if (strlen(option->group) < size || (option->group[size] && option->group[size] != '.') || option->flags & (ETK_HIDDEN | ETK_LOCAL)) continue;
+      snprintf(head, sizeof head, "%.*s", (int)size, option->group);
+      if (!etk_text_equal_name(head, path)) continue;
+      while (known < count && (strcmp(told[known]->group, option->group) || strcmp(told[known]->name, option->name))) known++;
+      if (known < count) continue;
+      told[count++] = option;
+      if (count <= SHOWN) etk_text_printf(&keys, "%s%s.%s", count > 1 ? ", " : "", option->group, option->name);
+    }
+  if (count > SHOWN) etk_text_printf(&keys, " and %zu more", count - SHOWN);
+  etk_status status = keys.failed ? no_memory(e)
+                                  : etk_fail(e, ETK_E_USAGE, "%s: this is a group of options and no option; its keys: %s", what, keys.size ? keys.data : "none for files");
+  etk_text_free(&keys);
+  return status;
 }
 
 etk_status key_local(etk_error *e, const struct manifest_option *option, const char *what) {
@@ -130,11 +176,20 @@ static bool parameters_of(const struct resolver *r, const char *key, char *out, 
 struct file {
   const char *name;
   bool section; /* reading the part under the namespace's own key */
+  int source;   /* ETK_FROM_… */
 };
 
 static const char *const node_nouns[] = {[ETK_CONFIG_NULL] = "null", [ETK_CONFIG_FLAG] = "true or false", [ETK_CONFIG_INT] = "a whole number",
                                          [ETK_CONFIG_REAL] = "a number", [ETK_CONFIG_TEXT] = "a text", [ETK_CONFIG_LIST] = "a list",
                                          [ETK_CONFIG_MAP] = "a map", [ETK_CONFIG_TIME] = "a time"};
+
+/* The section of a project is the more exact address, so it wins over the same key outside it: said where somebody looks. */
+static void say_section_wins(const struct resolver *r, const struct file *file, const struct slot *slot, const char *what) {
+  const char *before = slot->value->source == file->source ? slot->value->origin : NULL;
+  size_t size = strlen(file->name);
+  if (!file->section || !before || strncmp(before, file->name, size) || before[size] != ':' || !(r->host->verbose || r->host->dry_run)) return;
+  host_note(r->host, "%s: wins over %s, since it stands in the section of %s", what, before, r->manifest->name_space);
+}
 
 static etk_status give_node(etk_error *e, struct resolver *r, struct slot *slot, const etk_config_node *node, const char *origin, const char *what) {
   const char *const *texts;
@@ -162,23 +217,32 @@ static bool is_other_namespace(struct resolver *r, const etk_config_node *node) 
   return (node->kind == ETK_CONFIG_MAP || node->kind == ETK_CONFIG_NULL) && installed(r, shown_name(name, sizeof name, node->key));
 }
 
+/* What a map that nobody knows was meant to be: a group, or at the top level a project; in `out`. */
+static const char *map_near(struct resolver *r, const char *key, int depth, char *out, size_t out_size) {
+  char group[160];
+  struct plugin_list list = {0};
+  const char *found = group_near(r, key, group, sizeof group);
+  if (!depth && !discover_all(NULL, &list, &r->host->path)) {
+    const char **names = etk_arena_array(&r->host->arena, list.count + 2, sizeof *names);
+    size_t count = 0;
+    if (names && found) names[count++] = found;
+    if (names) names[count++] = r->manifest->name_space;
+    for (size_t i = 0; names && i < list.count; i++) names[count++] = list.items[i].name_space;
+    if (names) found = etk_text_suggest(key, names, count);
+  }
+  if (found) snprintf(out, out_size, "%s", found);
+  plugin_list_free(&list);
+  return found ? out : NULL;
+}
+
 static etk_status unknown_key(etk_error *e, struct resolver *r, const struct file *file, const etk_config_node *node, const char *key, int depth) {
   char near[160];
-  const char *suggestion = key_near(r, key, near, sizeof near);
-  struct plugin_list list = {0};
-  if (!suggestion && !depth && node->kind == ETK_CONFIG_MAP && !discover_all(NULL, &list, &r->host->path) && list.count) {
-    const char **names = etk_arena_array(&r->host->arena, list.count + 1, sizeof *names);
-    for (size_t i = 0; names && i < list.count; i++) names[i] = list.items[i].name_space;
-    if (names) names[list.count] = r->manifest->name_space;
-    const char *found = names ? etk_text_suggest(node->key, names, list.count + 1) : NULL;
-    if (found) snprintf(near, sizeof near, "%s", found);
-    if (found) suggestion = near;
-  }
+  const char *suggestion = node->kind == ETK_CONFIG_MAP ? map_near(r, key, depth, near, sizeof near) : NULL;
+  if (!suggestion) suggestion = key_near(r, key, near, sizeof near);
   bool foreign = !suggestion && !depth && node->kind == ETK_CONFIG_MAP && strchr(node->key, '-');
   etk_fail(e, ETK_E_USAGE, "%s:%d:%d: no command of %s knows the key '%s'%s%s%s%s", file->name, node->key_line, node->key_column,
            r->manifest->name_space, key, suggestion ? "; did you mean '" : ", so it cannot be honoured", suggestion ? suggestion : "", suggestion ? "'?" : "",
            foreign ? "; nor is there a project of that name here" : "");
-  plugin_list_free(&list);
   return ETK_E_USAGE;
 }
 
@@ -198,6 +262,7 @@ static etk_status read_key(etk_error *e, struct resolver *r, const struct file *
   if (option) {
     struct slot *slot = slot_of(r, option);
     if (option->flags & ETK_LOCAL) return key_local(e, option, what);
+    if (slot && node->kind != ETK_CONFIG_NULL) say_section_wins(r, file, slot, what);
     if (slot) return give_node(e, r, slot, node, origin, what);
     key_of_others(r, option, what);
     return ETK_OK;
@@ -223,20 +288,32 @@ static etk_status read_map(etk_error *e, struct resolver *r, const struct file *
   return status;
 }
 
+etk_status config_read_key(etk_error *e, struct resolver *r, const char *name, bool section, const etk_config_node *node) {
+  struct file file = {name, section, ETK_FROM_CONFIG};
+  etk_status status = read_key(e, r, &file, node, node->key, 0);
+  return status ? status : settle(e, r, ETK_FROM_CONFIG);
+}
+
+etk_status config_map(etk_error *e, const etk_config_node **out, const char *name, const etk_config_node *node) {
+  *out = node->kind == ETK_CONFIG_MAP ? node : NULL;
+  if (*out || node->kind == ETK_CONFIG_NULL) return ETK_OK;
+  if (!node->key) return etk_fail(e, ETK_E_USAGE, "%s: %s, where a map of options is wanted", name, node_nouns[node->kind]);
+  return etk_fail(e, ETK_E_USAGE, "%s:%d:%d: the section %s wants a map, not %s", name, node->key_line, node->key_column, node->key, node_nouns[node->kind]);
+}
+
 /* A whole file or one of its profiles: groups first, then the section of the project. */
 static etk_status read_root(etk_error *e, struct resolver *r, const char *name, const etk_config_node *root, int source) {
-  struct file file = {name, false};
-  if (root->kind == ETK_CONFIG_NULL) return ETK_OK;
-  if (root->kind != ETK_CONFIG_MAP)
-    return etk_fail(e, ETK_E_USAGE, "%s: %s, where a map of options is wanted", name, node_nouns[root->kind]);
-  etk_status status = read_map(e, r, &file, root, "", 0);
+  struct file file = {name, false, source};
+  const etk_config_node *map;
+  etk_status status = config_map(e, &map, name, root);
+  if (status || !map) return status;
+  status = read_map(e, r, &file, map, "", 0);
   if (!status) status = settle(e, r, source);
   file.section = true;
-  for (const etk_config_node *node = root->first; !status && node; node = node->next) {
-    if (!etk_text_equal_name(node->key, r->manifest->name_space) || node->kind == ETK_CONFIG_NULL) continue;
-    if (node->kind != ETK_CONFIG_MAP)
-      status = etk_fail(e, ETK_E_USAGE, "%s:%d:%d: the section %s wants a map, not %s", name, node->key_line, node->key_column, node->key, node_nouns[node->kind]);
-    else status = read_map(e, r, &file, node, "", 0);
+  for (const etk_config_node *node = map->first, *section; !status && node; node = node->next) {
+    if (!etk_text_equal_name(node->key, r->manifest->name_space)) continue;
+    status = config_map(e, &section, name, node);
+    if (!status && section) status = read_map(e, r, &file, section, "", 0);
     if (!status) status = settle(e, r, source);
   }
   return status;
@@ -370,36 +447,68 @@ static etk_status unknown_profile(etk_error *e, const char *name, const struct l
   return ETK_E_USAGE;
 }
 
-static etk_status read_profile_file(etk_error *e, struct resolver *r, const struct loaded_file files[2]) {
-  const char *name = r->host->profile, *dirs[2], *path = NULL;
+/* The files of the profile asked for: the user's and the installation's; NULL where there is none. */
+struct profile_files {
+  const char *dirs[2], *own, *installed;
   size_t count;
-  etk_status status = profile_dirs(e, r, dirs, &count);
-  for (size_t i = 0; !status && !path && i < count; i++) {
-    const char *stem = etk_arena_printf(&r->host->arena, "%s/%s", dirs[i], name);
-    status = stem ? find_file(e, &path, r, stem, "a profile has one file") : no_memory(e);
+};
+
+static etk_status find_profile_files(etk_error *e, struct profile_files *out, struct resolver *r) {
+  char *config = etk_path_xdg("config");
+  bool has_own = config != NULL; /* then its folder is the first */
+  etk_free(config);
+  *out = (struct profile_files){{NULL, NULL}, NULL, NULL, 0};
+  etk_status status = profile_dirs(e, r, out->dirs, &out->count);
+  for (size_t i = 0; !status && i < out->count; i++) {
+    const char *stem = etk_arena_printf(&r->host->arena, "%s/%s", out->dirs[i], r->host->profile);
+    status = stem ? find_file(e, has_own && !i ? &out->own : &out->installed, r, stem, "a profile has one file") : no_memory(e);
   }
-  if (status) return status;
-  if (!path) return unknown_profile(e, name, files, dirs, count);
-  etk_config *config = NULL;
-  status = etk_config_load(e, &config, path);
-  if (!status) status = read_root(e, r, path, etk_config_root(config), ETK_FROM_PROFILE);
-  etk_config_free(config);
   return status;
 }
 
-static etk_status read_file(etk_error *e, struct resolver *r, const struct loaded_file *file) {
-  return file->config ? read_root(e, r, file->path, etk_config_root(file->config), ETK_FROM_CONFIG) : ETK_OK;
+static void say_profile(const struct resolver *r, const char *used, const char *hidden) {
+  if (r->host->verbose || r->host->dry_run) host_note(r->host, "the profile '%s' is that of %s; %s has one of that name too", r->host->profile, used, hidden);
+}
+
+static etk_status read_profile_file(etk_error *e, struct resolver *r, const struct loaded_file files[2], const struct profile_files *found) {
+  const char *path = found->own ? found->own : found->installed;
+  if (!path) return unknown_profile(e, r->host->profile, files, found->dirs, found->count);
+  if (found->own && found->installed) say_profile(r, found->own, found->installed);
+  etk_config *config = NULL;
+  etk_status status = etk_config_load(e, &config, path);
+  if (!status) status = read_root(e, r, path, etk_config_root(config), ETK_FROM_PROFILE);
+  etk_config_free(config);
+  return status;
 }
 
 static etk_status read_section(etk_error *e, struct resolver *r, const struct loaded_file *file) {
   return read_root(e, r, file->path, file->profile, ETK_FROM_PROFILE);
 }
 
+/* Two of the user's of one name are an error, as two configuration files are; one of the user's stands for the installation's. */
+static etk_status read_profile(etk_error *e, struct resolver *r, const struct loaded_file files[2]) {
+  const struct loaded_file *user = &files[0], *given = &files[1];
+  struct profile_files found;
+  etk_status status = find_profile_files(e, &found, r);
+  if (status) return status;
+  if (user->profile && found.own)
+    return etk_fail(e, ETK_E_USAGE, "the profile '%s' is there twice: in %s:%d:%d and as %s; keep one of them", r->host->profile, user->path, user->profile->key_line,
+                    user->profile->key_column, found.own);
+  const char *weaker = user->profile ? user->path : found.own ? found.own : found.installed;
+  if (given->profile && weaker) say_profile(r, given->path, weaker); /* read after the rest of --config's file, over which it lies */
+  if (given->profile) return ETK_OK;
+  if (user->profile && found.installed) say_profile(r, user->path, found.installed);
+  return user->profile ? read_section(e, r, user) : read_profile_file(e, r, files, &found);
+}
+
+static etk_status read_file(etk_error *e, struct resolver *r, const struct loaded_file *file) {
+  return file->config ? read_root(e, r, file->path, etk_config_root(file->config), ETK_FROM_CONFIG) : ETK_OK;
+}
+
 static etk_status read_all(etk_error *e, struct resolver *r, const struct loaded_file files[2]) {
   const struct loaded_file *user = &files[0], *given = &files[1];
   etk_status status = read_file(e, r, user);
-  if (!status && r->host->profile && !given->profile)
-    status = user->profile ? read_section(e, r, user) : read_profile_file(e, r, files);
+  if (!status && r->host->profile) status = read_profile(e, r, files);
   if (!status) status = read_file(e, r, given);
   if (!status && given->profile) status = read_section(e, r, given);
   return status;

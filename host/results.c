@@ -226,19 +226,21 @@ static void print_table(const struct result *result, FILE *stream, bool color, i
   table_free(table);
 }
 
-static void print_value(FILE *stream, const char *name, const char *text, size_t widest, bool color) {
+static void print_value(FILE *stream, const char *raw_name, const char *raw, size_t widest, bool color) {
+  char *safe[] = {safe_copy(raw_name, ""), safe_copy(raw, "\n\t")};
+  const char *name = safe[0] ? safe[0] : "(out of memory)", *text = safe[1] ? safe[1] : "(out of memory)";
   int pad = (int)(widest - etk_utf8_width(name, strlen(name)));
-  fprintf(stream, "%s%s%s%*s", color ? STYLE_BOLD : "", name, color ? STYLE_RESET : "", pad, "");
-  if (!strchr(text, '\n')) {
-    fprintf(stream, "  %s\n", text);
-    return;
-  }
+  fprintf(stream, "%s%s%s%*s", color ? STYLE_BOLD : "", name, color ? STYLE_RESET : "", pad > 0 ? pad : 0, "");
+  bool one_line = !strchr(text, '\n');
+  if (one_line) fprintf(stream, "  %s", text);
   fputc('\n', stream);
-  for (const char *line = text; *line;) {
+  for (const char *line = text; !one_line && *line;) {
     size_t size = strcspn(line, "\n");
     fprintf(stream, "  %.*s\n", (int)size, line);
     line += size + (line[size] == '\n');
   }
+  etk_free(safe[0]);
+  etk_free(safe[1]);
 }
 
 void results_print(const struct results *results, FILE *stream, bool color, int width, const char *skip) {
@@ -258,7 +260,9 @@ void results_print(const struct results *results, FILE *stream, bool color, int 
   for (size_t i = 0; i < results->count; i++) {
     const struct result *result = &results->items[i];
     if (result->type != RESULT_TABLE) continue;
-    fprintf(stream, "%s%s%s%s\n", before ? "\n" : "", color ? STYLE_BOLD : "", result->name, color ? STYLE_RESET : "");
+    fprintf(stream, "%s%s", before ? "\n" : "", color ? STYLE_BOLD : "");
+    safe_put(stream, result->name);
+    fprintf(stream, "%s\n", color ? STYLE_RESET : "");
     print_table(result, stream, color, width);
     before = true;
   }

@@ -55,10 +55,13 @@ static void answer(struct run *run, const struct run_end *end, const char *artif
     return;
   }
   results_print(&run->results, stdout, host->out_color, terminal_width(), run->text_shown ? "text" : NULL);
+  host_flush(host, 0); /* results before what is said about them, also where both streams are one */
   for (size_t i = 0; i < run->artifact_count; i++) host_note(host, "wrote %s (%s)", run->artifacts[i].path, run->artifacts[i].type);
   if (end->error->status) {
     fflush(stdout);
-    fprintf(stderr, "%s%s:%s %s\n", host->err_color ? STYLE_RED : "", host->program, host->err_color ? STYLE_RESET : "", end->error->message);
+    fprintf(stderr, "%s%s:%s ", host->err_color ? STYLE_RED : "", host->program, host->err_color ? STYLE_RESET : "");
+    safe_put(stderr, end->error->message);
+    fputc('\n', stderr);
   }
   if (run->record) host_note(host, "run %s", run->record->id);
 }

@@ -25,12 +25,32 @@ int64_t unix_ms(void) {
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+int64_t floor_div(int64_t value, int64_t by) { return value / by - (value % by < 0); }
+
+static void put_digits(char *out, int64_t value, int count) {
+  while (count--) out[count] = (char)('0' + value % 10), value /= 10;
+}
+
+/* The civil date of a day is counted from 1 March, so that the leap day ends a year; eras of 400 years are all alike (146097 days). Nothing is called that
+ * a signal handler may not. */
 const char *iso_time(char *out, size_t size, int64_t ms) {
-  time_t seconds = (time_t)(ms / 1000);
-  struct tm t;
-  gmtime_r(&seconds, &t);
-  snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec,
-           (int)(ms % 1000));
+  static const int64_t first = INT64_C(-62167219200000), last = INT64_C(253402300799999); /* years of four digits */
+  static const char shape[] = "0000-00-00T00:00:00.000Z";
+  if (size < sizeof shape) return "";
+  ms = ms < first ? first : ms > last ? last : ms;
+  int64_t days = floor_div(ms, 86400000), of_day = ms - days * 86400000, from = days + 719468; /* 0000-03-01 */
+  int64_t era = floor_div(from, 146097), in_era = from - era * 146097;
+  int64_t year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365, in_year = in_era - (365 * year + year / 4 - year / 100);
+  int64_t month = (5 * in_year + 2) / 153, day = in_year - (153 * month + 2) / 5 + 1; /* 0 is March */
+  month = month < 10 ? month + 3 : month - 9;
+  memcpy(out, shape, sizeof shape);
+  put_digits(out, era * 400 + year + (month <= 2), 4);
+  put_digits(out + 5, month, 2);
+  put_digits(out + 8, day, 2);
+  put_digits(out + 11, of_day / 3600000, 2);
+  put_digits(out + 14, of_day / 60000 % 60, 2);
+  put_digits(out + 17, of_day / 1000 % 60, 2);
+  put_digits(out + 20, of_day % 1000, 3);
   return out;
 }
 
@@ -108,30 +128,28 @@ static bool random_bytes(unsigned char *out, size_t size) {
 }
 
 /* The second, then six base32 digits: two of the millisecond, four at random. Their alphabet is in the order of bytes, so that ids sort by time. */
-static void new_id(char *out, size_t size, char month[8]) {
+void run_id_at(char *out, size_t size, char month[8], int64_t ms) {
   static const char letters[] = "234567abcdefghijklmnopqrstuvwxyz";
   unsigned char bytes[6];
-  char tail[7];
-  int64_t ms = unix_ms();
-  time_t now = (time_t)(ms / 1000);
-  struct tm t;
-  gmtime_r(&now, &t);
+  char tail[7], t[32];
+  int64_t part = (ms % 1000 + 1000) % 1000;
+  iso_time(t, sizeof t, ms);
   if (!random_bytes(bytes, sizeof bytes)) {
     uint64_t seed = (uint64_t)etk_time_ns() ^ (uint64_t)getpid() << 32;
     for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(seed >> (i * 7));
   }
-  tail[0] = letters[ms % 1000 >> 5], tail[1] = letters[ms % 1000 & 31];
+  tail[0] = letters[part >> 5], tail[1] = letters[part & 31];
   for (size_t i = 2; i < 6; i++) tail[i] = letters[bytes[i] & 31];
   tail[6] = 0;
-  snprintf(month, 8, "%04u-%02u", (unsigned)(t.tm_year + 1900) % 10000, (unsigned)(t.tm_mon + 1) % 100);
-  snprintf(out, size, "%04d%02d%02dT%02d%02d%02dZ-%s", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, tail);
+  snprintf(month, 8, "%.7s", t);
+  snprintf(out, size, "%.4s%.2s%.2sT%.2s%.2s%.2sZ-%s", t, t + 5, t + 8, t + 11, t + 14, t + 17, tail);
 }
 
 static etk_status make_folder(etk_error *e, struct record *record, const char *state) {
   char month[8];
   for (int attempt = 0; attempt < 8; attempt++) {
     char parent[4096];
-    new_id(record->id, sizeof record->id, month);
+    run_id_at(record->id, sizeof record->id, month, unix_ms());
     if (snprintf(parent, sizeof parent, "%s/runs/%s", state, month) >= (int)sizeof parent - 48)
       return etk_fail(e, ETK_E_INVALID, "the path %s is too long", state);
     etk_status status = etk_fs_make_dirs(e, parent);

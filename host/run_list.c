@@ -91,6 +91,17 @@ static bool still_running(const json_t *json) {
   return !began || !now || began == now;
 }
 
+/* Why a run ended without an end: the first line of crash.txt, which is there and empty where nobody had time to write it. */
+static void read_crash(struct run_entry *entry) {
+  char *path = etk_path_join(entry->dir, "crash.txt"), text[sizeof entry->reason] = "";
+  FILE *file = path ? fopen(path, "re") : NULL;
+  if (file && fgets(text, sizeof text, file)) text[strcspn(text, "\n")] = 0;
+  if (file) fclose(file);
+  etk_free(path);
+  entry->told = *text;
+  snprintf(entry->reason, sizeof entry->reason, "%s", *text ? text : "ended without a word (killed, out of memory or power)");
+}
+
 void run_read(struct run_entry *entry) {
   static const char *const known[] = {"ok", "failed", "cancelled", "running"};
   char *path = NULL, *text = NULL;
@@ -109,7 +120,15 @@ void run_read(struct run_entry *entry) {
   }
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
     if (!strcmp(json_text(entry->json, "status"), known[i])) entry->status = known[i];
-  if (!strcmp(entry->status, "running") && !still_running(entry->json)) entry->status = "crashed";
+  if (!strcmp(entry->status, "running") && !still_running(entry->json)) {
+    entry->status = "crashed";
+    read_crash(entry);
+  }
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t size = strlen(text), most = strlen(end);
+  return most <= size && !strcmp(text + size - most, end);
 }
 
 etk_status run_find(etk_error *e, struct run_entry **out, struct run_list *list, const char *id) {
@@ -122,8 +141,11 @@ etk_status run_find(etk_error *e, struct run_entry **out, struct run_list *list,
   struct run_entry *first = NULL;
   for (size_t i = 0; !found && i < list->count; i++)
     if (*id && !strncmp(list->items[i].id, id, strlen(id))) first = &list->items[i], fits++;
+  bool ends = !found && !fits; /* as the legend of a chart names them */
+  for (size_t i = 0; ends && i < list->count; i++)
+    if (*id && ends_with(list->items[i].id, id)) first = &list->items[i], fits++;
   if (!found && fits == 1) found = first;
-  if (!found && fits) return etk_fail(e, ETK_E_USAGE, "%zu runs begin with '%s'; write more of the id (the last is %s)", fits, id, first->id);
+  if (!found && fits) return etk_fail(e, ETK_E_USAGE, "%zu runs %s with '%s'; write more of the id (the last is %s)", fits, ends ? "end" : "begin", id, first->id);
   if (!found)
     return etk_fail(e, ETK_E_NOT_FOUND, "there is no run '%s'; 'efficientai-toolkit runs' lists them, and 'latest' is the newest (%s)", id,
                     list->items[0].id);

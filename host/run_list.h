@@ -11,6 +11,8 @@ struct run_entry {
   char *dir;
   json_t *json;       /* run.json; NULL until run_read, or where it cannot be read */
   const char *status; /* ok, failed, cancelled, running, crashed, unreadable */
+  char reason[256];   /* why it crashed; "": it did not */
+  bool told;          /* the reason is from crash.txt */
 };
 struct run_list {
   struct run_entry *items; /* newest first */
@@ -21,7 +23,7 @@ etk_status run_list_read(etk_error *e, struct run_list *out, struct host *host);
 void run_list_free(struct run_list *list);
 /* Reads run.json once. "running" becomes "crashed" where the process is gone, or is another one with the same number. */
 void run_read(struct run_entry *entry);
-/* "latest", an id or the unique beginning of one. */
+/* "latest", an id, or the unique beginning or end of one. */
 etk_status run_find(etk_error *e, struct run_entry **out, struct run_list *list, const char *id);
 
 /* metrics.jsonl and artifacts.jsonl: each whole line that is a JSON object; what a crash cut is left out. */

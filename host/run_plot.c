@@ -163,6 +163,7 @@ static const char *subtitle_of(struct plot *p) {
   const char *mean = p->o->smooth > 1 ? etk_arena_printf(&p->arena, ", mean of %lld", (long long)p->o->smooth) : "";
   if (p->run_count > 1) return etk_arena_printf(&p->arena, "%zu runs%s", p->run_count, mean ? mean : "");
   const json_t *json = p->runs[0]->json;
+  if (!json) return etk_arena_printf(&p->arena, "?, run %s%s", p->runs[0]->id, mean ? mean : "");
   return etk_arena_printf(&p->arena, "%s:%s, run %s%s", json_text(json, "namespace"), json_text(json, "command"), p->runs[0]->id, mean ? mean : "");
 }
 

@@ -44,7 +44,9 @@ static void show_log(struct run *run, int level, const char *message) {
   if (level < least) return;
   const char *style = !host->err_color ? "" : level >= ETK_LOG_ERROR ? STYLE_RED : level == ETK_LOG_WARNING ? STYLE_YELLOW : STYLE_DIM;
   if (run->progress_used) etk_progress_clear(&run->progress);
-  fprintf(stderr, "%s%s:%s %s\n", style, etk_log_level_name((etk_log_level)level), *style ? STYLE_RESET : "", message);
+  fprintf(stderr, "%s%s:%s ", style, etk_log_level_name((etk_log_level)level), *style ? STYLE_RESET : "");
+  safe_put(stderr, message);
+  fputc('\n', stderr);
 }
 
 /* To the record and to whoever looks on; etk_log writes the process log itself. */
@@ -222,7 +224,7 @@ static size_t open_tail(const char *bytes, size_t size) {
   return 0;
 }
 
-/* A character cut in two between calls is put together again before it becomes JSON. */
+/* A character cut in two between calls is put together again before it becomes JSON, or is looked at for what it would do to a terminal. */
 static void text_event(struct run *run, const char *bytes, size_t size, bool last) {
   etk_text whole = ETK_TEXT_INIT;
   etk_text_append(&whole, run->tail, run->tail_size);
@@ -230,7 +232,13 @@ static void text_event(struct run *run, const char *bytes, size_t size, bool las
   run->tail_size = 0;
   size_t keep = last || whole.failed ? 0 : open_tail(whole.data, whole.size);
   if (whole.failed) run->short_of_memory = true;
-  else if (whole.size > keep) {
+  else if (whole.size > keep && !run->host->jsonl) {
+    etk_text safe = ETK_TEXT_INIT;
+    safe_text(&safe, whole.data, whole.size - keep, "\n\t");
+    if (safe.failed) run->short_of_memory = true;
+    else fwrite(safe.data, 1, safe.size, stdout);
+    etk_text_free(&safe);
+  } else if (whole.size > keep) {
     etk_text event = event_begin("text");
     etk_text_puts(&event, ",\"text\":");
     etk_text_json(&event, whole.data, whole.size - keep);
@@ -248,7 +256,8 @@ static void service_text(etk_run *base, const char *bytes, size_t size) {
   if (run->host->jsonl) text_event(run, bytes, size, false);
   else if (!run->host->json) {
     if (run->progress_used) etk_progress_clear(&run->progress);
-    fwrite(bytes, 1, size, stdout);
+    if (isatty(STDOUT_FILENO)) text_event(run, bytes, size, false);
+    else fwrite(bytes, 1, size, stdout);
     host_flush(run->host, 0);
     run->text_shown = true;
     run->line_open = bytes[size - 1] != '\n';
@@ -287,7 +296,10 @@ void services_stop(struct run *run) {
   pthread_mutex_lock(&run->lock);
   if (run->progress_used) etk_progress_finish(&run->progress);
   if (run->tail_size) text_event(run, "", 0, true);
-  if (run->line_open) fputc('\n', stdout);
+  if (run->line_open) {
+    fputc('\n', stdout);
+    host_flush(run->host, 0); /* before anything is said on the other stream */
+  }
   run->line_open = false;
   if (run->record) record_flush(run->record);
   pthread_mutex_unlock(&run->lock);

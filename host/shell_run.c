@@ -53,6 +53,28 @@ static void child(const char *path, char *const *argv, bool interactive) {
   _exit(126);
 }
 
+/* Linux takes words of 32 pages; all of them and the environment, with a pointer each, fit in _SC_ARG_MAX. Room is left for what the kernel adds. */
+static etk_status check_size(etk_error *e, const char *const *argv) {
+  extern char **environ;
+  char shown[32], limit[32];
+  long most = sysconf(_SC_ARG_MAX);
+  size_t room = most > 8192 ? (size_t)most - 4096 : 128u << 10, longest = room, total = 0;
+#ifdef __linux__
+  longest = 32 * (size_t)sysconf(_SC_PAGESIZE);
+#endif
+  for (size_t i = 0; environ && environ[i]; i++) total += strlen(environ[i]) + 1 + sizeof(char *);
+  for (size_t i = 0; argv[i]; i++) {
+    size_t size = strlen(argv[i]) + 1;
+    if (size > longest)
+      return etk_fail(e, ETK_E_USAGE, "the line is too long: the word '%.24s…' has %s, and a command takes words below %s; write long texts to a file", argv[i],
+                      etk_format_size(shown, sizeof shown, (int64_t)size - 1), etk_format_size(limit, sizeof limit, (int64_t)longest));
+    total += size + sizeof(char *);
+  }
+  if (total <= room) return ETK_OK;
+  return etk_fail(e, ETK_E_USAGE, "the line is too long: with the environment it has %s, and a command takes %s; write long texts to a file",
+                  etk_format_size(shown, sizeof shown, (int64_t)total), etk_format_size(limit, sizeof limit, (int64_t)room));
+}
+
 static int exit_code(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
 
 static int start_and_wait(struct session *session, const char *path, char *const *argv) {
@@ -92,7 +114,7 @@ int session_run(struct session *session, const char *const *words, size_t count)
     argv[n++] = "efficientai-toolkit";
     n += options(argv + n, session->host);
     for (size_t i = 0; i < count; i++) argv[n++] = words[i];
-    code = start_and_wait(session, path, (char *const *)(uintptr_t)argv);
+    code = check_size(&e, argv) ? host_error(session->host, &e, 0, NULL) : start_and_wait(session, path, (char *const *)(uintptr_t)argv);
   }
   etk_arena_fini(&arena);
   return code;

@@ -23,7 +23,7 @@ struct table *table_new(const char *const *headers, size_t columns) {
     return NULL;
   }
   for (size_t i = 0; i < columns; i++)
-    if (!(table->headers[i] = etk_strdup(headers[i] ? headers[i] : ""))) table->failed = true;
+    if (!(table->headers[i] = safe_copy(headers[i] ? headers[i] : "", "\n\r\t"))) table->failed = true;
   return table;
 }
 
@@ -42,7 +42,7 @@ void table_add(struct table *table, const char *const *cells) {
   for (size_t i = 0; i < table->columns; i++) row[i] = NULL;
   table->rows++;
   for (size_t i = 0; i < table->columns; i++)
-    if (cells[i] && !(row[i] = etk_strdup(cells[i]))) table->failed = true;
+    if (cells[i] && !(row[i] = safe_copy(cells[i], "\n\r\t"))) table->failed = true;
 }
 
 void table_free(struct table *table) {
@@ -91,6 +91,31 @@ static size_t put_cut(FILE *stream, const char *text, size_t width) {
   return used + 1;
 }
 
+/* The bytes of the text that fit into `width` columns, at least one character; up to the last blank where one is among them. */
+static size_t fitting(const char *text, size_t size, size_t width) {
+  size_t used = 0, at = 0, blank = 0;
+  while (at < size) {
+    uint32_t code;
+    size_t bytes = etk_utf8_decode(&code, text + at, size - at);
+    if (!bytes) bytes = 1;
+    used += etk_utf8_width(text + at, bytes);
+    if (used > width && at) return blank ? blank : at;
+    if (text[at] == ' ') blank = at + 1;
+    at += bytes;
+  }
+  return size;
+}
+
+/* The whole text in lines of `width` columns, those after the first behind `indent` blanks. */
+static void put_wrapped(FILE *stream, const char *text, size_t width, size_t indent) {
+  size_t size = strcspn(text, "\n\r\t");
+  for (size_t at = 0, take; at < size; at += take) {
+    if (at) fprintf(stream, "\n%*s", (int)indent, "");
+    take = fitting(text + at, size - at, width);
+    fwrite(text + at, 1, take, stream);
+  }
+}
+
 struct column {
   size_t width;
   bool right;
@@ -118,7 +143,7 @@ static bool fit(const struct table *table, struct column *columns, size_t width)
   }
 }
 
-/* A terminal too narrow for columns: each row as lines of "HEADER value", cut at the edge, with an empty line between rows. */
+/* A terminal too narrow for columns: each row as lines of "HEADER value", folded at the edge, with an empty line between rows. */
 static void print_records(const struct table *table, FILE *stream, bool color, size_t width) {
   size_t widest = 0;
   for (size_t i = 0; i < table->columns; i++)
@@ -134,7 +159,7 @@ static void print_records(const struct table *table, FILE *stream, bool color, s
       fputs(color ? STYLE_RESET : "", stream);
       fprintf(stream, "%*s", beside ? (int)(widest + 2 - used) : 0, "");
       if (!beside) fputs("\n  ", stream);
-      put_cut(stream, text, width > widest + 2 && beside ? width - widest - 2 : width > 3 ? width - 2 : 1);
+      put_wrapped(stream, text, beside ? width - widest - 2 : width > 3 ? width - 2 : 1, beside ? widest + 2 : 2);
       fputc('\n', stream);
     }
   }

@@ -273,11 +273,14 @@ static etk_status run_one(etk_error *e, struct host *host, struct bench_entry *e
 static etk_status run_all(etk_error *e, struct host *host, struct choice *c, const struct benchmark_options *o) {
   bool given = builtin_given(host, "rounds"), wall = !strcmp(o->metric, "wall");
   int64_t rounds = given ? o->rounds : ROUNDS, most = given ? o->rounds : ROUNDS_MOST, count = (int64_t)c->count;
+  int64_t done = 0, total = most * count; /* of processes; those that are not needed leave the total */
   etk_bench_options options = options_of(o, rounds, builtin_given(host, "samples"));
   etk_progress progress;
   char title[256];
   etk_progress_init(&progress, stderr, progress_mode(host), host->err_color);
   etk_status status = ETK_OK;
+  bool *over = etk_arena_array(&host->arena, c->count, sizeof *over);
+  if (!over) return etk_fail_memory(e);
   for (size_t i = 0; i < c->count; i++) {
     c->entries[i].rounds = etk_arena_array(&host->arena, (size_t)most, sizeof *c->entries[i].rounds);
     if (!c->entries[i].rounds) return etk_fail_memory(e);
@@ -285,11 +288,16 @@ static etk_status run_all(etk_error *e, struct host *host, struct choice *c, con
   for (int64_t round = 0; !status && round < most; round++)
     for (int64_t i = 0; !status && i < count; i++) {
       struct bench_entry *entry = &c->entries[i];
-      if (entry->error || (round >= rounds && settled(entry, o, wall))) continue;
-      etk_progress_update(&progress, "benchmark", round < rounds ? round * count + i : rounds * count, rounds * count, bench_title(title, sizeof title, entry));
+      if (over[i]) continue;
+      over[i] = entry->error || (round >= rounds && settled(entry, o, wall));
+      if (over[i]) {
+        total -= most - round;
+        continue;
+      }
+      etk_progress_update(&progress, "benchmark", done++, total, bench_title(title, sizeof title, entry));
       status = run_one(e, host, entry, c->plugins[i], &options, o->limit);
     }
-  if (!status) etk_progress_update(&progress, "benchmark", rounds * count, rounds * count, NULL);
+  if (!status) etk_progress_update(&progress, "benchmark", total, total, NULL);
   etk_progress_finish(&progress);
   for (size_t i = 0; !status && i < c->count; i++) status = bench_entry_finish(e, &c->entries[i], &host->arena);
   return status;

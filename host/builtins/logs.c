@@ -320,7 +320,7 @@ static bool count_entry(void *user, const struct log_entry *entry) {
   }
   const char *name = json_text(entry->json, "namespace");
   struct space *space = *name ? space_of(s, name) : NULL;
-  struct day *day = entry->level >= ETK_LOG_WARNING && entry->unix_ms != INT64_MIN ? day_of(s, entry->unix_ms / 86400000) : NULL;
+  struct day *day = entry->level >= ETK_LOG_WARNING && entry->unix_ms != INT64_MIN ? day_of(s, floor_div(entry->unix_ms, 86400000)) : NULL;
   if (space) space->lines++, space->warnings += entry->level == ETK_LOG_WARNING, space->errors += entry->level == ETK_LOG_ERROR;
   if (day) day->warnings += entry->level == ETK_LOG_WARNING, day->errors += entry->level == ETK_LOG_ERROR;
   s->no_memory = (*name && !space) || (entry->level >= ETK_LOG_WARNING && entry->unix_ms != INT64_MIN && !day);
@@ -519,10 +519,15 @@ static etk_status choose(etk_error *e, struct host *host, int *lock, struct log_
   return ETK_OK;
 }
 
+/* One that is free: two archives may be made in one second. Whoever archives holds the log's lock. */
 static const char *archive_name(struct host *host, const char *folder) {
-  char text[40];
+  char text[40], more[16] = "";
   iso_time(text, sizeof text, unix_ms());
-  return etk_arena_printf(&host->arena, "%s/logs_%.4s%.2s%.2sT%.2s%.2s%.2sZ.tar.gz", folder, text, text + 5, text + 8, text + 11, text + 14, text + 17);
+  for (int i = 2;; i++) {
+    const char *name = etk_arena_printf(&host->arena, "%s/logs_%.4s%.2s%.2sT%.2s%.2s%.2sZ%s.tar.gz", folder, text, text + 5, text + 8, text + 11, text + 14, text + 17, more);
+    if (!name || i > 1000 || !etk_fs_exists(name)) return name;
+    snprintf(more, sizeof more, "-%d", i);
+  }
 }
 
 static int archive_run(struct host *host, const struct archive_options *o) {
@@ -532,9 +537,11 @@ static int archive_run(struct host *host, const struct archive_options *o) {
   int lock, code;
   size_t count;
   int64_t freed = 0;
-  const char *folder = log_folder(&e, host), *output = o->output ? o->output : folder ? archive_name(host, folder) : NULL;
-  if (!output) return folder ? fail_memory(host) : fail(host, &e);
+  const char *folder = log_folder(&e, host), *output = o->output;
+  if (!folder) return fail(host, &e);
   etk_status status = choose(&e, host, &lock, &names, &chosen, &count, o->older_than, false);
+  if (!status && !output && !(output = archive_name(host, folder))) status = etk_fail_memory(&e);
+  if (!status && count && o->output && etk_fs_exists(output)) status = etk_fail(&e, ETK_E_EXISTS, "'%s' exists already; choose another name for --output", output);
   if (!status && count) status = pack(&e, output, folder, &names, chosen, count);
   if (!status && count && !o->keep) status = remove_chosen(&e, &names, chosen, &freed);
   if (lock >= 0) close(lock);

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <unistd.h>
 
-#define RUN_ARG(ARG) ARG(text, run, REQUIRED, "1..64", "an id, its unique beginning, or latest")
+#define RUN_ARG(ARG) ARG(text, run, REQUIRED, "1..64", "an id, its unique beginning or end, or latest")
 #define FILTER_OPTIONS(OPT)                                                                                            \
   OPT(text, namespace, "-", "1..64", "", "", ETK_LOCAL, "only runs of namespaces that begin so")                         \
   OPT(choice, status, "-", "ok|failed|cancelled|running|crashed|unreadable", "", "", ETK_LOCAL, "only runs that ended so")
@@ -65,7 +65,8 @@ static void show_duration(char *out, size_t size, const struct run_entry *run) {
 }
 
 static void show_command(char *out, size_t size, const struct run_entry *run) {
-  snprintf(out, size, "%s:%s", json_text(run->json, "namespace"), json_text(run->json, "command"));
+  if (!run->json) snprintf(out, size, "?");
+  else snprintf(out, size, "%s:%s", json_text(run->json, "namespace"), json_text(run->json, "command"));
 }
 
 /* "2026-11-21 04:49:02" */
@@ -93,6 +94,8 @@ static etk_status entry_json(etk_error *e, etk_text *out, const struct run_entry
   put_json(out, run->id);
   etk_text_puts(out, ",\"status\":");
   put_json(out, run->status);
+  etk_text_puts(out, ",\"reason\":");
+  put_json(out, run->reason[0] ? run->reason : NULL);
   etk_text_puts(out, ",\"dir\":");
   put_json(out, run->dir);
   const char *key;
@@ -207,6 +210,7 @@ static void print_facts(struct host *host, const struct run_entry *run) {
   print_pair(host, "status", run->status);
   const json_t *error = json_object_get(run->json, "error");
   print_pair(host, "error", json_text(error, "message"));
+  print_pair(host, "reason", run->reason);
   show_started(started, sizeof started, run);
   print_pair(host, "started", started);
   show_duration(text, sizeof text, run);
@@ -304,7 +308,7 @@ static int show_run(struct host *host, const char *id, const struct show_options
     print_results(host, run);
     status = print_metrics(&e, host, run);
     char *crash = status ? NULL : etk_path_join(run->dir, "crash.txt");
-    if (crash && etk_fs_exists(crash)) host_note(host, "it crashed: see %s", crash);
+    if (crash && run->told) host_note(host, "it crashed: see %s", crash);
     etk_free(crash);
   }
   if (status) return fail_with_list(host, &runs, &e);

@@ -194,10 +194,24 @@ static void check_folders(struct setup *s) {
   check_folder(s, "settings", below(s->host, "config", ""), false);
 }
 
+/* The user's file against every project that can be asked; one that cannot has a row of its own. */
+static etk_status check_file(etk_error *e, struct host *host, const char *path) {
+  struct plugin_list list = {0};
+  if (discover_all(NULL, &list, &host->path)) list.count = 0; /* told by the row of projects */
+  struct manifest *manifests = etk_calloc(list.count + 1, sizeof *manifests);
+  size_t count = 0;
+  for (size_t i = 0; manifests && i < list.count; i++)
+    if (!list.items[i].shadowed && !plugin_manifest(NULL, &manifests[count], &host->path, &list.items[i])) count++;
+  etk_status status = manifests ? config_check(e, host, path, manifests, count) : etk_fail_memory(e);
+  for (size_t i = 0; i < count; i++) manifest_fini(&manifests[i]);
+  etk_free(manifests);
+  plugin_list_free(&list);
+  return status;
+}
+
 static void check_configuration(struct setup *s) {
   etk_error e = ETK_ERROR_INIT;
   const char *path = NULL;
-  etk_config *config = NULL;
   const char *stem;
   struct resolver resolver = {.host = s->host};
   if (config_user_path(&e, &path, &resolver, &stem)) {
@@ -205,9 +219,8 @@ static void check_configuration(struct setup *s) {
     return;
   }
   if (path) {
-    if (etk_config_load(&e, &config, path)) add(s, "configuration", MISSING, "%s", e.message);
+    if (check_file(&e, s->host, path)) add(s, "configuration", MISSING, "%s", e.message);
     else add(s, "configuration", OK, "%s", path);
-    etk_config_free(config);
     return;
   }
   path = below(s->host, "config", "/config.yaml");

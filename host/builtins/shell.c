@@ -159,7 +159,10 @@ static const struct shell_command *find_own(const char *name) {
 
 static void list_own(void) {
   printf("In this shell:\n");
-  for (const struct shell_command *c = shell_commands; c->name; c++) printf("  %-20s %s\n", c->usage, c->summary);
+  for (const struct shell_command *c = shell_commands; c->name; c++) {
+    size_t columns = etk_utf8_width(c->usage, strlen(c->usage));
+    printf("  %s%*s %s\n", c->usage, columns < 20 ? (int)(20 - columns) : 0, "", c->summary);
+  }
 }
 
 /* "help train" where train is a command of the namespace in use; else what the program says. */

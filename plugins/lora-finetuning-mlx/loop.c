@@ -35,10 +35,9 @@ static etk_status stop(etk_error *e, const struct loop *l) {
                   (long long)etk_trainer_steps(l->trainer), (long long)l->total_steps, l->checkpoint, l->adapter ? " " : "", l->adapter ? l->checkpoint : "");
 }
 
-static void record(const struct loop *l, const etk_step *step, struct loop_result *out, double *smooth) {
+static void record(const struct loop *l, const etk_step *step, struct loop_result *out) {
   double seconds = (double)step->elapsed_ns / 1e9, rate = (double)step->tokens / seconds;
-  if (out->steps == 0) out->first_loss = *smooth = step->loss;
-  *smooth = 0.9 * *smooth + 0.1 * step->loss;
+  if (out->steps == 0) out->first_loss = step->loss;
   out->last_loss = step->loss;
   out->tokens += step->tokens;
   out->seconds += seconds;
@@ -48,19 +47,18 @@ static void record(const struct loop *l, const etk_step *step, struct loop_resul
   etk_run_metric(l->run, "learning_rate", done, step->learning_rate);
   etk_run_metric(l->run, "tokens_per_second", done, rate);
   char note[96];
-  snprintf(note, sizeof note, "loss %.3f  %.0f tok/s", *smooth, (double)out->tokens / out->seconds);
+  snprintf(note, sizeof note, "loss %.3f  %.0f tok/s", step->loss, (double)out->tokens / out->seconds);
   etk_run_progress(l->run, l->label, done, l->total_steps, note);
 }
 
 etk_status loop_run(etk_error *e, const struct loop *l, struct loop_result *out) {
   *out = (struct loop_result){.validation_loss = NAN, .first_loss = NAN, .last_loss = NAN};
-  double smooth = 0;
   while (etk_trainer_steps(l->trainer) < l->total_steps) {
     if (etk_run_cancelled(l->run)) return stop(e, l);
     etk_step step;
     etk_status status = etk_trainer_step(e, l->trainer, l->train, &step);
     if (status) return etk_error_while(e, status, "while training step %lld", (long long)etk_trainer_steps(l->trainer) + 1);
-    record(l, &step, out, &smooth);
+    record(l, &step, out);
     int64_t done = step.step + 1;
     bool last = done == l->total_steps;
     if (l->valid && (last || (l->eval_steps && done % l->eval_steps == 0))) status = validate(e, l, out);

@@ -151,8 +151,7 @@ etk_status etk_fs_make_dirs(etk_error *e, const char *path) {
     int failure = etk_fs_is_dir(copy) ? 0 : etk_fs_step("create");
     if (failure) {
       status = etk_fail_errno(e, failure, "cannot create folder '%s'", copy);
-    } else if (mkdir(copy, 0777) != 0 && !etk_fs_is_dir(copy)) {
-      failure = errno;
+    } else if (mkdir(copy, 0777) != 0 && (failure = errno, !etk_fs_is_dir(copy))) { /* which has an errno of its own */
       if (failure == EEXIST) status = etk_fail(e, ETK_E_EXISTS, "cannot create '%s': '%s' is not a folder", path, copy);
       else status = etk_fail_errno(e, failure, "cannot create folder '%s'", copy);
     }

@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { RETRY_MS = 60000, LOOK_MS = 1000, KEEP_MOST = 1000 };
@@ -58,7 +59,13 @@ static void look_inside(etk_log_file *file) {
   ssize_t size = pread(file->fd, head, sizeof head, 0);
   int64_t first = size > 0 ? etk__line_time(head, (size_t)size) : -1;
   file->first_ms = first >= 0 ? first : (int64_t)file->info.st_mtime * 1000;
-  file->torn = pread(file->fd, &last, 1, file->info.st_size - 1) == 1 && last != '\n';
+  /* A line of another process that crosses a page is seen in its middle for a moment. */
+  for (int attempt = 0; attempt < 5; attempt++) {
+    file->torn = pread(file->fd, &last, 1, file->info.st_size - 1) == 1 && last != '\n';
+    if (!file->torn) return;
+    nanosleep(&(struct timespec){0, 2000000}, NULL);
+    if (fstat(file->fd, &file->info)) return;
+  }
 }
 
 /* 0 or an errno value. O_NONBLOCK: a FIFO must not hold us up. */

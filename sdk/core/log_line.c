@@ -119,6 +119,8 @@ static void put_real(line *l, double value) {
 static void put_time(line *l, int64_t unix_ms) {
   static int64_t second = INT64_MIN; /* under the files' lock */
   static char text[32];
+  static const int64_t first = INT64_C(-62167219200000), last = INT64_C(253402300799999); /* years of four digits */
+  unix_ms = unix_ms < first ? first : unix_ms > last ? last : unix_ms;
   int64_t now = unix_ms / 1000 - (unix_ms % 1000 < 0), ms = unix_ms - now * 1000;
   if (now != second) {
     struct tm t = {0};

@@ -14,7 +14,8 @@ const etk_option_row *etk__row(const etk_option_table *table, uint32_t index) {
 }
 
 bool etk__row_listed(const etk_option_row *row) { return !(row->flags & (ETK_HIDDEN | ETK_LOCAL)); }
-bool etk__row_unset(const etk_option_row *row) { return !strcmp(row->default_text, "-"); }
+/* A default of a secret could be read by anyone: it counts for none, "" too. */
+bool etk__row_unset(const etk_option_row *row) { return row->kind == ETK_KIND_secret || !strcmp(row->default_text, "-"); }
 
 char *etk__row_text(const char *text) {
   size_t size = strlen(text) + 1;
@@ -100,6 +101,21 @@ const etk_option_row *etk_options_find(const etk_option_table *table, const char
   return NULL;
 }
 
+/* The group nearest to a key, each with the groups it lies in. keys: room for one a row; a group that lies in several is found by its own rows. */
+static const char *near_group(etk_arena *arena, const etk_option_table *table, const char *key, const char **keys) {
+  size_t count = 0, depth = 0;
+  for (const char *p = key; *p; p++) depth += *p == '.';
+  for (uint32_t i = 0; i < table->count; i++) {
+    const etk_option_row *row = etk__row(table, i);
+    size_t size = 0;
+    if (!etk__row_listed(row)) continue;
+    for (size_t part = 0; part <= depth && row->group[size]; part++) size += (part > 0) + strcspn(row->group + size + (part > 0), ".");
+    const char *group = size ? etk_arena_strndup(arena, row->group, size) : NULL;
+    if (group) keys[count++] = group;
+  }
+  return etk_text_suggest(key, keys, count);
+}
+
 const char *etk_options_suggest(char *out, size_t size, const etk_option_table *table, const char *key) {
   const char **keys = etk_calloc(table->count + 1, sizeof *keys), *found = NULL, *last = strrchr(key, '.');
   etk_arena arena = ETK_ARENA_INIT;
@@ -114,6 +130,7 @@ const char *etk_options_suggest(char *out, size_t size, const etk_option_table *
     if (!found && answers_to(row, last, strlen(last))) found = full; /* the same name in another group */
   }
   if (!found && keys) found = etk_text_suggest(key, keys, count);
+  if (!found && keys) found = near_group(&arena, table, key, keys);
   if (found) snprintf(out, size, "%s", found);
   etk_arena_fini(&arena);
   etk_free(keys);

@@ -16,6 +16,8 @@ enum { ETK__WORD = 128, ETK__WORDS = 64 };
 
 uint32_t etk__item_kind(uint32_t kind); /* of a list or map; else the kind itself */
 bool etk__kind_is_list(uint32_t kind);  /* ints, reals, texts */
+bool etk__flow_begins(uint32_t kind, const char *text); /* "[a, b]" for a list, "{k: v}" for a map: read as YAML */
+void etk__text_quote(etk_text *out, const char *text);  /* in quotes that YAML, TOML and JSON all read */
 /* The next alternative of `limits`, cut at '|' that no backslash precedes; false at the end. */
 bool etk__next_alternative(const char **cursor, const char **start, size_t *size);
 /* kind: int, real, size, duration; int also for lengths. */

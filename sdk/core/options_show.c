@@ -63,6 +63,14 @@ void etk_value_show(etk_text *out, uint32_t kind, const etk_value *value) {
     }
     break;
   case ETK_KIND_texts:
+    if (value->texts.count && etk__flow_begins(kind, value->texts.items[0])) { /* it would be read as a list of YAML, so that is what it is */
+      for (size_t i = 0; i < value->texts.count; i++) {
+        etk_text_puts(out, i ? "," : "[");
+        etk__text_quote(out, value->texts.items[i]);
+      }
+      etk_text_putc(out, ']');
+      break;
+    }
     for (size_t i = 0; i < value->texts.count; i++) {
       if (i) etk_text_putc(out, ',');
       show_item(out, value->texts.items[i], i + 1 == value->texts.count);

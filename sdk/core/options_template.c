@@ -49,11 +49,7 @@ static bool unseen(uint32_t c) {
   return c < 32 || (c >= 127 && c < 160) || c == 0x2028 || c == 0x2029 || c == 0xFEFF || c == 0xFFFE || c == 0xFFFF;
 }
 
-static void put_text(etk_text *out, const char *text, etk_config_format format) {
-  if (format == ETK_CONFIG_YAML && plain_yaml(text)) {
-    etk_text_puts(out, text);
-    return;
-  }
+void etk__text_quote(etk_text *out, const char *text) {
   etk_text json = ETK_TEXT_INIT;
   etk_text_json(&json, text, strlen(text));
   for (size_t at = 0; at < json.size && !json.failed;) {
@@ -65,6 +61,11 @@ static void put_text(etk_text *out, const char *text, etk_config_format format) 
   }
   if (json.failed) out->failed = true;
   etk_text_free(&json);
+}
+
+static void put_text(etk_text *out, const char *text, etk_config_format format) {
+  if (format == ETK_CONFIG_YAML && plain_yaml(text)) etk_text_puts(out, text);
+  else etk__text_quote(out, text);
 }
 
 /* "1e-5" as "1.0e-5", which readers of YAML 1.1 take for a number too. */

@@ -102,19 +102,55 @@ static char *take_item(etk_arena *arena, const char **cursor, bool *more) {
   return item;
 }
 
-static etk_status split_items(etk_error *e, struct items *out, etk_arena *arena, const char *const *texts, size_t count, bool split,
-                              const char *what) {
-  size_t most = 0;
+bool etk__flow_begins(uint32_t kind, const char *text) { return text[strspn(text, " ")] == (kind == ETK_KIND_map ? '{' : '['); }
+
+/* "[a, b]" and "{k: v}" as a file would have them; their items go to the end of *out, which has room for one more than there are ','. */
+static etk_status flow_items(etk_error *e, struct items *out, size_t most, etk_arena *arena, uint32_t kind, const char *text, const char *what) {
+  bool map = kind == ETK_KIND_map, split;
+  etk_config *config = NULL;
+  const char *const *texts = NULL;
+  size_t count = 0;
+  etk_error why = ETK_ERROR_INIT;
+  etk_status status = etk_config_parse(&why, &config, "the value", text, strlen(text), ETK_CONFIG_YAML);
+  if (!status && etk_config_root(config)->kind != (map ? ETK_CONFIG_MAP : ETK_CONFIG_LIST))
+    status = etk_fail(&why, ETK_E_USAGE, "something follows its end");
+  if (status && status != ETK_E_NO_MEMORY)
+    status = etk_fail(e, ETK_E_USAGE, "%s: '%s' begins with '%c', so it is read as a %s of YAML, and is none: %s (%s)", what, text, map ? '{' : '[', map ? "map" : "list",
+                      why.message, map ? "write {key: value}" : "write [a, b]; an item that begins so is quoted: [\"[a\"]");
+  else if (status) status = no_memory(e, what);
+  if (!status) status = etk_value_texts(e, &texts, &count, &split, arena, kind, etk_config_root(config), what);
+  for (size_t i = 0; !status && i < count && out->count < most; i++) out->texts[out->count++] = texts[i];
+  etk_config_free(config);
+  return status;
+}
+
+/* Room for every item that the texts may hold. */
+static etk_status start_items(etk_error *e, struct items *out, size_t *most, etk_arena *arena, const char *const *texts, size_t count, bool split, const char *what) {
+  *most = 0;
   for (size_t i = 0; i < count; i++) {
-    most++;
-    for (const char *p = texts[i]; split && *p; p++) most += *p == ',';
+    ++*most;
+    for (const char *p = texts[i]; split && *p; p++) *most += *p == ',';
   }
-  *out = (struct items){etk_arena_array(arena, most ? most : 1, sizeof *out->texts), 0};
-  if (!out->texts) return no_memory(e, what);
-  for (size_t i = 0; i < count; i++) {
+  *out = (struct items){etk_arena_array(arena, *most ? *most : 1, sizeof *out->texts), 0};
+  return out->texts ? ETK_OK : no_memory(e, what);
+}
+
+static etk_status split_items(etk_error *e, struct items *out, etk_arena *arena, uint32_t kind, const char *const *texts, size_t count, bool split,
+                              const char *what) {
+  size_t most;
+  etk_status status = start_items(e, out, &most, arena, texts, count, split, what);
+  for (size_t i = 0; !status && i < count; i++) {
     const char *p = texts[i];
     if (!split) {
       out->texts[out->count++] = p;
+      continue;
+    }
+    if (etk__flow_begins(kind, p)) {
+      status = flow_items(e, out, most, arena, kind, p, what);
+      continue;
+    }
+    if (kind == ETK_KIND_map) {
+      if (*p || count > 1) out->texts[out->count++] = p; /* "" is the empty map */
       continue;
     }
     if (!*p) continue; /* "" is the empty list */
@@ -124,7 +160,7 @@ static etk_status split_items(etk_error *e, struct items *out, etk_arena *arena,
       out->texts[out->count++] = item;
     }
   }
-  return ETK_OK;
+  return status;
 }
 
 static etk_status parse_list(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const struct items *items,
@@ -176,17 +212,18 @@ static etk_status parse_map(etk_error *e, etk_value *out, etk_arena *arena, cons
 etk_status etk_value_parse_texts(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts,
                            size_t count, bool split, const char *what) {
   if (!limits) limits = "";
-  if (kind == ETK_KIND_map) return parse_map(e, out, arena, limits, texts, count, what);
-  if (!etk__kind_is_list(kind)) return parse_item(e, out, arena, kind, limits, count ? texts[count - 1] : "", what);
+  if (kind != ETK_KIND_map && !etk__kind_is_list(kind)) return parse_item(e, out, arena, kind, limits, count ? texts[count - 1] : "", what);
   struct items items;
-  etk_status status = split_items(e, &items, arena, texts, count, split, what);
-  return status ? status : parse_list(e, out, arena, etk__item_kind(kind), limits, &items, what);
+  etk_status status = split_items(e, &items, arena, kind, texts, count, split, what);
+  if (status) return status;
+  if (kind == ETK_KIND_map) return parse_map(e, out, arena, limits, items.texts, items.count, what);
+  return parse_list(e, out, arena, etk__item_kind(kind), limits, &items, what);
 }
 
 etk_status etk_value_parse_items(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts,
                             size_t count, const char *what) {
   struct items items;
-  etk_status status = split_items(e, &items, arena, texts, count, false, what);
+  etk_status status = split_items(e, &items, arena, kind, texts, count, false, what);
   return status ? status : parse_list(e, out, arena, kind, limits ? limits : "", &items, what);
 }
 

@@ -79,6 +79,27 @@ ask runs show ''
 offers "latest $id " "the recorded runs, by their ids"
 case "$out" in *"$id	demo:train"*) ok "with what they ran" ;; *) not_ok "with what they ran" ;; esac
 
+ask help runs me
+offers "metrics " "help takes the commands of a group"
+ask help demo sp
+offers "speak " "and those of a project"
+ask benchmark lora
+offers "lora-finetuning-mlx " "benchmark takes namespaces"
+ask benchmark demo:
+offers "" "whose cases are asked of code, which does not run here"
+ask benchmark --baseline ''
+offers "" "there is no baseline yet"
+mkdir -p "$XDG_STATE_HOME/efficientai-toolkit/benchmarks/baselines"
+touch "$XDG_STATE_HOME/efficientai-toolkit/benchmarks/baselines/main.json" "$XDG_STATE_HOME/efficientai-toolkit/benchmarks/20260101T000000Z-aaaaaa.json" \
+  "$XDG_STATE_HOME/efficientai-toolkit/benchmarks/20260102T000000Z-bbbbbb.json"
+ask benchmark --baseline ''
+offers "main " "--baseline takes those that are kept"
+ask benchmark --compare ''
+offers "20260102T000000Z-bbbbbb 20260101T000000Z-aaaaaa latest " "--compare takes stored runs, the newest first"
+ask runs plot --metric ''
+offers "$("$exe" runs metrics latest --json | tr '{' '\n' | sed -n 's/.*"name":"\([^"]*\)".*/\1/p' | sort -u | tr '\n' ' ')" "--metric takes what the newest run recorded"
+ask runs plot nosuch --metric ''
+offers "" "or nothing where there is no such run"
 bash_line 'efficientai-toolkit demo:ki' 'demo:ki'
 offers "demo:kinds " "bash gets the whole word where it replaces the whole word"
 bash_line 'efficientai-toolkit demo:ki' 'ki'

@@ -178,3 +178,74 @@ done
 printf 'lora_parameters: {rank: 8, scale: 20.0}\n' >"$tmp/mlx.yaml"
 run "$exe" --config "$tmp/mlx.yaml" lora-finetuning-mlx:train --dry-run
 expect_fail 2 "mlx.yaml:1:28: no command of lora-finetuning-mlx knows the key 'lora.scale', so it cannot be honoured" "its scale is refused, not passed over"
+
+# ---- lists and maps as YAML writes them, wherever they are typed ----
+run "$exe" --json --dry-run demo:kinds word --set 'lists.texts=[a,b]' --set 'lists.map={x: 1, y: z}' --ints '[3, 4]'
+expect_contains out '"lists.texts":{"value":["a","b"]' "--set takes a list as YAML writes it"
+expect_contains out '"lists.map":{"value":{"x":"1","y":"z"}' "and a map"
+expect_contains out '"lists.ints":{"value":[3,4]' "the command line too"
+EFFICIENTAI__LISTS__TEXTS='["a, b", "c"]' run "$exe" --json --dry-run demo:kinds word
+expect_contains out '"lists.texts":{"value":["a, b","c"]' "and the environment, quotes included"
+run "$exe" --json --dry-run demo:kinds word --texts '["[x"]' --texts y,z
+expect_contains out '"lists.texts":{"value":["[x","y","z"]' "an item that begins with '[' is quoted"
+run "$exe" --json --dry-run demo:kinds word --texts '{name}' --set 'lists.map={}'
+expect_contains out '"lists.texts":{"value":["{name}"]' "'{' in a list is a part of its item"
+expect_contains out '"lists.map":{"value":{}' "{} is the empty map"
+run "$exe" demo:kinds word --set 'lists.texts=[a,b'
+expect_fail 2 "--set lists.texts: '[a,b' begins with '[', so it is read as a list of YAML, and is none" "a list that is not closed is an error that says how it was read"
+run "$exe" demo:kinds word --map '{a: 1} b'
+expect_fail 2 "--map: '{a: 1} b' begins with '{', so it is read as a map of YAML, and is none" "so is a map that something follows"
+run "$exe" demo:kinds word --texts '[a, [b]]'
+expect_fail 2 "--texts: an item is a list, where a plain value is wanted" "a list in a list"
+run "$exe" demo:kinds word --ints '[1, x]'
+expect_fail 2 "--ints, item 2: 'x'" "a wrong item is told by its number"
+
+# ---- nothing is accepted and passed over ----
+printf 'basic: {whole: 4}\n' >"$tmp/one.yaml"
+run "$exe" --config "$tmp/one.yaml" demo:kinds word --config "$tmp/two.yaml"
+expect_fail 2 "--config is given twice, as '$tmp/one.yaml' and as '$tmp/two.yaml'" "two --config are an error that names both"
+run "$exe" --profile a --profile=b demo:kinds word
+expect_fail 2 "--profile is given twice, as 'a' and as 'b'" "two --profile"
+run "$exe" --remote a@x --remote b@x info
+expect_fail 2 "--remote is given twice, as 'a@x' and as 'b@x'" "two --remote"
+run "$exe" --color never --color always --color never --progress off --progress plain demo:kinds word
+expect_exit 0 "of --color and --progress the last counts"
+EFFICIENTAI__BASIC=x run "$exe" demo:kinds word
+expect_contains err "warning: EFFICIENTAI__BASIC: this is a group of options and no option; its keys: basic.whole, basic.ratio" "a variable that names a group warns"
+expect_exit 0 "since another project may have an option of that name"
+EFFICIENTAI__DEMO__BASIC=x run "$exe" demo:kinds word
+expect_fail 2 "EFFICIENTAI__DEMO__BASIC: this is a group of options and no option" "with the namespace it is an error"
+for name in EFFICIENTAI__ EFFICIENTAI__A____B EFFICIENTAI__DEMO__ EFFICIENTAI__BASIC__WHOLE__; do
+  run env "$name=x" "$exe" demo:kinds word
+  expect_fail 2 "the environment variable $name names no option; the form is EFFICIENTAI__GROUP__KEY" "$name is an error"
+done
+printf 'basic: {whole: 5}\ndemo: {basic: {whole: 4}}\n' >"$tmp/both.yaml"
+run "$exe" --json --dry-run --config "$tmp/both.yaml" demo:kinds word
+expect_contains out '"basic.whole":{"value":4' "a project's section wins over the same key outside it"
+expect_contains err "both.yaml:2:16: basic.whole: wins over $tmp/both.yaml:1:9" "which --dry-run tells"
+run "$exe" --config "$tmp/both.yaml" demo:kinds word
+expect_lacks err "wins over" "and only it and --verbose"
+mkdir -p "$own/profiles"
+printf 'profiles:\n  fast: {basic: {whole: 5}}\n' >"$own/config.yaml"
+printf 'basic: {whole: 6}\n' >"$own/profiles/fast.yaml"
+run "$exe" --profile fast demo:kinds word
+expect_fail 2 "the profile 'fast' is there twice: in $own/config.yaml:2:3 and as $own/profiles/fast.yaml" "a profile of one's own in two places is an error that names both"
+rm "$own/config.yaml"
+run "$exe" --json --profile fast demo:kinds word
+expect_contains out '"whole":6' "in one place it is read"
+printf 'profiles: {fast: {basic: {whole: 7}}}\n' >"$tmp/given.yaml"
+run "$exe" --verbose --profile fast --config "$tmp/given.yaml" demo:kinds word
+expect_contains err "the profile 'fast' is that of $tmp/given.yaml; $own/profiles/fast.yaml has one of that name too" "--verbose tells which of two counts where --config brings one"
+rm "$own/profiles/fast.yaml"
+
+# ---- groups ----
+printf '{"basci": {"whole": 4}}' >"$tmp/typo.json"
+run "$exe" --config "$tmp/typo.json" demo:kinds word
+expect_fail 2 "typo.json:1:2: no command of demo knows the key 'basci'; did you mean 'basic'?" "a misspelt group gets a suggestion"
+printf 'deep: {re: {method: linear}}' >"$tmp/typo.yaml"
+run "$exe" --config "$tmp/typo.yaml" demo:kinds word
+expect_fail 2 "knows the key 'deep.re'; did you mean 'deep.er'?" "also below another"
+run "$exe" demo:kinds word --set deep=9
+expect_fail 2 "--set deep: this is a group of options and no option; its keys: deep.er.method, deep.er.memory" "--set of a group tells its keys"
+run "$exe" demo:kinds word --set dep=9
+expect_fail 2 "did you mean 'deep'?" "a group is suggested to --set too"

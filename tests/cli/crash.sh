@@ -14,6 +14,18 @@ run "$exe" runs --status crashed
 expect_contains out "demo:crash" "the run reads as crashed"
 run "$exe" runs show latest
 expect_contains out "crashed" "and is shown as that"
+live=$XDG_STATE_HOME/efficientai-toolkit/logs/efficientai-toolkit.jsonl
+run "$exe" logs search --level error
+expect_contains out "plugin demo crashed with SIGSEGV in command crash" "the process log says it as an error"
+expect_contains out "run=$(basename "$dir")" "with the run"
+expect_contains out "status=crashed exit=139" "and how it ended"
+run "$exe" logs stats --json
+expect_contains out '"namespaces":{"demo":{"lines":2,"warnings":0,"errors":1}}' "and counts it"
+if ! command -v jq >/dev/null; then skip "that line has the keys of the others (jq is not here)"
+elif [ "$(jq -r 'select(.message != "command ends") | keys_unsorted | join(" ")' "$live" | head -1) status exit wall_ms error" = "$(jq -r 'select(.level == "error") | keys_unsorted | join(" ")' "$live")" ]; then ok "that line has the keys of the others"
+else not_ok "that line has the keys of the others" "$(tail -1 "$live")"; fi
+run "$exe" runs show --json latest
+expect_contains out '"reason":"plugin demo crashed with SIGSEGV in command crash"' "a crashed run has its reason"
 run "$exe" demo:crash abort
 expect_fail 134 "crashed with SIGABRT" "SIGABRT"
 run "$exe" demo:crash fpe
@@ -30,14 +42,31 @@ elif jq -e '.error.message == "plugin demo crashed with SIGSEGV in command crash
 cat >"$tmp/leaver.c" <<'END'
 #include <etk/project.h>
 #include <stdlib.h>
-#define COMMANDS(CMD) CMD(go, ETK_NONE, ETK_NONE, ETK_TRACKED, "Leave")
+#define COMMANDS(CMD) CMD(child, ETK_NONE, ETK_NONE, 0, "Fork") CMD(go, ETK_NONE, ETK_NONE, ETK_TRACKED, "Leave")
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 ETK_PROJECT("leaver", "1.0.0", "Calls exit", COMMANDS)
-static etk_status go_run(etk_run *run, const struct go_options *o) { (void)run, (void)o; exit(0); }
+static etk_status go_run(etk_run *run, const struct go_options *o) { (void)run, (void)o; puts("last words"); exit(0); }
+static etk_status child_run(etk_run *run, const struct child_options *o) {
+  (void)run, (void)o;
+  pid_t pid = fork();
+  if (!pid) exit(7);
+  int status;
+  return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7 ? ETK_OK : ETK_E_CHECK;
+}
 END
 build_plugin "$tmp/leaver.c" leaver "$tmp/leave" || exit 1
 run "$exe" --plugin-dir "$tmp/leave" leaver:go
 expect_fail 1 "ended the process by exit() in command go" "a plugin that calls exit(0) is no success"
+expect_contains out "last words" "what it printed before comes out"
+run "$exe" logs search --level error --namespace leaver
+expect_contains out "ended the process by exit() in command go" "and the process log has it"
+run "$exe" --plugin-dir "$tmp/leave" leaver:child
+expect_exit 0 "a child that a plugin forked may call exit()"
 run "$exe" --json --plugin-dir "$tmp/leave" leaver:go
+expect_lacks out "last words" "under --json standard output holds the document alone"
+expect_contains err "last words" "what it printed goes to stderr"
 expect_contains out '"message":"plugin leaver ended the process by exit() in command go"' "and under --json there is a document"
 run "$exe" demo:empty-command
 expect_exit 0 "and the next command is fine"
@@ -69,3 +98,8 @@ kill -KILL $pid
 wait $pid 2>/dev/null
 run "$exe" runs
 expect_contains out "crashed" "kill -9 leaves a run that reads as crashed"
+run "$exe" runs show latest
+expect_contains out "ended without a word (killed, out of memory or power)" "that says why nothing more is known"
+expect_lacks err "crash.txt" "and names no empty file"
+run "$exe" runs --json
+expect_contains out '"status":"crashed","reason":"ended without a word (killed, out of memory or power)"' "in the document too"

@@ -115,7 +115,7 @@ if "$exe" logs archive --keep --older-than 7d --output "$tmp/a.tar.gz" >/dev/nul
   same "$(tar -tzf "$tmp/a.tar.gz")" "efficientai-toolkit.jsonl.2" "what is old enough is in the archive, to another reader too"
   if [ -e "$live.2" ]; then ok "--keep keeps it"; else not_ok "--keep keeps it"; fi
   run "$exe" logs archive --output "$tmp/a.tar.gz"
-  expect_exit 1 "an archive that is there is not replaced"
+  expect_fail 1 "choose another name for --output" "an archive that is there is not replaced"
   if [ -e "$live.2" ]; then ok "and nothing is removed then"; else not_ok "and nothing is removed then"; fi
   run "$exe" logs archive --json
   archive=$(printf '%s' "$out" | sed -n 's/.*"archive":"\([^"]*\)".*/\1/p')
@@ -127,6 +127,10 @@ if "$exe" logs archive --keep --older-than 7d --output "$tmp/a.tar.gz" >/dev/nul
   expect_contains err "no rotated log is that old" "nothing to pack is said"
   run "$exe" logs stats --json
   expect_contains out '"archives":1' "stats counts archives"
+  for i in 1 2 3 4 5 6; do "$exe" logs archive --keep --older-than 0s; done >"$tmp/.out" 2>"$tmp/.err"
+  out=$(cat "$tmp/.out") err=$(cat "$tmp/.err")
+  if [ "$(sort -u "$tmp/.out" | wc -l)" -eq 6 ] && grep -q 'Z-2.tar.gz' "$tmp/.out"; then ok "archives of one second get names of their own"; else not_ok "archives of one second get names of their own"; fi
+  while read -r name; do rm "$name"; done <"$tmp/.out"
   touch -d '40 days ago' "$archive" "$live" "$live.1"
   run "$exe" logs clean --dry-run
   expect_contains out "$archive" "--dry-run shows what would go"

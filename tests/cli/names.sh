@@ -116,3 +116,58 @@ chmod o+w "$tmp/p/libproj-demo.so"
 run "$exe" demo:empty-command
 expect_fail 126 "chmod" "a plugin that anyone may write to is refused with what mends it"
 chmod o-w "$tmp/p/libproj-demo.so"
+
+# ---- a command without its namespace ----
+rm "$tmp/p/libproj-broken.so"
+run "$exe" generate
+expect_fail 127 "unknown command or namespace 'generate'; did you mean 'lora-finetuning-mlx:generate'?" "a command that one project has is told with it"
+run "$exe" help generate
+expect_fail 127 "unknown namespace 'generate'; did you mean 'lora-finetuning-mlx:generate'?" "help does so too"
+run "$exe" empty-command
+expect_fail 127 "did you mean 'demo:empty-command' or 'demolition:empty-command' or 'other-name:empty-command'?" "that of several with each"
+run "$exe" hidden
+expect_lacks err "demo:hidden" "a hidden one is not told"
+run "$exe" generate:x
+expect_lacks err "lora-finetuning-mlx:generate" "before ':' a command is no candidate"
+
+# ---- nobody's text moves the cursor ----
+escape=$(printf '\033')
+run "$exe" "$(printf 'a\033[31m\177\302\233b\tc')"
+expect_contains err 'unknown command or namespace '"'"'a\x1b[31m\x7f\u009bb	c' "control characters of a word are shown, tabs kept"
+expect_lacks err "$escape" "and not sent"
+printf '"a\\eb": {rank: 5}\n' >"$tmp/escape.yaml"
+run "$exe" --config "$tmp/escape.yaml" demo:kinds x
+expect_contains err "the key 'a\\x1bb'" "those of a key in a file"
+cat >"$tmp/nasty.c" <<'END'
+#include <etk/project.h>
+#define COMMANDS(CMD) CMD(go, ETK_NONE, ETK_NONE, 0, "Say what should not be sent") CMD(talk, ETK_NONE, ETK_NONE, 0, "Stream it")
+ETK_PROJECT("nasty", "1.0.0", "Escapes", COMMANDS)
+static etk_status go_run(etk_run *run, const struct go_options *o) {
+  (void)o;
+  etk_cell cells[] = {{.name = "na\033me", .kind = ETK_KIND_text, .text = "ce\033ll"}};
+  etk_run_log(run, 2, "lo\033g");
+  etk_run_result_text(run, "va\033lue", "te\033xt \303\251");
+  etk_run_result_row(run, "ta\033ble", cells, 1);
+  return etk_run_fail(run, ETK_E_IO, "fa\033il");
+}
+static etk_status talk_run(etk_run *run, const struct talk_options *o) {
+  (void)o;
+  etk_run_text(run, "a\033b \303", 5);
+  etk_run_text(run, "\251\n", 2);
+  return ETK_OK;
+}
+END
+build_plugin "$tmp/nasty.c" nasty "$tmp/p" || exit 1
+run "$exe" nasty:go
+for where in 'lo\x1bg' 'fa\x1bil'; do expect_contains err "$where" "those of a plugin's messages: $where"; done
+for where in 'va\x1blue' 'te\x1bxt é' 'ta\x1bble' 'na\x1bme' 'ce\x1bll'; do expect_contains out "$where" "those of its results: $where"; done
+case "$out$err" in *"$escape"*) not_ok "and none of them is sent" ;; *) ok "and none of them is sent" ;; esac
+run "$exe" nasty:go --json
+expect_contains out '"te\u001bxt é"' "--json holds them as JSON does"
+run "$exe" nasty:talk
+expect_contains out "a${escape}b é" "streamed text is left as it is where standard output is no terminal"
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
+  run script -qec "'$exe' nasty:talk" /dev/null
+  expect_contains out 'a\x1bb é' "on a terminal it is not, and characters cut in two are whole"
+else skip "streamed text on a terminal: script(1) of util-linux is not here"
+fi

@@ -89,10 +89,26 @@ if [ -w /dev/full ]; then
   "$exe" --json demo:speak >/dev/full 2>"$tmp/.err"
   status=$? err=$(cat "$tmp/.err")
   expect_fail 1 "could not be written to standard output" "and a document"
+  "$exe" docs >/dev/full 2>"$tmp/.err"
+  status=$? err=$(cat "$tmp/.err")
+  expect_fail 1 "No space left on device" "an answer larger than a buffer fails with the reason"
 else skip "there is no /dev/full here"; fi
 { "$exe" help 2>"$tmp/.err"; echo $? >"$tmp/.code"; } | true
 err=$(cat "$tmp/.err")
 if [ -z "$err" ]; then ok "a reader that goes away is no error to talk about"; else not_ok "a reader that goes away is no error to talk about"; fi
+if [ "$("$exe" docs | wc -c)" -gt 10000 ]; then ok "the docs are larger than a buffer"; else not_ok "the docs are larger than a buffer"; fi
+# The reader is gone before anything is written.
+mkfifo "$tmp/gone"
+for words in version docs; do
+  sh -c 'exec 3<>"$1" 4>"$1" 3<&-; "$2" "$3" >&4' sh "$tmp/gone" "$exe" $words 2>"$tmp/.err"
+  status=$? err=$(cat "$tmp/.err")
+  if [ $status -eq 141 ] && [ -z "$err" ]; then ok "$words ends like a program that SIGPIPE ended"; else not_ok "$words ends like a program that SIGPIPE ended"; fi
+  "$exe" $words >&- 2>"$tmp/.err"
+  status=$? err=$(cat "$tmp/.err")
+  expect_fail 1 "Bad file descriptor" "$words without a standard output says so"
+done
+"$exe" demo:train --steps 2 >&- 2>/dev/null
+if grep -v '^{.*}$' "$XDG_STATE_HOME/efficientai-toolkit/logs/efficientai-toolkit.jsonl"; then not_ok "an answer never goes to a file that took the place of standard output"; else ok "an answer never goes to a file that took the place of standard output"; fi
 mkfifo "$tmp/pipe"
 (sleep 0 <"$tmp/pipe") &
 "$exe" demo:train --steps 20 --slow >"$tmp/pipe" 2>/dev/null
@@ -104,8 +120,14 @@ wait
 cat >"$tmp/printer.c" <<'END'
 #include <etk/project.h>
 #include <stdio.h>
-#define COMMANDS(CMD) CMD(chatter, ETK_NONE, ETK_NONE, 0, "Print") CMD(regret, ETK_NONE, ETK_NONE, 0, "Say that it failed and return success")
+#define COMMANDS(CMD) CMD(tale, ETK_NONE, ETK_NONE, ETK_TRACKED, "Tell") CMD(chatter, ETK_NONE, ETK_NONE, 0, "Print") CMD(regret, ETK_NONE, ETK_NONE, 0, "Say that it failed and return success")
 ETK_PROJECT("printer", "1.0.0", "Prints by itself", COMMANDS)
+static etk_status tale_run(etk_run *run, const struct tale_options *o) {
+  (void)o;
+  etk_run_text(run, "once upon a time", 16);
+  etk_run_artifact(run, "tests/lib.sh", "script");
+  return ETK_OK;
+}
 static etk_status chatter_run(etk_run *run, const struct chatter_options *o) {
   (void)o;
   puts("chatter of a library");
@@ -120,6 +142,9 @@ static etk_status regret_run(etk_run *run, const struct regret_options *o) {
 }
 END
 build_plugin "$tmp/printer.c" printer "$tmp/printer" || not_ok "the printing plugin builds"
+"$exe" --plugin-dir "$tmp/printer" printer:tale >"$tmp/.out" 2>&1
+status=$? err=
+if head -1 "$tmp/.out" | grep -qx "once upon a time" && sed -n 2p "$tmp/.out" | grep -q "^wrote "; then ok "streamed text ends its line before anything else is said, also in one file"; else not_ok "streamed text ends its line before anything else is said, also in one file" "$(cat "$tmp/.out")"; fi
 run "$exe" --plugin-dir "$tmp/printer" printer:chatter
 expect_contains out "chatter of a library" "what a plugin prints is seen"
 run "$exe" --plugin-dir "$tmp/printer" printer:chatter --json

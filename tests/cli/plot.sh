@@ -28,6 +28,11 @@ expect_contains out "* train_loss  + validation_loss" "losses share a chart"
 if [ "$(printf '%s\n' "$out" | grep -cx learning_rate)" -eq 1 ]; then ok "the learning rate has its own"; else not_ok "the learning rate has its own"; fi
 if printf '%s\n' "$out" | LC_ALL=C grep -q '[^ -~]'; then not_ok "without UTF-8 it is ASCII"; else ok "without UTF-8 it is ASCII"; fi
 if [ "$(printf '%s\n' "$out" | awk '{ if (length($0) > most) most = length($0) } END { print most }')" -le 80 ]; then ok "a pipe gets 80 columns"; else not_ok "a pipe gets 80 columns"; fi
+mkdir -p "$XDG_STATE_HOME/efficientai-toolkit/runs/2026-02/20260201T000000Z-cccccc"
+echo '{"name":"loss","step":1,"value":1}' >"$XDG_STATE_HOME/efficientai-toolkit/runs/2026-02/20260201T000000Z-cccccc/metrics.jsonl"
+run "$exe" runs plot cccccc
+expect_contains out "?, run 20260201T000000Z-cccccc" "a run whose command is not known is drawn with a question mark"
+rm -r "$XDG_STATE_HOME/efficientai-toolkit/runs/2026-02"
 run env LC_ALL=C.UTF-8 "$exe" runs plot --metric learning_rate
 expect_contains out "┤" "with UTF-8 it is drawn with lines and dots"
 expect_lacks out "loss" "--metric chooses"

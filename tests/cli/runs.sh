@@ -99,6 +99,15 @@ expect_contains out "20200101T000000Z-aaaaaa" "a run whose process is gone is cr
 printf '{"schema' >"$running/run.json"
 run "$exe" runs
 expect_contains out "unreadable" "a run.json that cannot be read is listed as that"
+expect_contains out "20200101T000000Z-aaaaaa  ?  " "its command is not known"
+run "$exe" runs path aaaaaa
+expect_contains out "20200101T000000Z-aaaaaa" "the unique end of an id finds the run, as the legend of a chart names it"
+run "$exe" runs path Z-
+expect_fail 2 "there is no run 'Z-'" "but no piece from its middle"
+mkdir "$(dirname "$running")/20200102T000000Z-baaaaa"
+run "$exe" runs path aaaaa
+expect_fail 2 "2 runs end with 'aaaaa'" "an end that two have does not"
+rmdir "$(dirname "$running")/20200102T000000Z-baaaaa"
 run "$exe" runs prune --keep 2 --dry-run
 expect_contains out "would remove $first" "prune --dry-run tells"
 if [ -d "$dir" ]; then ok "and removes nothing"; else not_ok "and removes nothing"; fi

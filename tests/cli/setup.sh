@@ -54,3 +54,26 @@ if grep -q 'apt-get|install|-y|libopenblas0-pthread|' "$tmp/ran" 2>/dev/null; th
 expect_lacks out "libopenblas0-pthread|" "and its output does not mix with ours"
 run "$exe" setup --json
 expect_contains out '"ready":true' "setup has a document"
+
+# The user's file is read against every project that is here.
+build_plugin tests/cli/plugins/demo.c demo "$tmp/p" || exit 1
+export EFFICIENTAI_PLUGIN_PATH="$tmp/p"
+wrong() { # FILE-TEXT WORDS TEXT
+  printf '%b' "$1" >"$config"
+  run "$exe" setup
+  if [ "$status" -eq 3 ]; then expect_contains out "missing   configuration  $config:$2" "$3"; else not_ok "$3" "exit code $status, wanted 3"; fi
+}
+wrong 'lora: {rnk: 3}\n' "1:8: no command of lora-finetuning-mlx knows the key 'lora.rnk'; did you mean 'lora.rank'?" "an unknown key is told with its place and a suggestion"
+wrong 'basic: {whole: 4}\nlroa: {rank: 3}\n' "2:1: no command of lora-finetuning-mlx knows the key 'lroa'; did you mean 'lora'?" "a misspelt group"
+wrong 'demo: {basic: {whole: 10}}\n' "1:16: basic.whole: 10 is above 9" "a value that no command takes"
+wrong 'demo: {lora: {rank: 4}}\n' "1:8: no command of demo knows the key 'lora'" "a section holds its own project's keys only"
+wrong 'profiles:\n  fast: {basic: {whle: 4}}\n' "2:18: no command of demo knows the key 'basic.whle'; did you mean 'basic.whole'?" "profiles are read too"
+wrong 'utterly_else: 4\n' "1:1: no project here knows the key 'utterly_else'" "a key of nobody"
+printf 'basic: {whole: 4}\nlora: {rank: 3}\ntrain: true\ndemo: {deep: {er: {method: cosine}}}\nprofiles: {p: {lora: {rank: 9}}, q: null}\n' >"$config"
+run "$exe" setup
+expect_contains out "ok        configuration  $config" "keys of several projects may stand side by side"
+expect_exit 0 "and that is ready"
+run "$exe" setup --dry-run
+expect_lacks err "not used here" "and nothing else is said of them"
+rm "$config"
+unset EFFICIENTAI_PLUGIN_PATH

@@ -17,6 +17,17 @@ kinds word --whole 4 --json'
 expect_contains out '"whole":4' "in a namespace its commands need no prefix"
 type_lines 'kinds word' demo
 expect_contains out "word" "the namespace may be named at once"
+{ printf 'version '; head -c 3000000 /dev/zero | tr '\0' a; } >"$tmp/long"
+"$exe" shell <"$tmp/long" >"$tmp/.out" 2>"$tmp/.err"
+status=$? out=$(cat "$tmp/.out") err=$(cat "$tmp/.err")
+expect_fail 2 "the line is too long" "a line of three megabytes is said to be too long"
+expect_contains err "MiB, and a command takes" "with the limit"
+expect_lacks err "/proc/self/exe" "and no word about how commands are started"
+type_lines help
+case "$(printf '%s\n' "$out" | sed -n 's/^  \(set \[KEY=VALUE…\] *\)keep settings.*/\1/p' | LC_ALL=C.UTF-8 awk '{ print length($0) }' | head -1)" in
+21 | 23) ok "the list of its own commands is aligned, also behind an ellipsis" ;; # an awk that counts bytes has two more
+*) not_ok "the list of its own commands is aligned, also behind an ellipsis" ;;
+esac
 type_lines 'use dem
 use
 kinds word'

@@ -254,6 +254,7 @@ static void each_broken_rule_is_one_finding(void **state) {
   finds("option\tint\tn\t1\tone..two\t\t\t0\th\n", "option 'n'");
   finds("option\tchoice\tn\tc\ta|b\t\t\t0\th\n", "does not obey its limits");
   finds("option\tsecret\tn\tpassword\t\t\t\t0\th\n", "is a secret and has a default");
+  finds("option\tsecret\tn\t\t\t\t\t0\th\n", "is a secret and has a default");
   finds("option\tint\tn\t1\t\tA group\t\t0\th\n", "the group 'A group' of option 'n'");
   finds("option\tint\tn\t1\t\t\t\t16\th\n", "has flags 16, of which 16 mean nothing");
   finds("option\tint\tn\t1\t\t\t\t0\th \xff\n", "is not UTF-8 text");

@@ -2,6 +2,7 @@
 #include "resolve.h"
 
 #include "globals.h"
+#include "slot.h"
 
 #include "../interpose.h"
 
@@ -272,11 +273,14 @@ static void profiles_may_stand_in_configuration_files(void **state) {
   assert_int_equal(option(&c, "rank")->source, ETK_FROM_PROFILE);
   assert_true(option(&c, "learning_rate")->real == 0.25);
   done(&c);
-  file("profiles/fast.yaml", "lora: {rank: 5}\n"); /* the nearer one counts: the user's file */
+  file("profiles/fast.yaml", "lora: {rank: 5}\n"); /* two of the user's: nobody could say which counts */
+  fails_with("--profile fast m", "the profile 'fast' is there twice: in ");
+  fails_with("--profile fast m", "config.yaml:3:3 and as ");
+  file("config.yaml", "lora: {rank: 20}\nprofiles:\n  slow: ~\n");
   assert_int_equal(call(&c, "--profile fast m"), ETK_OK);
-  assert_int_equal(option(&c, "rank")->integer, 4);
+  assert_int_equal(option(&c, "rank")->integer, 5);
   done(&c);
-  config("lora: {rank: 40}\nprofiles:\n  fast: {lora: {rank: 6}}\n"); /* and nearer still, that of --config, which lies over its own file */
+  config("lora: {rank: 40}\nprofiles:\n  fast: {lora: {rank: 6}}\n"); /* nearer is that of --config, which lies over its own file */
   snprintf(words, sizeof words, "--config %s --profile fast m", config_path);
   assert_int_equal(call(&c, words), ETK_OK);
   assert_int_equal(option(&c, "rank")->integer, 6);
@@ -286,7 +290,7 @@ static void profiles_may_stand_in_configuration_files(void **state) {
   assert_int_equal(call(&c, words), ETK_OK);
   assert_int_equal(option(&c, "rank")->integer, 40);
   done(&c);
-  fails_with("--profile fats m", "there is no profile 'fats'; did you mean 'fast'?; profiles here: fast, slow");
+  fails_with("--profile fats m", "there is no profile 'fats'; did you mean 'fast'?; profiles here: slow, fast");
   config("profiles: 3\n");
   fails_with(words, "profiles: a map of profiles is wanted, not a whole number");
   config("profiles:\n  fast: 3\n");
@@ -369,6 +373,39 @@ static bool resolve_once(void *user) {
   return fine;
 }
 
+/* A secret with a default is refused by check; where nobody checked, it is unset. */
+static void a_default_of_a_secret_counts_for_none(void **state) {
+  static const char note[] = "note\t1\nproject\tdemo\t1.0.0\t1.0\t0\tA demo\ncommand\ttrain\t0\tTrain\noption\tsecret\ttoken\t\t\thub\t\t0\ttoken\n"
+                             "option\tsecret\tkey\thunter2\t\thub\t\t0\tkey\n";
+  struct call c = {.host = {.program = "t", .quiet = true}};
+  (void)state;
+  assert_int_equal(manifest_from_text(&c.e, &c.manifest, note, sizeof note), ETK_OK);
+  assert_int_equal(host_path(&c.e, &c.host), ETK_OK);
+  assert_int_equal(resolve(&c.e, &c.resolved, &c.host, &c.manifest, &c.manifest.commands[0], 0, NULL), ETK_OK);
+  assert_int_equal(option(&c, "token")->source, ETK_FROM_UNSET);
+  assert_int_equal(option(&c, "key")->source, ETK_FROM_UNSET);
+  assert_null(option(&c, "key")->text);
+  done(&c);
+}
+
+static bool check_once(void *user) {
+  struct call c = {.host = {.program = "t"}};
+  etk_status status = manifest_from_text(&c.e, &c.manifest, NOTE, sizeof NOTE);
+  if (!status) status = host_path(&c.e, &c.host);
+  if (!status) status = config_check(&c.e, &c.host, config_path, &c.manifest, 1);
+  bool fine = user ? status == ETK_E_USAGE && strstr(c.e.message, user) != NULL : !status;
+  done(&c);
+  return fine;
+}
+
+static void a_file_is_checked_against_all_projects(void **state) {
+  (void)state;
+  config("lora: {rank: 2}\ndemo: {training: {lr: 0.25}}\nprofiles: {fast: {lora: {targets: [q]}}}\n");
+  assert_true(interpose_sweep(check_once, NULL) > 0);
+  config("lora: {rnak: 2}\n");
+  assert_true(interpose_sweep(check_once, (char[]){":1:8: no command of demo knows the key 'lora.rnak'"}) > 0);
+}
+
 /* A wrong word: the message with its suggestion is made without memory too. */
 static bool fail_once(void *user) {
   struct call c;
@@ -414,6 +451,7 @@ int main(void) {
                                      cmocka_unit_test(profiles_may_stand_in_configuration_files), cmocka_unit_test(flat_files_are_read),
                                      cmocka_unit_test(opposites_take_no_value),        cmocka_unit_test(a_comma_may_belong_to_an_item),
                                      cmocka_unit_test(secrets_come_from_files_and_the_environment),
+                                     cmocka_unit_test(a_default_of_a_secret_counts_for_none), cmocka_unit_test(a_file_is_checked_against_all_projects),
                                      cmocka_unit_test(every_allocation_may_fail)};
   int failed = cmocka_run_group_tests_name("resolve", tests, NULL, NULL);
   *strrchr(folder, '/') = 0;

@@ -52,10 +52,38 @@ static void the_widest_column_is_cut_to_fit(void **state) {
   }
 }
 
+static void a_terminal_too_narrow_for_columns_gets_every_value_whole(void **state) {
+  static const char *const rows[][3] = {{"20260101T000000Z-aaaaaa", "5", "words that are folded at blanks"}, {"20260101T000000Z-bbbbbb", "", "日本日本日本日本日本"}};
+  (void)state;
+  assert_string_equal(print(rows, 2, 20), "NAME  20260101T00000\n"
+                                          "      0Z-aaaaaa\n"
+                                          "N     5\n"
+                                          "NOTE  words that \n"
+                                          "      are folded at \n"
+                                          "      blanks\n"
+                                          "\n"
+                                          "NAME  20260101T00000\n"
+                                          "      0Z-bbbbbb\n"
+                                          "NOTE  日本日本日本日\n"
+                                          "      本日本\n");
+  static const char *const narrow[][3] = {{"20260101-ab", "5", NULL}};
+  assert_string_equal(print(narrow, 1, 6), "NAME\n  2026\n  0101\n  -ab\nN\n  5\n");
+}
+
 static void a_cell_is_one_line(void **state) {
   static const char *const rows[][3] = {{"a", "5", "first\nsecond"}};
   (void)state;
   assert_null(strstr(print(rows, 1, 0), "second"));
+}
+
+/* ESC moves the cursor, 0x9b does so in a terminal of eight bits, and U+009B in one of UTF-8; letters beyond ASCII stay. */
+static void control_characters_are_shown_and_not_sent(void **state) {
+  static const char *const rows[][3] = {{"a\033[2Jb", "5", "\302\233 \233 \177 \303\251 \360\237\231\202"}};
+  (void)state;
+  const char *shown = print(rows, 1, 0);
+  assert_non_null(strstr(shown, "a\\x1b[2Jb"));
+  assert_non_null(strstr(shown, "\\u009b \\x9b \\x7f \303\251 \360\237\231\202"));
+  assert_null(strchr(shown, '\033'));
 }
 
 static FILE *devnull;
@@ -123,7 +151,7 @@ static void json_results_are_checked_and_kept_on_one_line(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(numbers_go_right_and_words_left), cmocka_unit_test(columns_align_by_what_is_seen),
-                                     cmocka_unit_test(the_widest_column_is_cut_to_fit), cmocka_unit_test(a_cell_is_one_line),
+                                     cmocka_unit_test(the_widest_column_is_cut_to_fit), cmocka_unit_test(a_cell_is_one_line), cmocka_unit_test(control_characters_are_shown_and_not_sent), cmocka_unit_test(a_terminal_too_narrow_for_columns_gets_every_value_whole),
                                      cmocka_unit_test(every_allocation_may_fail),       cmocka_unit_test(a_result_given_twice_keeps_the_last),
                                      cmocka_unit_test(json_results_are_checked_and_kept_on_one_line)};
   return cmocka_run_group_tests_name("table", tests, NULL, NULL);

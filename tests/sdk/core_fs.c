@@ -338,6 +338,27 @@ static void folders_are_made_with_all_above_them(void **state) {
   assert_non_null(strstr(e.message, "not a folder"));
 }
 
+/* A folder that may not be written: as nobody where root would pass over it. */
+static void a_folder_that_cannot_be_made_says_why(void **state) {
+  (void)state;
+  assert_int_equal(chmod(folder, 0755), 0);
+  assert_int_equal(mkdir(at("home"), 0755), 0);
+  const char *wanted = at("home/a/b");
+  pid_t pid = fork();
+  if (pid == 0) {
+    etk_error e = ETK_ERROR_INIT;
+    bool common = geteuid() || setuid(65534) == 0;
+    if (geteuid() != 65534 && chmod(at("home"), 0500)) common = false;
+    etk_fs_make_dirs(&e, wanted);
+    _exit(!common ? 2 : strstr(e.message, "Permission denied") ? 0 : 1);
+  }
+  int status;
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  assert_int_equal(chmod(at("home"), 0700), 0);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void a_listing_is_sorted_by_bytes(void **state) {
   (void)state;
   put("b", "");
@@ -477,6 +498,7 @@ int main(void) {
       TEST(a_folder_is_replaced_only_when_asked),
       TEST(removing_a_tree_does_not_follow_links),
       TEST(folders_are_made_with_all_above_them),
+      TEST(a_folder_that_cannot_be_made_says_why),
       TEST(a_listing_is_sorted_by_bytes),
       TEST(any_allocation_of_a_write_may_fail),
       TEST(a_map_shows_the_file_and_knows_its_name),

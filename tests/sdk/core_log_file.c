@@ -322,6 +322,28 @@ static void a_clock_that_jumps_back_does_not_rotate(void **state) {
   etk_log_file_close(file);
 }
 
+/* Days since 1970 by Python's proleptic calendar: 9999-12-31 is 2932896; the kernel allows clocks beyond. */
+static void a_clock_out_of_its_mind_keeps_lines_in_shape(void **state) {
+  static const struct { int64_t ms; const char *text; } cases[] = {{-450, "1969-12-31T23:59:59.550Z"}, {INT64_C(-1000), "1969-12-31T23:59:59.000Z"},
+      {INT64_C(2932896) * 86400000 + 86399999, "9999-12-31T23:59:59.999Z"}, {INT64_C(301800000000473), "9999-12-31T23:59:59.999Z"}, {INT64_C(-90000000000000), "0000-01-01T00:00:00.000Z"}};
+  (void)state;
+  etk_log_file *file = open_log(ETK_LOG_PLAIN, 0, 0, 9);
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    wall = cases[i].ms;
+    etk_log(ETK_LOG_INFO, "x");
+  }
+  etk_log_file_close(file);
+  FILE *stream = fopen(path, "r");
+  assert_non_null(stream);
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    char line[256];
+    assert_non_null(fgets(line, sizeof line, stream));
+    line[24] = 0;
+    assert_string_equal(line, cases[i].text);
+  }
+  fclose(stream);
+}
+
 static void a_clock_that_jumps_forward_rotates_once(void **state) {
   (void)state;
   etk_log_file *file = open_log(ETK_LOG_PLAIN, 0, 3600, 9);
@@ -649,6 +671,7 @@ int main(void) {
       TEST(a_file_is_rotated_by_the_age_of_its_first_line),
       TEST(a_clock_that_jumps_back_does_not_rotate),
       TEST(a_clock_that_jumps_forward_rotates_once),
+      TEST(a_clock_out_of_its_mind_keeps_lines_in_shape),
       TEST(a_lock_that_another_process_holds_delays_rotation_only),
       TEST(a_file_that_another_program_renamed_is_opened_anew),
       TEST(processes_that_rotate_one_file_lose_and_tear_nothing),

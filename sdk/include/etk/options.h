@@ -4,11 +4,15 @@
  * The rows are those of the ABI (etk/project.h tells kinds, limits, groups and flags). A command's rows are made by ETK_PROJECT; any other struct
  * gets a table of its own, under the same checks:
  *
- *   #define SERVER(OPT) OPT(int, port, "8000", "1..65535", "server", "", 0, "where to listen")
- *   ETK_OPTIONS(server, SERVER)            struct server_options { uint32_t struct_size, reserved; int64_t port; } and server_table
+ *   #define SERVER(OPT)                                                                                                      \
+ *     OPT(int, port, "8000", "1..65535", "server", "", 0, "where to listen")                                                 \
+ *     OPT(text, name, "-", "1..64", "server", "", 0, "what it is called")          "-": unset, here NULL; "" is an empty text
+ *   ETK_OPTIONS_WITH(server, "Answers questions", SERVER)
+ *     struct server_options { uint32_t struct_size, reserved; int64_t port; const char *name; } and server_table
  *   struct server_options o;
  *   etk_options_load(&e, &o, &arena, &server_table, config, NULL);
  *
+ * A secret has no default: whatever the row says, it is unset.
  * A key is "group.name" ('-' equals '_' in each part); a group may hold dots. Strings of a row may hold the two-character escapes of project.h. */
 #ifndef ETK_OPTIONS_H
 #define ETK_OPTIONS_H
@@ -43,11 +47,13 @@ typedef struct etk_option_table {
   uint32_t struct_size;         /* of the struct the offsets are into; 0: there is none (tables read from notes) */
 } etk_option_table;
 
-/* Defines struct <name>_options and the static table <name>_table. Lists made of lists work as in project.h. */
-#define ETK_OPTIONS(name, LIST)                                                                                              \
+/* Defines struct <name>_options and the static table <name>_table, without a summary. Lists made of lists work as in project.h. */
+#define ETK_OPTIONS(name, LIST) ETK_OPTIONS_WITH(name, "", LIST)
+/* The same with a summary: the first line of a template and the description of a schema. */
+#define ETK_OPTIONS_WITH(name, summary, LIST)                                                                                \
   struct name##_options { uint32_t struct_size, reserved; LIST(ETK__FIELD) };                                                \
   static const etk_option_row etk__options_##name[] = {LIST(ETK__OPTION_ROW(name)){0, 0, 0, 0, 0, 0, 0, 0, 0, 0}};           \
-  static const etk_option_table name##_table = {#name, "", etk__options_##name, ETK__COUNT(etk__options_##name),             \
+  static const etk_option_table name##_table = {#name, summary, etk__options_##name, ETK__COUNT(etk__options_##name),             \
                                                 (uint32_t)sizeof(etk_option_row), (uint32_t)sizeof(struct name##_options)};
 
 /* ---- values ---- */
@@ -58,7 +64,7 @@ typedef struct etk_option_table {
 etk_status etk_value_parse(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *text, const char *what,
                            bool check_files);
 /* The same from several texts: lists and maps take every one, other kinds the last. split: each text of a list is cut at ',' (the items of a list in a
- * configuration file are not). */
+ * configuration file are not), and one that begins with '[' for a list or '{' for a map is read as YAML: [a, b], {k: v}. */
 etk_status etk_value_parse_texts(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *const *texts, size_t count,
                                  bool split, const char *what);
 /* A variadic argument: every text is one item of `kind`; etk_kind_list says which list it fills (ints for int, size and duration; …). */
