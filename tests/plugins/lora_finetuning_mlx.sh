@@ -65,6 +65,7 @@ golden() {
   done
   expect "validation_loss is recorded each epoch" [ "$(grep -c '"name":"validation_loss"' "$dir/metrics.jsonl")" -eq 4 ]
   expect_close "$(field train_loss)" "$(grep train_loss "$dir/metrics.jsonl" | tail -1 | sed 's/.*"value":\([^,]*\),.*/\1/')" 1e-9 "the reported loss is the last one recorded"
+  expect_close "$(field train_loss)" "$(printf '%s\n' "$err" | sed -n 's|.*12/12.* loss \([0-9.]*\) .*|\1|p')" 1e-3 "and the one that the progress shows" # three decimals
 
   run "$exe" --json $ns:evaluate --model "$model" --data "$tmp/folder/train.jsonl"
   base=$(field loss)

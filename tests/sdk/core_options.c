@@ -30,6 +30,8 @@
   OPT(int, local, "7", "", "server", "", ETK_LOCAL, "not from files")                                                  \
   OPT(int, hidden, "6", "", "server", "", ETK_HIDDEN, "not told")
 ETK_OPTIONS(server, SERVER)
+#define GUARD(OPT) OPT(secret, token, "", "", "guard", "", 0, "a secret may not have a default, and this one is no token") OPT(secret, key, "hunter2", "", "guard", "", 0, "nor this")
+ETK_OPTIONS_WITH(guard, "Keeps \\\\ the door", GUARD)
 
 static char folder[256];
 
@@ -444,7 +446,147 @@ static void a_comma_of_an_item_is_escaped(void **state) {
   }
 }
 
+/* ---- lists and maps as YAML writes them ---- */
+
+static etk_status parse(etk_value *out, etk_error *e, etk_arena *arena, uint32_t kind, const char *text) {
+  *e = (etk_error)ETK_ERROR_INIT;
+  *out = (etk_value){.source = ETK_FROM_SET};
+  return etk_value_parse(e, out, arena, kind, "", text, "--x", false);
+}
+
+static void a_list_may_be_typed_as_yaml_writes_it(void **state) {
+  static const struct {
+    const char *text, *json;
+  } rows[] = {{"[a,b]", "[\"a\",\"b\"]"},   {"  [ 'a, b' , \"c\\u0041\" ]", "[\"a, b\",\"cA\"]"}, {"[]", "[]"}, {"[no, 1e3, ~x]", "[\"no\",\"1e3\",\"~x\"]"},
+              {"{a}", "[\"{a}\"]"}, {"a,[b", "[\"a\",\"[b\"]"},     {"[\"[x]\", \"\"]", "[\"[x]\",\"\"]"}};
+  etk_error e;
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    etk_arena arena = ETK_ARENA_INIT;
+    etk_text json = ETK_TEXT_INIT, shown = ETK_TEXT_INIT, again_json = ETK_TEXT_INIT;
+    etk_value value, again;
+    if (parse(&value, &e, &arena, ETK_KIND_texts, rows[i].text)) fail_msg("%s: %s", rows[i].text, e.message);
+    etk_value_json(&json, ETK_KIND_texts, &value);
+    assert_string_equal(json.data, rows[i].json);
+    etk_value_show(&shown, ETK_KIND_texts, &value); /* what is shown may be typed again */
+    if (parse(&again, &e, &arena, ETK_KIND_texts, shown.size ? shown.data : "")) fail_msg("%s: %s", shown.data, e.message);
+    etk_value_json(&again_json, ETK_KIND_texts, &again);
+    assert_string_equal(again_json.data, rows[i].json);
+    etk_text_free(&json);
+    etk_text_free(&shown);
+    etk_text_free(&again_json);
+    etk_arena_fini(&arena);
+  }
+}
+
+static void numbers_and_maps_too(void **state) {
+  etk_arena arena = ETK_ARENA_INIT;
+  etk_error e;
+  etk_value value;
+  (void)state;
+  assert_int_equal(parse(&value, &e, &arena, ETK_KIND_ints, "[1, 0x10, 1_000]"), ETK_OK);
+  assert_int_equal(value.ints.count, 3);
+  assert_int_equal(value.ints.items[1], 16);
+  assert_int_equal(parse(&value, &e, &arena, ETK_KIND_reals, "[1, 2.5e-1]"), ETK_OK);
+  assert_true(value.reals.items[1] == 0.25); /* a power of two: exact */
+  assert_int_equal(parse(&value, &e, &arena, ETK_KIND_map, "{a: 1, \"b c\": 'd=e'}"), ETK_OK);
+  assert_int_equal(value.map.count, 2);
+  assert_string_equal(value.map.keys[1], "b c");
+  assert_string_equal(value.map.values[1], "d=e");
+  assert_int_equal(parse(&value, &e, &arena, ETK_KIND_map, "[a=b"), ETK_OK); /* '[' is nothing special in a map */
+  assert_string_equal(value.map.keys[0], "[a");
+  assert_int_equal(parse(&value, &e, &arena, ETK_KIND_text, "[a"), ETK_OK); /* nor in a text */
+  assert_string_equal(value.text, "[a");
+  etk_arena_fini(&arena);
+}
+
+static void what_only_begins_as_yaml_is_an_error(void **state) {
+  static const struct {
+    uint32_t kind;
+    const char *text, *words;
+  } rows[] = {{ETK_KIND_texts, "[a,b", "--x: '[a,b' begins with '[', so it is read as a list of YAML, and is none"},
+              {ETK_KIND_texts, "[a] b", "is none"}, {ETK_KIND_texts, "[a]: b", "is none: the value:1:1: a list or map cannot be a key"},
+              {ETK_KIND_texts, "[a, [b]]", "--x: an item is a list"}, {ETK_KIND_texts, "[a, null]", "--x: an item is null"},
+              {ETK_KIND_map, "{a: 1", "begins with '{', so it is read as a map of YAML"}, {ETK_KIND_map, "{a: {b: 1}}", "an item is a map"},
+              {ETK_KIND_ints, "[1, x]", "--x, item 2: 'x'"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    etk_arena arena = ETK_ARENA_INIT;
+    etk_error e;
+    etk_value value;
+    assert_int_equal(parse(&value, &e, &arena, rows[i].kind, rows[i].text), ETK_E_USAGE);
+    if (!strstr(e.message, rows[i].words)) fail_msg("%s: %s", rows[i].text, e.message);
+    etk_arena_fini(&arena);
+  }
+}
+
+/* ---- secrets, groups and summaries ---- */
+
+static void a_secret_has_no_default_whatever_its_row_says(void **state) {
+  struct guard_options o;
+  etk_arena arena = ETK_ARENA_INIT;
+  etk_text out[3] = {ETK_TEXT_INIT};
+  etk_config *again = NULL;
+  (void)state;
+  assert_int_equal(etk_options_load(NULL, &o, &arena, &guard_table, NULL, NULL), ETK_OK);
+  assert_null(o.token);
+  assert_null(o.key);
+  assert_int_equal(etk_options_template(NULL, &out[0], &guard_table, ETK_CONFIG_TOML, true), ETK_OK);
+  assert_int_equal(etk_options_schema(NULL, &out[1], &guard_table, NULL), ETK_OK);
+  assert_int_equal(etk_options_markdown(NULL, &out[2], &guard_table), ETK_OK);
+  for (size_t i = 0; i < 3; i++) {
+    assert_null(strstr(out[i].data, "hunter2"));
+    assert_null(strstr(out[i].data, "(set)"));
+    assert_null(strstr(out[i].data, "\"default\""));
+  }
+  assert_non_null(strstr(out[0].data, "# token ="));
+  assert_int_equal(etk_config_parse(NULL, &again, "g.toml", out[0].data, out[0].size, ETK_CONFIG_TOML), ETK_OK);
+  assert_int_equal(etk_options_load(NULL, &o, &arena, &guard_table, again, NULL), ETK_OK);
+  etk_config_free(again);
+  for (size_t i = 0; i < 3; i++) etk_text_free(&out[i]);
+  etk_arena_fini(&arena);
+}
+
+static void a_table_may_have_a_summary(void **state) {
+  etk_text out = ETK_TEXT_INIT;
+  (void)state;
+  assert_string_equal(server_table.summary, "");
+  assert_int_equal(etk_options_template(NULL, &out, &guard_table, ETK_CONFIG_YAML, false), ETK_OK);
+  assert_int_equal(strncmp(out.data, "# guard: Keeps \\ the door\n", strlen("# guard: Keeps \\ the door\n")), 0);
+  etk_text_free(&out);
+  assert_int_equal(etk_options_schema(NULL, &out, &guard_table, NULL), ETK_OK);
+  assert_non_null(strstr(out.data, "\"description\": \"Keeps \\\\ the door\""));
+  etk_text_free(&out);
+}
+
+static void a_misspelt_group_gets_a_suggestion(void **state) {
+  static const struct {
+    const char *text, *words;
+  } rows[] = {{"limts: {cache: 1MiB}\n", "s.yaml:1:1: unknown key 'limts'; did you mean 'limits'?"},
+              {"server:\n  tsl: {oldest: '1.2'}\n", "s.yaml:2:3: unknown key 'server.tsl'; did you mean 'server.tls'?"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    struct server_options o;
+    etk_arena arena = ETK_ARENA_INIT;
+    etk_error e;
+    assert_int_equal(load(&o, &e, &arena, rows[i].text, NULL), ETK_E_USAGE);
+    if (!strstr(e.message, rows[i].words)) fail_msg("%s", e.message);
+    etk_arena_fini(&arena);
+  }
+}
+
 /* ---- memory ---- */
+
+static bool parse_flow(void *user) {
+  etk_arena arena = ETK_ARENA_INIT;
+  etk_error e = ETK_ERROR_INIT;
+  etk_value list = {0}, map = {0};
+  (void)user;
+  bool done = !etk_value_parse(&e, &list, &arena, ETK_KIND_texts, "", "[a, 'b c']", "--x", false) && list.texts.count == 2 &&
+              !etk_value_parse(&e, &map, &arena, ETK_KIND_map, "", "{a: 1}", "--x", false) && map.map.count == 1;
+  etk_arena_fini(&arena);
+  return done;
+}
 
 static bool load_all(void *user) {
   struct server_options o;
@@ -486,6 +628,7 @@ static void every_allocation_may_fail(void **state) {
   assert_true(interpose_sweep(load_all, good) > 0);
   assert_true(interpose_sweep(fail_to_load, bad) > 0);
   assert_true(interpose_sweep(write_all, NULL) > 0);
+  assert_true(interpose_sweep(parse_flow, NULL) > 0);
   etk_config_free(good);
   etk_config_free(bad);
 }
@@ -501,7 +644,10 @@ int main(void) {
       cmocka_unit_test(a_template_reads_back_as_the_defaults), cmocka_unit_test(a_yaml_template_explains_every_key),
       cmocka_unit_test(uncommented_keys_are_defaults_too), cmocka_unit_test(a_schema_says_types_bounds_and_defaults),
       cmocka_unit_test(an_independent_validator_agrees), cmocka_unit_test(markdown_is_a_table), cmocka_unit_test(limits_read_as_words),
-      cmocka_unit_test(a_comma_of_an_item_is_escaped), cmocka_unit_test(every_allocation_may_fail)};
+      cmocka_unit_test(a_comma_of_an_item_is_escaped), cmocka_unit_test(a_list_may_be_typed_as_yaml_writes_it),
+      cmocka_unit_test(numbers_and_maps_too), cmocka_unit_test(what_only_begins_as_yaml_is_an_error),
+      cmocka_unit_test(a_secret_has_no_default_whatever_its_row_says), cmocka_unit_test(a_table_may_have_a_summary),
+      cmocka_unit_test(a_misspelt_group_gets_a_suggestion), cmocka_unit_test(every_allocation_may_fail)};
   int failed = cmocka_run_group_tests_name("options", tests, NULL, NULL);
   etk_fs_remove_tree(NULL, folder);
   return failed;

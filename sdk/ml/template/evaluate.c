@@ -155,7 +155,7 @@ static bool evaluate_unary(etk__render *r, etk__value *out, const etk__tnode *no
     *out = etk__int(minus ? -whole : whole);
     return true;
   }
-  if (!etk__number(v, &number)) return etk__fail(r, "'%s' before a %s", minus ? "-" : "+", etk__type_name(v));
+  if (!etk__template_number(v, &number)) return etk__fail(r, "'%s' before a %s", minus ? "-" : "+", etk__type_name(v));
   *out = etk__real(minus ? -number : number);
   return true;
 }

@@ -107,7 +107,7 @@ FILTER(to_int) {
     whole = strtoll(text, &end, (int)base);
     if (*end == 0 && end != text && whole != INT64_MAX && whole != INT64_MIN) return *out = etk__int(whole), true;
     if (!parse_real(self.str, &number)) return true;
-  } else if (!etk__number(self, &number)) return true;
+  } else if (!etk__template_number(self, &number)) return true;
   if (isnan(number) || isinf(number)) return isnan(number) ? true : etk__fail(r, "int: infinity has no whole number");
   if (fabs(number) >= 9223372036854775808.0) return etk__fail(r, "int: %g is beyond the largest whole number", number);
   *out = etk__int((int64_t)number);
@@ -119,7 +119,7 @@ FILTER(to_float) {
   double number;
   *out = etk__given(a[0]) ? a[0] : etk__real(0);
   if (self.kind == ETK__UNDEFINED) return etk__fail_undefined(r, self);
-  if (self.kind == ETK__STR ? parse_real(self.str, &number) : etk__number(self, &number)) *out = etk__real(number);
+  if (self.kind == ETK__STR ? parse_real(self.str, &number) : etk__template_number(self, &number)) *out = etk__real(number);
   return true;
 }
 
@@ -138,7 +138,7 @@ FILTER(round_to) {
   double number, scale;
   int64_t precision = 0;
   if (self.kind == ETK__UNDEFINED) return etk__fail_undefined(r, self);
-  if (!etk__number(self, &number)) return etk__fail(r, "round wants a number, found a %s", etk__type_name(self));
+  if (!etk__template_number(self, &number)) return etk__fail(r, "round wants a number, found a %s", etk__type_name(self));
   if (etk__given(a[0]) && !etk__is_whole(a[0], &precision)) return etk__fail(r, "round: the precision is a whole number");
   if (precision > 300 || precision < -300) return etk__fail(r, "round: a precision of %lld (at most 300)", (long long)precision);
   scale = pow(10, (double)precision);

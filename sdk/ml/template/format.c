@@ -47,7 +47,7 @@ static bool put_number(etk__render *r, etk_text *out, const conversion *c, etk__
   double real;
   int64_t whole;
   if (v.kind == ETK__UNDEFINED) return etk__fail_undefined(r, v);
-  if (!etk__number(v, &real)) return etk__fail(r, "%%%c wants a number, found a %s", c->letter, etk__type_name(v));
+  if (!etk__template_number(v, &real)) return etk__fail(r, "%%%c wants a number, found a %s", c->letter, etk__type_name(v));
   bool integer = strchr("dixXo", c->letter) != NULL;
   int n = snprintf(format, sizeof format, "%%%s%d", c->flags, c->width);
   if (c->width == 0) n--; /* "%0" would be a flag */

@@ -354,7 +354,7 @@ bool etk__compare(etk__render *r, int *out, etk__value a, etk__value b, const ch
 bool etk__iterate(etk__render *r, etk__value **at, size_t *count, etk__value v);
 bool etk__length(etk__render *r, size_t *out, etk__value v);
 bool etk__from_json(etk__render *r, etk__value *out, const json_t *json);
-bool etk__number(etk__value v, double *out); /* false: not a number */
+bool etk__template_number(etk__value v, double *out); /* false: not a number */
 bool etk__is_whole(etk__value v, int64_t *out); /* int or bool */
 
 /* ---- print.c ---- */

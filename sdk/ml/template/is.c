@@ -54,7 +54,7 @@ static bool divisible(etk__render *r, etk__value *out, etk__value v, etk__value 
 static bool number_wanted(etk__render *r, etk__value v, const char *what) {
   double unused;
   if (v.kind == ETK__UNDEFINED) return etk__fail_undefined(r, v);
-  return etk__number(v, &unused) || etk__fail(r, "'%s' wants a number, found a %s", what, etk__type_name(v));
+  return etk__template_number(v, &unused) || etk__fail(r, "'%s' wants a number, found a %s", what, etk__type_name(v));
 }
 TEST(is_divisibleby) { (void)raw; return number_wanted(r, v, "divisibleby") && divisible(r, out, v, a[0], true); }
 TEST(is_even) { (void)a, (void)raw; return number_wanted(r, v, "even") && divisible(r, out, v, etk__int(2), true); }

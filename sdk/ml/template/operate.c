@@ -266,7 +266,7 @@ bool etk__binary(etk__render *r, etk__value *out, etk__op op, etk__value a, etk_
   if (op == ETK__OP_MOD && a.kind == ETK__STR) return etk__percent_format(r, out, a, b);
   if (b.kind == ETK__UNDEFINED) return etk__fail_undefined(r, b);
   if (etk__is_whole(a, &i) && etk__is_whole(b, &j)) return int_op(r, out, op, i, j);
-  if (etk__number(a, &x) && etk__number(b, &y)) return real_op(r, out, op, x, y);
+  if (etk__template_number(a, &x) && etk__template_number(b, &y)) return real_op(r, out, op, x, y);
   if (op == ETK__OP_ADD && a.kind == b.kind && joinable(a)) return add(r, out, a, b);
   if (op == ETK__OP_MUL && joinable(a) && etk__is_whole(b, &j)) return repeat(r, out, a, j);
   if (op == ETK__OP_MUL && joinable(b) && etk__is_whole(a, &i)) return repeat(r, out, b, i);

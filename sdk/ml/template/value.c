@@ -83,7 +83,7 @@ bool etk__items_new(etk__render *r, etk__value *out, etk__kind kind, size_t coun
   return items->at != NULL;
 }
 
-bool etk__number(etk__value v, double *out) {
+bool etk__template_number(etk__value v, double *out) {
   if (v.kind == ETK__REAL) *out = v.real;
   else if (v.kind == ETK__INT) *out = (double)v.integer;
   else if (v.kind == ETK__BOOL) *out = v.flag;
@@ -128,7 +128,7 @@ static bool hash(etk__render *r, uint64_t *out, etk__value key) {
   case ETK__LIST:
   case ETK__DICT: return etk__fail(r, "a %s cannot be the key of a dict", etk__type_name(key));
   default:
-    if (!etk__number(key, &number)) return etk__fail(r, "a %s cannot be the key of a dict", etk__type_name(key));
+    if (!etk__template_number(key, &number)) return etk__fail(r, "a %s cannot be the key of a dict", etk__type_name(key));
     if (number == 0) number = 0; /* -0.0 too */
     memcpy(&h, &number, sizeof h);
     h *= 0x9E3779B97F4A7C15u;
@@ -280,7 +280,7 @@ bool etk__equal(etk__render *r, bool *out, etk__value a, etk__value b) {
   *out = false;
   if (!etk__charge(r, 1)) return false;
   if (a.kind == ETK__INT && b.kind == ETK__INT) *out = a.integer == b.integer;
-  else if (etk__number(a, &x)) *out = etk__number(b, &y) && x == y;
+  else if (etk__template_number(a, &x)) *out = etk__template_number(b, &y) && x == y;
   else if (a.kind != b.kind) *out = false;
   else if (a.kind == ETK__STR) *out = a.str->size == b.str->size && memcmp(a.str->data, b.str->data, a.str->size) == 0 && etk__charge_bytes(r, a.str->size);
   else if (a.kind == ETK__NONE || a.kind == ETK__UNDEFINED) *out = true;
@@ -303,7 +303,7 @@ bool etk__compare(etk__render *r, int *out, etk__value a, etk__value b, const ch
     *out = (a.integer > b.integer) - (a.integer < b.integer);
     return true;
   }
-  if (etk__number(a, &x) && etk__number(b, &y)) {
+  if (etk__template_number(a, &x) && etk__template_number(b, &y)) {
     *out = isnan(x) || isnan(y) ? 2 : (x > y) - (x < y);
     return true;
   }
