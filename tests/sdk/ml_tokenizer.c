@@ -78,8 +78,7 @@ static void broken_files_are_named(void **state) {
   refused(ETK_E_FORMAT, "t.json:1:", "{");
   refused(ETK_E_FORMAT, "a JSON object is wanted", "[]");
   refused(ETK_E_FORMAT, "it has no \"model\"", "{}");
-  refused(ETK_E_UNSUPPORTED, "the model type 'Unigram'", "{\"model\":{\"type\":\"Unigram\"}}");
-  refused(ETK_E_UNSUPPORTED, "the model type 'WordPiece'", "{\"model\":{\"type\":\"WordPiece\"}}");
+  refused(ETK_E_UNSUPPORTED, "the model type 'CharLevel'", "{\"model\":{\"type\":\"CharLevel\"}}");
   refused(ETK_E_FORMAT, "\"vocab\" must be an object", "{\"model\":{\"type\":\"BPE\"}}");
   refused(ETK_E_FORMAT, "\"merges\" must be a list", MODEL("\"a\":0", "\"merges\":1"));
   refused(ETK_E_FORMAT, "merge 0 must be", MODEL("\"a\":0", "\"merges\":[\"a b c\"]"));
@@ -143,8 +142,8 @@ static void a_folder_without_tokenizer_says_what_is_there(void **state) {
   etk_tokenizer *t;
   char *folder = fresh_folder(state, "empty");
   fails_with(ETK_E_NOT_FOUND, "has no tokenizer.json", etk_tokenizer_open(e, &t, folder, 0));
-  write_file(path_of("%s/tokenizer.model", folder), "x", 1);
-  fails_with(ETK_E_UNSUPPORTED, "has tokenizer.model but no tokenizer.json", etk_tokenizer_open(e, &t, folder, 0));
+  write_file(path_of("%s/sentencepiece.bpe.model", folder), "x", 1);
+  fails_with(ETK_E_UNSUPPORTED, "has sentencepiece.bpe.model", etk_tokenizer_open(e, &t, folder, 0));
   fails_with(ETK_E_NOT_FOUND, "nothing.json", etk_tokenizer_open(e, &t, path_of("%s/nothing.json", folder), 0));
 }
 

@@ -1,7 +1,8 @@
 /* etk/tokenizer.h: text to token ids and back. A tokenizer is immutable after load and may be used by many threads.
  *
- * Reads Hugging Face tokenizer.json with a BPE model (byte-level and SentencePiece-style), with tokenizer_config.json beside it where there is one,
- * and llama2.c tokenizer.bin. What a file asks for and this version lacks is an error that names it. */
+ * Reads Hugging Face tokenizer.json (BPE, Unigram, WordPiece, WordLevel), vocab.json with merges.txt, GPT-2's encoder.json with vocab.bpe and BERT's
+ * vocab.txt, each with tokenizer_config.json beside it where there is one; SentencePiece's tokenizer.model (BPE and Unigram), CLIP's
+ * bpe_simple_vocab_16e6.txt.gz, GGUF vocabularies, and llama2.c tokenizer.bin. What a file asks for and this version lacks is an error that names it. */
 #ifndef ETK_TOKENIZER_H
 #define ETK_TOKENIZER_H
 
@@ -16,16 +17,44 @@ extern "C" {
 
 typedef struct etk_tokenizer etk_tokenizer;
 
-/* path: a folder with tokenizer.json, a tokenizer.json, or a llama2.c tokenizer .bin. vocabulary_size: expected by the model, 0 unknown (llama2.c
+/* path: one of these files, or a folder that holds one (in the order above). vocabulary_size: expected by the model, 0 unknown (llama2.c
  * files do not hold it themselves; ids beyond it are an error that names both numbers). */
 etk_status etk_tokenizer_open(etk_error *e, etk_tokenizer **out, const char *path, int64_t vocabulary_size);
 etk_status etk_tokenizer_parse_json(etk_error *e, etk_tokenizer **out, const char *name, const char *bytes, size_t size);
 etk_status etk_tokenizer_parse_llama2c(etk_error *e, etk_tokenizer **out, const char *name, const void *bytes, size_t size, int64_t vocabulary_size);
+etk_status etk_tokenizer_parse_sentencepiece(etk_error *e, etk_tokenizer **out, const char *name, const void *bytes, size_t size);
+
+/* A GGUF vocabulary: the keys tokenizer.ggml.* as plain arrays, borrowed for the call. Texts need not end with a zero byte. */
+typedef struct etk_gguf_vocabulary {
+  const char *name;       /* of the file, for messages */
+  const char *model;      /* "gpt2", "llama", "bert", "t5" */
+  const char *pre;        /* NULL: not there */
+  size_t count;
+  const char *const *tokens;
+  const size_t *sizes;
+  const float *scores;    /* NULL: not there */
+  const int32_t *types;   /* NULL: all normal (1) */
+  size_t merge_count;
+  const char *const *merges; /* "left right" */
+  const size_t *merge_sizes;
+  int64_t bos, eos, unknown, separator, classify; /* ids; -1: not there */
+  int8_t add_bos, add_eos, add_sep, add_space_prefix, fewer_spaces; /* the flags; -1: not there (fewer_spaces: remove_extra_whitespaces) */
+  const void *charsmap; /* precompiled_charsmap */
+  size_t charsmap_size;
+} etk_gguf_vocabulary;
+#define ETK_GGUF_VOCABULARY_INIT \
+  {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0}
+/* The "pre" of a file that names none is "default"; one that is not known is an error that names it. */
+etk_status etk_tokenizer_from_gguf(etk_error *e, etk_tokenizer **out, const etk_gguf_vocabulary *vocabulary);
+struct etk_gguf; /* etk/gguf.h; the tokenizer keeps nothing of it */
+etk_status etk_tokenizer_open_gguf(etk_error *e, etk_tokenizer **out, const struct etk_gguf *file, const char *name);
 void etk_tokenizer_free(etk_tokenizer *tokenizer);
 
 int64_t etk_tokenizer_size(const etk_tokenizer *tokenizer); /* largest id + 1 */
 int32_t etk_tokenizer_bos(const etk_tokenizer *tokenizer);  /* -1: none */
 int32_t etk_tokenizer_eos(const etk_tokenizer *tokenizer);  /* -1: none */
+/* Whether this kind of tokenizer by custom matches control tokens written in a text: what parse_special is where the user says nothing. */
+bool etk_tokenizer_parses_special(const etk_tokenizer *tokenizer);
 int32_t etk_tokenizer_find(const etk_tokenizer *tokenizer, const char *token); /* id of a token's exact spelling, -1: none */
 const char *etk_tokenizer_token(const etk_tokenizer *tokenizer, int32_t id);   /* spelling; NULL: no such id */
 
@@ -37,12 +66,13 @@ typedef struct etk_ids {
 void etk_ids_free(etk_ids *ids);
 bool etk_ids_push(etk_ids *ids, int32_t id); /* false: out of memory */
 
-/* Appends the ids of text. special: add the beginning (and whatever else) as the tokenizer's post-processor or add_bos_token says; an
- * end-of-sequence token that a post-processor would add is left out (training adds it, see etk/dataset.h).
- * Control tokens written in the text are matched when parse_special. Bytes that are not UTF-8 count as U+FFFD. */
+/* Appends the ids of text. special: add what stands in front of a text, end: what stands behind it, as the tokenizer's post-processor or
+ * add_bos_token and add_eos_token say. Generating and training want the first alone (training ends texts itself, see etk/dataset.h), encoders both.
+ * Control tokens written in the text are matched when parse_special; user-defined ones always. Bytes that are not UTF-8 count as U+FFFD. */
 typedef struct etk_encode_options {
   bool special;
   bool parse_special;
+  bool end;
 } etk_encode_options;
 etk_status etk_tokenizer_encode(etk_error *e, const etk_tokenizer *tokenizer, etk_ids *out, const char *text, size_t size, const etk_encode_options *options);
 /* Text of the ids (allocated, NUL-terminated; etk_free). skip_special leaves control tokens out. Invalid UTF-8 from cut tokens is kept as bytes.

@@ -28,7 +28,8 @@ static size_t lower_bound(const etk__added *added, size_t low, size_t high, size
 }
 
 /* The longest token that stands at text: the sorted list is narrowed byte by byte. */
-static const etk__added_token *longest_at(const etk__added *added, const char *text, size_t size) {
+const etk__added_token *etk__added_at(const etk__added *added, const char *text, size_t size) {
+  if (!size || !added->first[(unsigned char)*text]) return NULL;
   const etk__added_token *best = NULL;
   size_t low = 0, high = added->count;
   for (size_t depth = 0; depth < size && low < high; depth++) {
@@ -85,7 +86,7 @@ bool etk__added_find(const etk__added *added, const char *text, size_t size, siz
   *out = (etk__added_match){-1, size, size};
   if (!added->count) return false;
   while (at < size) {
-    const etk__added_token *token = added->first[(unsigned char)text[at]] ? longest_at(added, text + at, size - at) : NULL;
+    const etk__added_token *token = etk__added_at(added, text + at, size - at);
     if (!token) {
       at++;
       continue;

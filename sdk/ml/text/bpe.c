@@ -11,7 +11,11 @@ etk_status etk__scratch_init(etk_error *e, etk__scratch *scratch) {
 void etk__scratch_fini(etk__scratch *scratch) {
   etk_free(scratch->symbols);
   etk_free(scratch->heap);
+  etk_free(scratch->cache);
+  etk_free(scratch->reaches);
+  etk_free(scratch->points);
   etk_text_free(&scratch->character);
+  etk_text_free(&scratch->spelled);
   for (int i = 0; i < ETK__MAX_STEPS; i++) etk_text_free(&scratch->levels[i]);
   pcre2_match_data_free(scratch->match);
 }
@@ -33,7 +37,7 @@ bool etk__scratch_push(etk__scratch *s, int32_t id) {
 
 static bool before(const etk__candidate *a, const etk__candidate *b) { return a->rank != b->rank ? a->rank < b->rank : a->position < b->position; }
 
-static bool heap_push(etk__scratch *s, etk__candidate item) {
+bool etk__heap_push(etk__scratch *s, etk__candidate item) {
   if (s->heap_count == s->heap_capacity) {
     size_t capacity = s->heap_capacity ? s->heap_capacity * 2 : 64;
     etk__candidate *heap = etk_realloc(s->heap, capacity, sizeof *heap);
@@ -47,7 +51,7 @@ static bool heap_push(etk__scratch *s, etk__candidate item) {
   return true;
 }
 
-static etk__candidate heap_pop(etk__scratch *s) {
+etk__candidate etk__heap_pop(etk__scratch *s) {
   etk__candidate top = s->heap[0], last = s->heap[--s->heap_count];
   size_t at = 0, child;
   while ((child = at * 2 + 1) < s->heap_count) {
@@ -62,7 +66,7 @@ static etk__candidate heap_pop(etk__scratch *s) {
 
 static bool offer(const etk__merges *merges, etk__scratch *s, int32_t left) {
   const etk__merge *merge = etk__merges_find(merges, s->symbols[left].id, s->symbols[s->symbols[left].next].id);
-  return !merge || heap_push(s, (etk__candidate){merge->rank, left, merge->id});
+  return !merge || etk__heap_push(s, (etk__candidate){merge->rank, left, merge->id});
 }
 
 /* A candidate is stale when one of its symbols has since become part of another. */
@@ -73,17 +77,45 @@ static bool stale(const etk__merges *merges, const etk__scratch *s, const etk__c
   return !merge || merge->id != c->id;
 }
 
-etk_status etk__bpe_merge(etk_error *e, const etk__merges *merges, etk__scratch *s, etk_ids *out) {
-  int32_t count = (int32_t)s->symbol_count;
-  s->heap_count = 0;
-  for (int32_t i = 0; i < count; i++) {
-    s->symbols[i].previous = i - 1;
-    s->symbols[i].next = i + 1 < count ? i + 1 : -1;
+/* Few symbols: the ranks of all neighbours are kept and searched, which costs less than a heap. */
+enum { FEW = 32, MANY = 2048 };
+static etk_status merge_few(etk_error *e, const etk__merges *merges, etk__scratch *s, etk_ids *out) {
+  uint32_t ranks[FEW];
+  int32_t ids[FEW], results[FEW], count = (int32_t)s->symbol_count;
+  for (int32_t i = 0; i < count; i++) ids[i] = s->symbols[i].id;
+  for (int32_t i = 0; i + 1 < count; i++) {
+    const etk__merge *merge = etk__merges_find(merges, ids[i], ids[i + 1]);
+    ranks[i] = merge ? merge->rank : UINT32_MAX;
+    results[i] = merge ? merge->id : -1;
   }
+  while (count > 1) {
+    int32_t best = 0;
+    for (int32_t i = 1; i + 1 < count; i++)
+      if (ranks[i] < ranks[best]) best = i;
+    if (results[best] < 0) break;
+    ids[best] = results[best];
+    count--;
+    for (int32_t i = best + 1; i < count; i++) {
+      ids[i] = ids[i + 1];
+      ranks[i - 1] = ranks[i];
+      results[i - 1] = results[i];
+    }
+    for (int32_t i = best ? best - 1 : 0; i <= best && i + 1 < count; i++) {
+      const etk__merge *merge = etk__merges_find(merges, ids[i], ids[i + 1]);
+      ranks[i] = merge ? merge->rank : UINT32_MAX;
+      results[i] = merge ? merge->id : -1;
+    }
+  }
+  for (int32_t i = 0; i < count; i++)
+    if (!etk_ids_push(out, ids[i])) return etk__no_memory(e, "tokenizer: encoding");
+  return ETK_OK;
+}
+
+static bool merge_heap(const etk__merges *merges, etk__scratch *s) {
   bool ok = true;
-  for (int32_t i = 0; ok && i + 1 < count; i++) ok = offer(merges, s, i);
+  for (int32_t i = 0; ok && i + 1 < (int32_t)s->symbol_count; i++) ok = offer(merges, s, i);
   while (ok && s->heap_count) {
-    etk__candidate best = heap_pop(s);
+    etk__candidate best = etk__heap_pop(s);
     if (stale(merges, s, &best)) continue;
     etk__symbol *left = &s->symbols[best.position], *right = &s->symbols[left->next];
     left->id = best.id;
@@ -93,6 +125,18 @@ etk_status etk__bpe_merge(etk_error *e, const etk__merges *merges, etk__scratch 
     if (left->previous >= 0) ok = offer(merges, s, left->previous);
     if (ok && left->next >= 0) ok = offer(merges, s, best.position);
   }
+  return ok;
+}
+
+etk_status etk__bpe_merge(etk_error *e, const etk__merges *merges, etk__scratch *s, etk_ids *out) {
+  int32_t count = (int32_t)s->symbol_count;
+  if (count <= FEW) return merge_few(e, merges, s, out);
+  s->heap_count = 0;
+  for (int32_t i = 0; i < count; i++) {
+    s->symbols[i].previous = i - 1;
+    s->symbols[i].next = i + 1 < count ? i + 1 : -1;
+  }
+  bool ok = count > MANY ? etk__bpe_merge_long(merges, s) : merge_heap(merges, s);
   for (int32_t i = 0; ok && i < count; i++)
     if (s->symbols[i].id >= 0) ok = etk_ids_push(out, s->symbols[i].id);
   return ok ? ETK_OK : etk__no_memory(e, "tokenizer: encoding");
@@ -100,7 +144,25 @@ etk_status etk__bpe_merge(etk_error *e, const etk__merges *merges, etk__scratch 
 
 /* ---- characters to first ids ---- */
 
-void etk__bpe_index(etk__bpe *bpe, const etk__vocabulary *v) {
+/* Ids of the alphabet's characters, alone and with the suffix; false: some are missing. */
+static bool index_alphabet(etk__bpe *bpe, const etk__vocabulary *v, etk_text *spelling) {
+  for (int i = 0; i < 256; i++) {
+    char bytes[4];
+    size_t size = etk_utf8_encode(bytes, etk__byte_to_char((unsigned char)i));
+    bpe->raw_inner[i] = bpe->raw_last[i] = etk__vocabulary_find(v, bytes, size);
+    if (bpe->raw_inner[i] < 0) return false;
+    if (!bpe->suffix) continue;
+    spelling->size = 0;
+    etk_text_append(spelling, bytes, size);
+    etk_text_puts(spelling, bpe->suffix);
+    if (spelling->failed) return false;
+    bpe->raw_last[i] = etk__vocabulary_find(v, spelling->data, spelling->size);
+    if (bpe->raw_last[i] < 0) return false;
+  }
+  return !bpe->prefix;
+}
+
+etk_status etk__bpe_index(etk_error *e, etk__bpe *bpe, const etk__vocabulary *v) {
   static const char digits[] = "0123456789ABCDEF";
   for (int i = 0; i < 256; i++) {
     char name[6] = {'<', '0', 'x', digits[i >> 4], digits[i & 15], '>'};
@@ -110,6 +172,11 @@ void etk__bpe_index(etk__bpe *bpe, const etk__vocabulary *v) {
     char bytes[4];
     bpe->ascii[c] = etk__vocabulary_find(v, bytes, etk_utf8_encode(bytes, c));
   }
+  etk_text spelling = ETK_TEXT_INIT;
+  bpe->raw = index_alphabet(bpe, v, &spelling);
+  bool failed = spelling.failed;
+  etk_text_free(&spelling);
+  return failed ? etk__no_memory(e, "tokenizer") : ETK_OK;
 }
 
 static int32_t lookup(const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *s, uint32_t c, const char *text, size_t size, bool first,
@@ -163,5 +230,22 @@ etk_status etk__bpe_encode(etk_error *e, const etk__bpe *bpe, const etk__vocabul
   }
   if (ok && pending) ok = etk__scratch_push(s, bpe->unknown);
   if (!ok || s->character.failed) return etk__no_memory(e, "tokenizer: encoding");
+  return etk__bpe_merge(e, &bpe->merges, s, out);
+}
+
+etk_status etk__bpe_encode_raw(etk_error *e, const etk__bpe *bpe, const etk__vocabulary *v, etk__scratch *s, etk_ids *out, const char *text,
+                               size_t size) {
+  if (!size) return ETK_OK;
+  if (bpe->ignore_merges) {
+    s->spelled.size = 0;
+    etk__put_alphabet(&s->spelled, text, size);
+    if (s->spelled.failed) return etk__no_memory(e, "tokenizer: encoding");
+    int32_t whole = etk__vocabulary_find(v, s->spelled.data, s->spelled.size);
+    if (whole >= 0) return etk_ids_push(out, whole) ? ETK_OK : etk__no_memory(e, "tokenizer: encoding");
+  }
+  s->symbol_count = 0;
+  bool ok = true;
+  for (size_t i = 0; ok && i + 1 < size; i++) ok = etk__scratch_push(s, bpe->raw_inner[(unsigned char)text[i]]);
+  if (!ok || !etk__scratch_push(s, bpe->raw_last[(unsigned char)text[size - 1]])) return etk__no_memory(e, "tokenizer: encoding");
   return etk__bpe_merge(e, &bpe->merges, s, out);
 }

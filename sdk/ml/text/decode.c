@@ -44,6 +44,20 @@ static etk_status read_metaspace(etk_error *e, etk__decode_step *step, etk_arena
   return set_content(e, step, arena, file, replacement ? replacement : "\xe2\x96\x81");
 }
 
+etk_status etk__decode_add(etk_error *e, etk__decode *out, etk_arena *arena, const char *file, etk__decode_kind kind, const char *content) {
+  if (out->count == ETK__MAX_STEPS) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: more than %d decoders", file, ETK__MAX_STEPS);
+  etk__decode_step *step = &out->steps[out->count++];
+  step->kind = kind;
+  return set_content(e, step, arena, file, content ? content : "");
+}
+
+static etk_status read_wordpiece(etk_error *e, etk__decode_step *step, etk_arena *arena, const char *file, const json_t *json) {
+  const char *prefix = etk__json_text(json, "prefix");
+  step->kind = DECODE_WORDPIECE;
+  step->cleanup = etk__json_flag(json, "cleanup", true);
+  return set_content(e, step, arena, file, prefix ? prefix : "##");
+}
+
 static etk_status read_step(etk_error *e, etk__decode *out, etk_arena *arena, const char *file, const json_t *json, const char *type) {
   bool fused = false;
   for (int i = 0; i < out->count; i++) fused = fused || out->steps[i].kind == DECODE_FUSE || out->steps[i].kind == DECODE_BYTE_LEVEL;
@@ -58,6 +72,7 @@ static etk_status read_step(etk_error *e, etk__decode *out, etk_arena *arena, co
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the decoder '%s' over the whole text (behind Fuse or ByteLevel) is not supported", file, type);
   if (!strcmp(type, "Replace")) return read_replace(e, step, arena, file, json);
   if (!strcmp(type, "Metaspace")) return read_metaspace(e, step, arena, file, json);
+  if (!strcmp(type, "WordPiece")) return read_wordpiece(e, step, arena, file, json);
   if (!strcmp(type, "ByteLevel")) step->kind = DECODE_BYTE_LEVEL;
   else if (!strcmp(type, "ByteFallback")) step->kind = DECODE_BYTE_FALLBACK;
   else if (!strcmp(type, "BPEDecoder")) {
@@ -66,7 +81,8 @@ static etk_status read_step(etk_error *e, etk__decode *out, etk_arena *arena, co
     return set_content(e, step, arena, file, suffix ? suffix : "</w>");
   } else
     return etk_fail(e, ETK_E_UNSUPPORTED,
-                    "%s: the decoder '%s' is not supported (ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, BPEDecoder and Sequence are)",
+                    "%s: the decoder '%s' is not supported (ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, WordPiece, BPEDecoder and Sequence "
+                    "are)",
                     file, type);
   return ETK_OK;
 }
@@ -183,6 +199,29 @@ static void strip_suffix(state *s, const etk__decode_step *step, etk_text *out, 
   etk_text_append(out, text, s->space_pending ? size - step->content_size : size);
 }
 
+/* transformers' clean_up_tokenization, which this decoder does token by token. */
+static void clean_up(etk_text *text, etk_text *other) {
+  static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},          {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+                                         {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+    size_t size = strlen(pairs[i][0]);
+    if (!text->size || !memmem(text->data, text->size, pairs[i][0], size)) continue;
+    other->size = 0;
+    etk__put_replaced(other, pairs[i][0], size, pairs[i][1], text->data, text->size);
+    etk_text swap = *text;
+    *text = *other;
+    *other = swap;
+  }
+}
+
+static void join_wordpiece(state *s, const etk__decode_step *step, etk_text *out, etk_text *token) {
+  size_t n = step->content_size;
+  bool inside = s->started && n && token->size >= n && !memcmp(token->data, step->content, n);
+  if (s->started && !inside) etk_text_putc(out, ' ');
+  if (token->size) etk_text_append(out, token->data + (inside ? n : 0), token->size - (inside ? n : 0));
+  if (step->cleanup) clean_up(out, token);
+}
+
 static etk_status run_steps(etk_error *e, state *s) {
   const etk__decode *decode = &s->tokenizer->decode;
   bool fused = false;
@@ -217,6 +256,9 @@ static etk_status run_steps(etk_error *e, state *s) {
     case DECODE_SUFFIX:
       strip_suffix(s, step, &s->other, text, size);
       break;
+    case DECODE_WORDPIECE:
+      join_wordpiece(s, step, &s->other, &s->token);
+      break;
     case DECODE_FUSE:
       fused = true;
       continue;
@@ -250,6 +292,7 @@ static etk_status decode_token(etk_error *e, state *s, int32_t id, etk_text *out
     return ETK_OK;
   }
   if (t->kind == TOKENIZER_LLAMA2C) llama2c_piece(s, out, token);
+  else if (t->decode.added_plain && token->added) etk_text_append(out, token->text, token->size);
   else {
     s->token.size = 0;
     etk_text_append(&s->token, token->text, token->size);

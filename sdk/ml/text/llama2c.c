@@ -87,24 +87,24 @@ static int best_first(const void *a, const void *b) {
   return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static etk_status rank_tokens(etk_error *e, etk_tokenizer *t, const char *name, const float *scores) {
-  size_t count = t->vocabulary.count, cuts = 0;
+etk_status etk__bpe_rank_by_score(etk_error *e, etk_tokenizer *t, const char *file, const float *scores, const bool *pieces, float floor) {
+  size_t count = t->vocabulary.count, cuts = 0, kept = 0;
   for (size_t i = 0; i < count; i++) cuts += t->vocabulary.tokens[i].size;
-  if (cuts > (64u << 20)) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %zu bytes of tokens are more than this version merges", name, cuts);
-  scored *order = etk_calloc(count, sizeof *order);
-  if (!order) return etk__no_memory(e, name);
-  for (size_t i = 0; i < count; i++) order[i] = (scored){scores[i], (int32_t)i};
-  qsort(order, count, sizeof *order, best_first);
+  if (cuts > (64u << 20)) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %zu bytes of tokens are more than this version merges", file, cuts);
+  scored *order = etk_calloc(count + 1, sizeof *order);
+  if (!order) return etk__no_memory(e, file);
+  for (size_t i = 0; i < count; i++)
+    if ((!pieces || pieces[i]) && scores[i] > floor) order[kept++] = (scored){scores[i], (int32_t)i};
+  if (kept) qsort(order, kept, sizeof *order, best_first);
   bool ok = true;
   uint32_t rank = 0;
-  for (size_t i = 0; ok && i < count; i++) {
+  for (size_t i = 0; ok && i < kept; i++) {
     if (i && order[i].score != order[i - 1].score) rank++;
-    if (order[i].score <= -1e10f) break; /* llama2.c starts its search for the best there */
     const etk__token *token = &t->vocabulary.tokens[order[i].id];
     if (etk__vocabulary_find(&t->vocabulary, token->text, token->size) == order[i].id) ok = put_merges(t, order[i].id, rank);
   }
   etk_free(order);
-  return ok ? ETK_OK : etk__no_memory(e, name);
+  return ok ? ETK_OK : etk__no_memory(e, file);
 }
 
 etk_status etk_tokenizer_parse_llama2c(etk_error *e, etk_tokenizer **out, const char *name, const void *bytes, size_t size, int64_t vocabulary_size) {
@@ -119,20 +119,17 @@ etk_status etk_tokenizer_parse_llama2c(etk_error *e, etk_tokenizer **out, const 
   t->kind = TOKENIZER_LLAMA2C;
   float *scores = NULL;
   etk_status s = read_tokens(e, t, name, &c, vocabulary_size, &scores);
-  if (s == ETK_OK) s = rank_tokens(e, t, name, scores);
+  if (s == ETK_OK) s = etk__bpe_rank_by_score(e, t, name, scores, NULL, -1e10f); /* llama2.c starts its search for the best there */
   etk_free(scores);
-  t->prefix = s == ETK_OK ? etk_calloc(1, sizeof *t->prefix) : NULL;
-  if (s == ETK_OK && !t->prefix) s = etk__no_memory(e, name);
+  if (s == ETK_OK) s = etk__tokenizer_put_ends(e, t, name, true, BOS);
+  if (s == ETK_OK) s = etk__bpe_index(e, &t->bpe, &t->vocabulary);
   if (s != ETK_OK) {
     etk_tokenizer_free(t);
     return s;
   }
-  t->prefix[0] = BOS;
-  t->prefix_count = 1;
   t->bos = BOS;
   t->eos = EOS;
   t->vocabulary.tokens[0].special = t->vocabulary.tokens[BOS].special = t->vocabulary.tokens[EOS].special = true;
-  etk__bpe_index(&t->bpe, &t->vocabulary);
   *out = t;
   return ETK_OK;
 }

@@ -5,19 +5,28 @@
 
 /* ---- reading ---------------------------------------------------------------------------------------------------------------------------- */
 
+etk_status etk__normalizer_add(etk_error *e, etk__normalizer *out, const char *file, etk__normal step) {
+  if (out->count == ETK__MAX_STEPS) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: more than %d normalizers", file, ETK__MAX_STEPS);
+  out->steps[out->count++] = step;
+  return ETK_OK;
+}
+
 static etk_status read_replace(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json) {
   const json_t *pattern = json_object_get(json, "pattern");
   const char *regex = etk__json_text(pattern, "Regex"), *literal = etk__json_text(pattern, "String"), *content = etk__json_text(json, "content");
   if ((!regex && !literal) || !content)
     return etk_fail(e, ETK_E_FORMAT, "%s: a Replace normalizer needs \"pattern\" {String or Regex} and \"content\"", file);
-  step->kind = NORMAL_REPLACE;
+  step->kind = regex || !*literal ? NORMAL_REPLACE : NORMAL_REPLACE_TEXT;
   step->content = etk_arena_strdup(arena, content);
-  if (!step->content) return etk__no_memory(e, file);
+  step->what = literal ? etk_arena_strdup(arena, literal) : "";
+  if (!step->content || !step->what) return etk__no_memory(e, file);
+  step->what_size = strlen(step->what);
+  if (step->kind == NORMAL_REPLACE_TEXT) return ETK_OK;
   etk_status s = regex ? etk__regex_new(e, &step->regex, regex) : etk__regex_literal(e, &step->regex, literal);
   return s == ETK_OK ? ETK_OK : etk_error_while(e, s, "%s: Replace normalizer", file);
 }
 
-static etk_status read_step(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json, const char *type) {
+static etk_status read_form(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json) {
   static const struct {
     const char *type;
     int form;
@@ -25,31 +34,79 @@ static etk_status read_step(etk_error *e, etk__normal *step, etk_arena *arena, c
                {"NFD", UTF8PROC_DECOMPOSE},
                {"NFKC", UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
                {"NFKD", UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT}};
+  (void)e, (void)arena, (void)file;
+  step->kind = NORMAL_UNICODE;
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-    if (!strcmp(type, forms[i].type)) {
-      step->kind = NORMAL_UNICODE;
-      step->form = forms[i].form | UTF8PROC_STABLE;
-      return ETK_OK;
-    }
-  if (!strcmp(type, "Replace")) return read_replace(e, step, arena, file, json);
-  if (!strcmp(type, "Lowercase")) step->kind = NORMAL_LOWERCASE;
-  else if (!strcmp(type, "StripAccents")) step->kind = NORMAL_STRIP_ACCENTS;
-  else if (!strcmp(type, "Strip")) {
-    step->kind = NORMAL_STRIP;
-    step->left = etk__json_flag(json, "strip_left", true);
-    step->right = etk__json_flag(json, "strip_right", true);
-  } else if (!strcmp(type, "Prepend")) {
-    const char *content = etk__json_text(json, "prepend");
-    if (!content) return etk_fail(e, ETK_E_FORMAT, "%s: a Prepend normalizer needs the text \"prepend\"", file);
-    step->kind = NORMAL_PREPEND;
-    step->content = etk_arena_strdup(arena, content);
-    if (!step->content) return etk__no_memory(e, file);
-  } else
-    return etk_fail(
-        e, ETK_E_UNSUPPORTED,
-        "%s: the normalizer '%s' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace and Sequence are)", file,
-        type);
+    if (!strcmp(etk__json_text(json, "type"), forms[i].type)) step->form = forms[i].form | UTF8PROC_STABLE;
   return ETK_OK;
+}
+
+static etk_status read_strip(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json) {
+  (void)e, (void)arena, (void)file;
+  step->kind = NORMAL_STRIP;
+  step->left = etk__json_flag(json, "strip_left", true);
+  step->right = etk__json_flag(json, "strip_right", true);
+  return ETK_OK;
+}
+
+static etk_status read_prepend(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json) {
+  const char *content = etk__json_text(json, "prepend");
+  if (!content) return etk_fail(e, ETK_E_FORMAT, "%s: a Prepend normalizer needs the text \"prepend\"", file);
+  step->kind = NORMAL_PREPEND;
+  step->content = etk_arena_strdup(arena, content);
+  return step->content ? ETK_OK : etk__no_memory(e, file);
+}
+
+static etk_status read_precompiled(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json) {
+  const char *map = etk__json_text(json, "precompiled_charsmap");
+  step->kind = NORMAL_CHARSMAP;
+  if (!map && !json_is_null(json_object_get(json, "precompiled_charsmap")))
+    return etk_fail(e, ETK_E_FORMAT, "%s: a Precompiled normalizer needs the base64 text \"precompiled_charsmap\"", file);
+  return map ? etk__charsmap_read_base64(e, &step->map, arena, file, map) : ETK_OK;
+}
+
+static etk_status read_simple(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json) {
+  static const struct {
+    const char *type;
+    etk__normal_kind kind;
+  } kinds[] = {{"Lowercase", NORMAL_LOWERCASE}, {"StripAccents", NORMAL_STRIP_ACCENTS}, {"Nmt", NORMAL_NMT}, {"ByteLevel", NORMAL_BYTES}};
+  (void)e, (void)arena, (void)file;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (!strcmp(etk__json_text(json, "type"), kinds[i].type)) step->kind = kinds[i].kind;
+  return ETK_OK;
+}
+
+/* BertNormalizer is five others; marks are dropped where "strip_accents" says so, or, when it says nothing, where letters are lower-cased. */
+static etk_status read_bert(etk_error *e, etk__normalizer *out, const char *file, const json_t *json) {
+  bool lower = etk__json_flag(json, "lowercase", true), strip = etk__json_flag(json, "strip_accents", lower);
+  etk_status s = ETK_OK;
+  if (etk__json_flag(json, "clean_text", true)) s = etk__normalizer_add(e, out, file, (etk__normal){.kind = NORMAL_CLEAN});
+  if (s == ETK_OK && etk__json_flag(json, "handle_chinese_chars", true)) s = etk__normalizer_add(e, out, file, (etk__normal){.kind = NORMAL_CHINESE});
+  if (s == ETK_OK && strip)
+    s = etk__normalizer_add(e, out, file, (etk__normal){.kind = NORMAL_UNICODE, .form = UTF8PROC_DECOMPOSE | UTF8PROC_STABLE});
+  if (s == ETK_OK && strip) s = etk__normalizer_add(e, out, file, (etk__normal){.kind = NORMAL_STRIP_ACCENTS, .form = UTF8PROC_CATEGORY_MN});
+  if (s == ETK_OK && lower) s = etk__normalizer_add(e, out, file, (etk__normal){.kind = NORMAL_LOWERCASE});
+  return s;
+}
+
+typedef etk_status (*step_reader)(etk_error *e, etk__normal *step, etk_arena *arena, const char *file, const json_t *json);
+static const struct {
+  const char *type;
+  step_reader read;
+} readers[] = {{"NFC", read_form},           {"NFD", read_form},         {"NFKC", read_form},           {"NFKD", read_form},
+               {"Lowercase", read_simple},   {"Strip", read_strip},      {"StripAccents", read_simple}, {"Prepend", read_prepend},
+               {"Replace", read_replace},    {"Nmt", read_simple},       {"ByteLevel", read_simple},    {"Precompiled", read_precompiled}};
+
+static etk_status read_step(etk_error *e, etk__normalizer *out, etk_arena *arena, const char *file, const json_t *json, const char *type) {
+  for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+    if (strcmp(type, readers[i].type)) continue;
+    etk_status s = etk__normalizer_add(e, out, file, (etk__normal){.kind = NORMAL_STRIP});
+    return s == ETK_OK ? readers[i].read(e, &out->steps[out->count - 1], arena, file, json) : s;
+  }
+  return etk_fail(e, ETK_E_UNSUPPORTED,
+                  "%s: the normalizer '%s' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, Nmt, ByteLevel, "
+                  "Precompiled, BertNormalizer and Sequence are)",
+                  file, type);
 }
 
 etk_status etk__normalizer_read(etk_error *e, etk__normalizer *out, etk_arena *arena, const char *file, const json_t *json) {
@@ -63,8 +120,7 @@ etk_status etk__normalizer_read(etk_error *e, etk__normalizer *out, etk_arena *a
     for (size_t i = 0; s == ETK_OK && i < json_array_size(list); i++) s = etk__normalizer_read(e, out, arena, file, json_array_get(list, i));
     return s;
   }
-  if (out->count == ETK__MAX_STEPS) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: more than %d normalizers", file, ETK__MAX_STEPS);
-  return read_step(e, &out->steps[out->count++], arena, file, json, type);
+  return strcmp(type, "BertNormalizer") ? read_step(e, out, arena, file, json, type) : read_bert(e, out, file, json);
 }
 
 void etk__normalizer_fini(etk__normalizer *normalizer) {
@@ -77,73 +133,6 @@ static bool is_ascii(const char *text, size_t size) {
   for (size_t i = 0; i < size; i++)
     if ((unsigned char)text[i] >= 0x80) return false;
   return true;
-}
-
-static int combining_class(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
-
-/* Stable sort of each run of combining marks by class. utf8proc's own is an insertion sort, quadratic in a run of hostile length. */
-static bool order_marks(utf8proc_int32_t *points, size_t count) {
-  utf8proc_int32_t *copy = NULL;
-  bool ok = true;
-  for (size_t i = 0; ok && i < count;) {
-    if (!combining_class(points[i])) {
-      i++;
-      continue;
-    }
-    size_t starts[257] = {0}, end = i;
-    while (end < count && combining_class(points[end])) starts[combining_class(points[end++]) + 1]++;
-    if (end - i > 1) {
-      if (!copy) copy = etk_realloc(NULL, count, sizeof *copy);
-      ok = copy != NULL;
-      for (int c = 1; c < 257; c++) starts[c] += starts[c - 1];
-      for (size_t j = i; ok && j < end; j++) copy[starts[combining_class(points[j])]++] = points[j];
-      if (ok) memcpy(points + i, copy, (end - i) * sizeof *points);
-    }
-    i = end;
-  }
-  etk_free(copy);
-  return ok;
-}
-
-static bool decompose(utf8proc_int32_t **points, size_t *count, const char *text, size_t size, int form) {
-  size_t capacity = size + 32; /* a character becomes at most 18 */
-  utf8proc_int32_t *buffer = etk_realloc(NULL, capacity, sizeof *buffer);
-  *count = 0;
-  int boundary = 0;
-  for (size_t i = 0, n; buffer && i < size; i += n) {
-    uint32_t c = 0;
-    n = etk_utf8_decode(&c, text + i, size - i);
-    if (!n) n = 1;
-    if (capacity - *count < 32) {
-      capacity *= 2;
-      utf8proc_int32_t *grown = etk_realloc(buffer, capacity, sizeof *buffer);
-      if (!grown) etk_free(buffer);
-      buffer = grown;
-      if (!buffer) break;
-    }
-    utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)c, buffer + *count, (utf8proc_ssize_t)(capacity - *count),
-                                                   (utf8proc_option_t)((form & ~UTF8PROC_COMPOSE) | UTF8PROC_DECOMPOSE), &boundary);
-    if (got > 0) *count += (size_t)got;
-  }
-  *points = buffer;
-  return buffer != NULL;
-}
-
-static bool put_form(etk_text *out, const char *text, size_t size, int form) {
-  utf8proc_int32_t *points;
-  size_t count;
-  if (!decompose(&points, &count, text, size, form)) return false;
-  bool ok = order_marks(points, count);
-  if (ok && form & UTF8PROC_COMPOSE) {
-    utf8proc_ssize_t got = utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count, (utf8proc_option_t)form);
-    if (got >= 0) count = (size_t)got;
-  }
-  for (size_t i = 0; ok && i < count; i++) {
-    char bytes[4];
-    etk_text_append(out, bytes, etk_utf8_encode(bytes, (uint32_t)points[i]));
-  }
-  etk_free(points);
-  return ok;
 }
 
 static void put_stripped(etk_text *out, const char *text, size_t size, bool left, bool right) {
@@ -165,13 +154,28 @@ static void put_stripped(etk_text *out, const char *text, size_t size, bool left
   if (end > begin) etk_text_append(out, text + begin, end - begin);
 }
 
-static void put_mapped(etk_text *out, const char *text, size_t size, etk__normal_kind kind) {
+static void put_lower(etk_text *out, const char *text, size_t size) {
+  for (size_t i = 0, n; i < size; i += n) {
+    uint32_t c = (unsigned char)text[i];
+    n = 1;
+    if (c < 0x80) {
+      etk_text_putc(out, (char)(c >= 'A' && c <= 'Z' ? c + 32 : c));
+      continue;
+    }
+    n = etk_utf8_decode(&c, text + i, size - i);
+    if (!n) n = 1;
+    etk__put_lower(out, c);
+  }
+}
+
+/* only: the one category that is dropped; 0: all marks. */
+static void put_without_marks(etk_text *out, const char *text, size_t size, int only) {
   for (size_t i = 0, n; i < size; i += n) {
     uint32_t c = 0;
     n = etk_utf8_decode(&c, text + i, size - i);
     if (!n) n = 1;
-    if (kind == NORMAL_LOWERCASE) etk__put_lower(out, c);
-    else if (!etk__is_mark(c)) etk_text_append(out, text + i, n);
+    bool mark = c >= 0x300 && (only ? (int)utf8proc_category((utf8proc_int32_t)c) == only : etk__is_mark(c));
+    if (!mark) etk_text_append(out, text + i, n);
   }
 }
 
@@ -201,11 +205,13 @@ static etk_status run_step(etk_error *e, const etk__normal *step, etk__scratch *
   switch (step->kind) {
   case NORMAL_UNICODE:
     if (is_ascii(text, size)) etk_text_append(out, text, size);
-    else if (!put_form(out, text, size, step->form)) return etk__no_memory(e, "tokenizer: normalizing");
+    else if (!etk__put_form(scratch, out, text, size, step->form)) return etk__no_memory(e, "tokenizer: normalizing");
     break;
   case NORMAL_LOWERCASE:
+    put_lower(out, text, size);
+    break;
   case NORMAL_STRIP_ACCENTS:
-    put_mapped(out, text, size, step->kind);
+    put_without_marks(out, text, size, step->form);
     break;
   case NORMAL_STRIP:
     put_stripped(out, text, size, step->left, step->right);
@@ -216,6 +222,27 @@ static etk_status run_step(etk_error *e, const etk__normal *step, etk__scratch *
     break;
   case NORMAL_REPLACE:
     return etk__replace_all(e, step->regex, scratch->match, step->content, out, text, size);
+  case NORMAL_REPLACE_TEXT:
+    etk__put_replaced(out, step->what, step->what_size, step->content, text, size);
+    break;
+  case NORMAL_CHARSMAP:
+    etk__charsmap_put(&step->map, out, text, size);
+    break;
+  case NORMAL_SENTENCEPIECE:
+    etk__put_sentencepiece(out, step, text, size);
+    break;
+  case NORMAL_CLEAN:
+    etk__put_clean(out, text, size);
+    break;
+  case NORMAL_CHINESE:
+    etk__put_chinese(out, text, size);
+    break;
+  case NORMAL_NMT:
+    etk__put_nmt(out, text, size);
+    break;
+  case NORMAL_BYTES:
+    etk__put_alphabet(out, text, size);
+    break;
   }
   return ETK_OK;
 }

@@ -15,9 +15,10 @@ static const char space_ranges[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\
 static const char not_space_ranges[] =
     "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
-/* Alphabetic, marks, decimal digits, connectors, joiners (UTS 18, annex C): the same as etk__is_word. */
-static const char word_ranges[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}"
-                                  "\\x{1f170}-\\x{1f189}";
+/* Alphabetic, marks, decimal digits and connectors, and what Oniguruma counts as words in Latin-1: superscripts and fractions. Joiners are none (Rust's
+ * \w, of which etk__is_word is, has joiners, but no fractions). Seen by asking the tokenizers library for every code point. */
+static const char word_ranges[] = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"
+                                  "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
 static const char hex_ranges[] = "0-9A-Fa-f";
 
 static void *pcre_alloc(size_t size, void *user) {

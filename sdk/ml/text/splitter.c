@@ -3,10 +3,14 @@
 #include <string.h>
 
 const char etk__gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char etk__llama3_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+                                   "\\s+(?!\\S)|\\s+";
+const char etk__qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+                                  "\\s+(?!\\S)|\\s+";
 
 /* ---- reading: nested pre-tokenizers become one list of steps --------------------------------------------------------------------------------- */
 
-static etk_status new_step(etk_error *e, etk__splitter *out, const char *file, etk__split_kind kind, etk__split **step) {
+etk_status etk__splitter_add(etk_error *e, etk__splitter *out, const char *file, etk__split_kind kind, etk__split **step) {
   if (out->count == ETK__MAX_STEPS) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: more than %d pre-tokenizer steps", file, ETK__MAX_STEPS);
   *step = &out->steps[out->count++];
   memset(*step, 0, sizeof **step);
@@ -14,10 +18,10 @@ static etk_status new_step(etk_error *e, etk__splitter *out, const char *file, e
   return ETK_OK;
 }
 
-static etk_status add_pattern(etk_error *e, etk__splitter *out, const char *file, const char *pattern, bool literal, etk__behaviour behaviour,
-                              bool invert) {
+etk_status etk__splitter_add_pattern(etk_error *e, etk__splitter *out, const char *file, const char *pattern, bool literal, etk__behaviour behaviour,
+                                     bool invert) {
   etk__split *step = NULL;
-  etk_status s = new_step(e, out, file, SPLIT_REGEX, &step);
+  etk_status s = etk__splitter_add(e, out, file, SPLIT_REGEX, &step);
   if (s != ETK_OK) return s;
   step->behaviour = behaviour;
   step->invert = invert;
@@ -44,38 +48,49 @@ static etk_status read_split(etk_error *e, etk__splitter *out, const char *file,
   etk__behaviour behaviour;
   etk_status s = read_behaviour(e, &behaviour, file, etk__json_text(json, "behavior"));
   if (s != ETK_OK) return s;
-  return add_pattern(e, out, file, regex ? regex : literal, !regex, behaviour, etk__json_flag(json, "invert", false));
+  return etk__splitter_add_pattern(e, out, file, regex ? regex : literal, !regex, behaviour, etk__json_flag(json, "invert", false));
 }
 
 static etk_status read_byte_level(etk_error *e, etk__splitter *out, const char *file, const json_t *json) {
   etk__split *step = NULL;
   etk_status s = ETK_OK;
-  if (etk__json_flag(json, "add_prefix_space", true)) s = new_step(e, out, file, SPLIT_PREFIX_SPACE, &step);
-  if (s == ETK_OK && etk__json_flag(json, "use_regex", true)) s = add_pattern(e, out, file, etk__gpt2_pattern, false, SPLIT_ISOLATED, false);
-  return s == ETK_OK ? new_step(e, out, file, SPLIT_BYTES, &step) : s;
+  if (etk__json_flag(json, "add_prefix_space", true)) s = etk__splitter_add(e, out, file, SPLIT_PREFIX_SPACE, &step);
+  if (s == ETK_OK && etk__json_flag(json, "use_regex", true)) s = etk__splitter_add_pattern(e, out, file, etk__gpt2_pattern, false, SPLIT_ISOLATED, false);
+  return s == ETK_OK ? etk__splitter_add(e, out, file, SPLIT_BYTES, &step) : s;
 }
 
 static etk_status read_metaspace(etk_error *e, etk__splitter *out, etk_arena *arena, const char *file, const json_t *json) {
   const char *replacement = etk__json_text(json, "replacement"), *scheme = etk__json_text(json, "prepend_scheme");
   etk__split *step = NULL;
-  etk_status s = new_step(e, out, file, SPLIT_METASPACE, &step);
+  etk_status s = etk__splitter_add(e, out, file, SPLIT_METASPACE, &step);
   if (s != ETK_OK) return s;
   step->replacement = etk_arena_strdup(arena, replacement ? replacement : "\xe2\x96\x81");
   if (!step->replacement) return etk__no_memory(e, file);
+  step->replacement_size = strlen(step->replacement);
   step->scheme = etk__json_flag(json, "add_prefix_space", true) ? PREPEND_ALWAYS : PREPEND_NEVER; /* the older spelling */
   if (scheme && !strcmp(scheme, "first")) step->scheme = PREPEND_FIRST;
   else if (scheme && !strcmp(scheme, "never")) step->scheme = PREPEND_NEVER;
   else if (scheme && strcmp(scheme, "always"))
     return etk_fail(e, ETK_E_FORMAT, "%s: Metaspace: the prepend_scheme '%s' is not one of always, first, never", file, scheme);
   if (!etk__json_flag(json, "split", true)) return ETK_OK;
-  return add_pattern(e, out, file, step->replacement, true, SPLIT_MERGED_WITH_NEXT, false);
+  return etk__splitter_add_pattern(e, out, file, step->replacement, true, SPLIT_MERGED_WITH_NEXT, false);
 }
 
 static etk_status read_punctuation(etk_error *e, etk__splitter *out, const char *file, const json_t *json) {
   const char *name = etk__json_text(json, "behavior");
   etk__behaviour behaviour = SPLIT_ISOLATED;
   etk_status s = name ? read_behaviour(e, &behaviour, file, name) : ETK_OK;
-  return s == ETK_OK ? add_pattern(e, out, file, "[!-/:-@\\[-`{-~\\p{P}]", false, behaviour, false) : s;
+  return s == ETK_OK ? etk__splitter_add_pattern(e, out, file, "[!-/:-@\\[-`{-~\\p{P}]", false, behaviour, false) : s;
+}
+
+/* \w of Rust's regular expressions, in which Whitespace is written (see etk__is_word). */
+#define RUST_WORD                                                                                                             \
+  "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+
+static etk_status read_delimiter(etk_error *e, etk__splitter *out, const char *file, const json_t *json) {
+  const char *delimiter = etk__json_text(json, "delimiter");
+  if (!delimiter || !*delimiter) return etk_fail(e, ETK_E_FORMAT, "%s: a CharDelimiterSplit pre-tokenizer needs the character \"delimiter\"", file);
+  return etk__splitter_add_pattern(e, out, file, delimiter, true, SPLIT_REMOVED, false);
 }
 
 etk_status etk__splitter_read(etk_error *e, etk__splitter *out, etk_arena *arena, const char *file, const json_t *json) {
@@ -94,14 +109,17 @@ etk_status etk__splitter_read(etk_error *e, etk__splitter *out, etk_arena *arena
   if (!strcmp(type, "Metaspace")) return read_metaspace(e, out, arena, file, json);
   if (!strcmp(type, "Punctuation")) return read_punctuation(e, out, file, json);
   if (!strcmp(type, "Digits"))
-    return etk__json_flag(json, "individual_digits", false) ? add_pattern(e, out, file, "\\p{N}", false, SPLIT_ISOLATED, false)
-                                                            : add_pattern(e, out, file, "\\p{N}", false, SPLIT_CONTIGUOUS, false);
-  if (!strcmp(type, "Whitespace")) return add_pattern(e, out, file, "\\w+|[^\\w\\s]+", false, SPLIT_REMOVED, true);
-  if (!strcmp(type, "WhitespaceSplit")) return add_pattern(e, out, file, "\\s", false, SPLIT_REMOVED, false);
-  return etk_fail(
-      e, ETK_E_UNSUPPORTED,
-      "%s: the pre-tokenizer '%s' is not supported (ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit and Sequence are)",
-      file, type);
+    return etk__json_flag(json, "individual_digits", false) ? etk__splitter_add_pattern(e, out, file, "\\p{N}", false, SPLIT_ISOLATED, false)
+                                                            : etk__splitter_add_pattern(e, out, file, "\\p{N}", false, SPLIT_CONTIGUOUS, false);
+  if (!strcmp(type, "Whitespace")) return etk__splitter_add_pattern(e, out, file, "[" RUST_WORD "]+|[^" RUST_WORD "\\s]+", false, SPLIT_REMOVED, true);
+  if (!strcmp(type, "WhitespaceSplit")) return etk__splitter_add_pattern(e, out, file, "\\s", false, SPLIT_REMOVED, false);
+  if (!strcmp(type, "CharDelimiterSplit")) return read_delimiter(e, out, file, json);
+  etk__split *step;
+  if (!strcmp(type, "BertPreTokenizer")) return etk__splitter_add(e, out, file, SPLIT_BERT, &step);
+  return etk_fail(e, ETK_E_UNSUPPORTED,
+                  "%s: the pre-tokenizer '%s' is not supported (ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, "
+                  "CharDelimiterSplit, BertPreTokenizer and Sequence are)",
+                  file, type);
 }
 
 void etk__splitter_fini(etk__splitter *splitter) {
@@ -189,12 +207,39 @@ static etk_status run_regex(etk_error *e, const run *r, int step, const char *te
   return s == ETK_OK ? cut_flush(e, &c) : s;
 }
 
-static void put_bytes(etk_text *out, const char *text, size_t size) {
-  for (size_t i = 0; i < size; i++) {
-    uint32_t c = etk__byte_to_char((unsigned char)text[i]);
-    if (c < 0x80) etk_text_putc(out, (char)c);
-    else etk_text_append(out, (char[2]){(char)(0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))}, 2);
+/* White space is dropped, punctuation stands alone. */
+static etk_status run_bert(etk_error *e, const run *r, int step, const char *text, size_t size, bool first) {
+  size_t begin = 0;
+  etk_status s = ETK_OK;
+  for (size_t i = 0, n; s == ETK_OK && i < size; i += n) {
+    uint32_t c = 0;
+    n = etk_utf8_decode(&c, text + i, size - i);
+    if (!n) n = 1;
+    bool space = etk__is_space(c), alone = !space && etk__is_punctuation(c);
+    if (!space && !alone) continue;
+    if (begin < i) s = run_step(e, r, step + 1, text + begin, i - begin, first && begin == 0);
+    if (s == ETK_OK && alone) s = run_step(e, r, step + 1, text + i, n, first && i == 0);
+    begin = i + n;
   }
+  return s == ETK_OK && begin < size ? run_step(e, r, step + 1, text + begin, size - begin, first && begin == 0) : s;
+}
+
+/* Cuts before what begins a word and does not follow its like. */
+static etk_status run_words(etk_error *e, const run *r, int at, const char *text, size_t size, bool first) {
+  const etk__split *step = &r->splitter->steps[at];
+  size_t n = step->replacement_size, begin = 0;
+  etk_status s = ETK_OK;
+  for (size_t i = 0; s == ETK_OK && i < size;) {
+    const char *word = memmem(text + i, size - i, step->replacement, n);
+    if (!word) break;
+    size_t found = (size_t)(word - text);
+    if (found > i) { /* what stands between is no marker */
+      s = run_step(e, r, at + 1, text + begin, found - begin, first && begin == 0);
+      begin = found;
+    }
+    i = found + n;
+  }
+  return s == ETK_OK ? run_step(e, r, at + 1, text + begin, size - begin, first && begin == 0) : s;
 }
 
 static void put_metaspace(etk_text *out, const etk__split *step, const char *text, size_t size, bool first) {
@@ -211,9 +256,11 @@ static etk_status run_step(etk_error *e, const run *r, int at, const char *text,
   if (at == r->splitter->count) return r->sink(e, r->user, text, size);
   const etk__split *step = &r->splitter->steps[at];
   if (step->kind == SPLIT_REGEX) return run_regex(e, r, at, text, size, first);
+  if (step->kind == SPLIT_BERT) return run_bert(e, r, at, text, size, first);
+  if (step->kind == SPLIT_WORDS) return run_words(e, r, at, text, size, first);
   etk_text *out = &r->scratch->levels[at];
   out->size = 0;
-  if (step->kind == SPLIT_BYTES) put_bytes(out, text, size);
+  if (step->kind == SPLIT_BYTES) etk__put_alphabet(out, text, size);
   else if (step->kind == SPLIT_METASPACE) put_metaspace(out, step, text, size, first);
   else {
     if (!size || text[0] != ' ') etk_text_putc(out, ' ');

@@ -1,10 +1,6 @@
 #include "internal.h"
 
-#include <etk/fs.h>
-#include <inttypes.h>
 #include <string.h>
-
-enum { FILE_LIMIT = 256 << 20 }; /* bytes; the largest published tokenizer.json is about 33 MB */
 
 void etk_ids_free(etk_ids *ids) {
   etk_free(ids->items);
@@ -31,7 +27,9 @@ etk_tokenizer *etk__tokenizer_new(etk_error *e, const char *name) {
     etk__no_memory(e, name);
     return NULL;
   }
-  t->bos = t->eos = t->bpe.unknown = -1;
+  t->bos = t->eos = t->bpe.unknown = t->unigram.unknown = t->wordpiece.unknown = -1;
+  t->wordpiece.begin = t->wordpiece.inside = "";
+  t->wordpiece.longest = 100;
   return t;
 }
 
@@ -41,9 +39,11 @@ void etk_tokenizer_free(etk_tokenizer *t) {
   etk__splitter_fini(&t->splitter);
   etk__decode_fini(&t->decode);
   etk__merges_fini(&t->bpe.merges);
+  etk__unigram_fini(&t->unigram);
   etk_free(t->literal.items);
   etk_free(t->normalized.items);
   etk_free(t->prefix);
+  etk_free(t->suffix);
   etk__vocabulary_fini(&t->vocabulary);
   etk_free(t);
 }
@@ -51,6 +51,7 @@ void etk_tokenizer_free(etk_tokenizer *t) {
 int64_t etk_tokenizer_size(const etk_tokenizer *t) { return (int64_t)t->vocabulary.count; }
 int32_t etk_tokenizer_bos(const etk_tokenizer *t) { return t->bos; }
 int32_t etk_tokenizer_eos(const etk_tokenizer *t) { return t->eos; }
+bool etk_tokenizer_parses_special(const etk_tokenizer *t) { return !t->control_is_text; }
 
 static int32_t find_added(const etk_tokenizer *t, const etk__added *added, const char *token) {
   for (size_t i = 0; i < added->count; i++)
@@ -68,83 +69,122 @@ const char *etk_tokenizer_token(const etk_tokenizer *t, int32_t id) {
   return id >= 0 && (size_t)id < t->vocabulary.count ? t->vocabulary.tokens[id].text : NULL;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- what readers fill in ------------------------------------------------------------------------------------------------------------------- */
 
-static etk_status check_size(etk_error *e, const etk_tokenizer *t, const char *path, int64_t vocabulary_size) {
-  int64_t size = etk_tokenizer_size(t);
-  if (vocabulary_size <= 0 || size <= vocabulary_size) return ETK_OK;
-  return etk_fail(e, ETK_E_INVALID,
-                  "%s: its largest token id is %" PRId64 ", but the model's vocabulary has %" PRId64 " entries: this tokenizer is of another model",
-                  path, size - 1, vocabulary_size);
+etk_status etk__tokenizer_put_ends(etk_error *e, etk_tokenizer *t, const char *file, bool front, int64_t id) {
+  if (id < 0 || id >= (int64_t)t->vocabulary.count || !t->vocabulary.tokens[id].text)
+    return etk_fail(e, ETK_E_FORMAT, "%s: a token id that is not in the vocabulary is to stand %s the text: %lld", file, front ? "before" : "behind",
+                    (long long)id);
+  int32_t **ids = front ? &t->prefix : &t->suffix;
+  size_t *count = front ? &t->prefix_count : &t->suffix_count;
+  int32_t *grown = etk_realloc(*ids, *count + 1, sizeof *grown);
+  if (!grown) return etk__no_memory(e, file);
+  *ids = grown;
+  grown[(*count)++] = (int32_t)id;
+  return ETK_OK;
 }
 
-static etk_status configure_from(etk_error *e, etk_tokenizer *t, const char *folder) {
-  char *path = etk_path_join(folder, "tokenizer_config.json");
-  if (!path) return etk__no_memory(e, folder);
-  etk_status s = ETK_OK;
-  if (etk_fs_exists(path)) {
-    char *bytes;
-    size_t size;
-    s = etk_fs_read(e, &bytes, &size, path, FILE_LIMIT);
-    if (s == ETK_OK) {
-      s = etk__tokenizer_configure(e, t, path, bytes, size);
-      etk_free(bytes);
-    }
+etk_status etk__tokenizer_reserve_added(etk_error *e, etk_tokenizer *t, const char *file, size_t count) {
+  etk__added_token *literal = etk_realloc(t->literal.items, t->literal.count + count + 1, sizeof *literal);
+  if (!literal) return etk__no_memory(e, file);
+  t->literal.items = literal;
+  etk__added_token *normalized = etk_realloc(t->normalized.items, t->normalized.count + count + 1, sizeof *normalized);
+  if (!normalized) return etk__no_memory(e, file);
+  t->normalized.items = normalized;
+  return ETK_OK;
+}
+
+void etk__tokenizer_add_token(etk_tokenizer *t, etk__added_token token) {
+  etk__token *known = &t->vocabulary.tokens[token.id];
+  etk__added *list = token.normalized ? &t->normalized : &t->literal;
+  token.text = known->text;
+  token.size = known->size;
+  known->added = true;
+  known->special = token.special;
+  if (token.size) list->items[list->count++] = token;
+}
+
+/* What is sought in normalized text must be normalized itself. */
+static etk_status normalize_added(etk_error *e, etk_tokenizer *t, const char *file) {
+  etk__added *list = &t->normalized;
+  etk__scratch scratch;
+  etk_text text = ETK_TEXT_INIT;
+  etk_status s = etk__scratch_init(e, &scratch);
+  size_t kept = 0;
+  for (size_t i = 0; s == ETK_OK && i < list->count; i++) {
+    etk__added_token item = list->items[i];
+    s = etk__normalize(e, &t->normalizer, &scratch, &text, item.text, item.size);
+    if (s != ETK_OK || !text.size) continue;
+    item.size = text.size;
+    item.text = etk_arena_strndup(&t->vocabulary.arena, text.data, text.size);
+    if (!item.text) s = etk__no_memory(e, file);
+    list->items[kept++] = item;
   }
-  etk_free(path);
+  if (s == ETK_OK) list->count = kept;
+  etk_text_free(&text);
+  etk__scratch_fini(&scratch);
   return s;
 }
 
-static etk_status open_file(etk_error *e, etk_tokenizer **out, const char *path, int64_t vocabulary_size) {
-  char *bytes;
-  size_t size;
-  etk_status s = etk_fs_read(e, &bytes, &size, path, FILE_LIMIT);
+etk_status etk__tokenizer_index_added(etk_error *e, etk_tokenizer *t, const char *file) {
+  bool plain = !t->normalizer.count || t->normalizer.steps[0].kind == NORMAL_SENTENCEPIECE; /* which leaves symbols as they are */
+  etk_status s = t->normalized.count && !plain ? normalize_added(e, t, file) : ETK_OK;
   if (s != ETK_OK) return s;
-  size_t name_size = strlen(path), at = 0;
-  while (at < size && (bytes[at] == ' ' || bytes[at] == '\n' || bytes[at] == '\r' || bytes[at] == '\t')) at++;
-  bool json = (at < size && bytes[at] == '{') || (name_size > 5 && !strcmp(path + name_size - 5, ".json"));
-  if (!json) s = etk_tokenizer_parse_llama2c(e, out, path, bytes, size, vocabulary_size);
-  else {
-    s = etk_tokenizer_parse_json(e, out, path, bytes, size);
-    char *folder = s == ETK_OK ? etk_path_dir(path) : NULL;
-    if (s == ETK_OK) s = folder ? configure_from(e, *out, folder) : etk__no_memory(e, path);
-    if (s == ETK_OK) s = check_size(e, *out, path, vocabulary_size);
-    etk_free(folder);
-  }
-  etk_free(bytes);
-  if (s == ETK_OK) return ETK_OK;
-  etk_tokenizer_free(*out);
-  *out = NULL;
-  return s;
+  etk__added_index(&t->literal);
+  etk__added_index(&t->normalized);
+  return ETK_OK;
 }
 
-static etk_status missing(etk_error *e, const char *folder) {
-  static const char *const others[] = {"tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"};
-  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-    char *path = etk_path_join(folder, others[i]);
-    bool there = path && etk_fs_exists(path);
-    etk_free(path);
-    if (there)
-      return etk_fail(e, ETK_E_UNSUPPORTED,
-                      "%s has %s but no tokenizer.json; only the latter is read (transformers' save_pretrained of the fast tokenizer writes it)",
-                      folder, others[i]);
-  }
-  return etk_fail(e, ETK_E_NOT_FOUND, "%s has no tokenizer.json", folder);
+void etk__tokenizer_guess_ends(etk_tokenizer *t) {
+  static const char *const begins[] = {"<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>"};
+  static const char *const ends[] = {"</s>", "<|end_of_text|>", "<eos>", "<|endoftext|>", "<|im_end|>"};
+  if (t->prefix_count) t->bos = t->prefix[0];
+  for (size_t i = 0; t->bos < 0 && i < sizeof begins / sizeof *begins; i++) t->bos = etk_tokenizer_find(t, begins[i]);
+  for (size_t i = 0; t->eos < 0 && i < sizeof ends / sizeof *ends; i++) t->eos = etk_tokenizer_find(t, ends[i]);
 }
 
-etk_status etk_tokenizer_open(etk_error *e, etk_tokenizer **out, const char *path, int64_t vocabulary_size) {
-  static const char *const names[] = {"tokenizer.json", "tokenizer.bin"};
-  *out = NULL;
-  if (!etk_fs_is_dir(path)) return open_file(e, out, path, vocabulary_size);
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    char *inside = etk_path_join(path, names[i]);
-    if (!inside) return etk__no_memory(e, path);
-    bool there = etk_fs_exists(inside);
-    etk_status s = there ? open_file(e, out, inside, vocabulary_size) : ETK_OK;
-    etk_free(inside);
-    if (there) return s;
+static const char mark[] = "\xe2\x96\x81"; /* SentencePiece's space */
+
+/* Does a token hold the mark behind something else? */
+static bool spans_words(const etk__token *token) {
+  if (!token->text) return false;
+  for (size_t i = 1; i + 3 <= token->size; i++)
+    if (!memcmp(token->text + i, mark, 3) && (i < 3 || memcmp(token->text + i - 3, mark, 3))) return true;
+  return false;
+}
+
+/* May text be cut before each word's mark without changing its ids? */
+static bool words_are_apart(const etk_tokenizer *t) {
+  if (t->model != MODEL_BPE && t->model != MODEL_UNIGRAM) return false;
+  if (t->model == MODEL_UNIGRAM && t->unigram.single) return false; /* rounding goes on from word to word, and decides ties */
+  if (etk__vocabulary_find(&t->vocabulary, mark, 3) < 0) return false; /* unknown marks would fuse with their neighbours */
+  if (t->model == MODEL_BPE && (t->bpe.ignore_merges || t->bpe.prefix || t->bpe.suffix)) return false;
+  const etk__merges *m = &t->bpe.merges;
+  for (size_t i = 0; t->model == MODEL_BPE && i < m->slot_count; i++)
+    if (m->slots[i].pair != UINT64_MAX && spans_words(&t->vocabulary.tokens[m->slots[i].id])) return false;
+  for (size_t i = 0; t->model == MODEL_UNIGRAM && i < t->vocabulary.count; i++)
+    if (spans_words(&t->vocabulary.tokens[i])) return false;
+  return true;
+}
+
+etk_status etk__tokenizer_finish(etk_error *e, etk_tokenizer *t, const char *file) {
+  etk__splitter *splitter = &t->splitter;
+  etk_status s = t->model == MODEL_BPE ? etk__bpe_index(e, &t->bpe, &t->vocabulary) : ETK_OK;
+  if (s != ETK_OK) return s;
+  for (size_t i = 0; i < t->vocabulary.count; i++)
+    if (t->vocabulary.tokens[i].size > t->wordpiece.most_bytes) t->wordpiece.most_bytes = t->vocabulary.tokens[i].size;
+  etk__split *last = splitter->count ? &splitter->steps[splitter->count - 1] : NULL;
+  if (last && last->kind == SPLIT_BYTES && t->model == MODEL_BPE && t->bpe.raw) {
+    splitter->raw = true;
+    splitter->count--;
+    return ETK_OK;
   }
-  return missing(e, path);
+  if ((last && last->kind != SPLIT_METASPACE) || splitter->count == ETK__MAX_STEPS || !words_are_apart(t)) return ETK_OK;
+  s = etk__splitter_add(e, splitter, file, SPLIT_WORDS, &last);
+  if (s != ETK_OK) return s;
+  last->replacement = mark;
+  last->replacement_size = 3;
+  return ETK_OK;
 }
 
 /* ---- encoding --------------------------------------------------------------------------------------------------------------------------- */
@@ -159,7 +199,7 @@ typedef struct encoding {
 
 static etk_status put_piece(etk_error *e, void *user, const char *text, size_t size) {
   encoding *c = user;
-  return etk__bpe_encode(e, &c->t->bpe, &c->t->vocabulary, &c->scratch, c->out, text, size);
+  return etk__model_encode(e, c->t, &c->scratch, c->out, text, size);
 }
 
 static etk_status put_words(etk_error *e, encoding *c, const char *text, size_t size, bool first) {
@@ -207,7 +247,10 @@ etk_status etk_tokenizer_encode(etk_error *e, const etk_tokenizer *t, etk_ids *o
   }
   for (size_t i = 0; s == ETK_OK && options && options->special && i < t->prefix_count; i++)
     if (!etk_ids_push(out, t->prefix[i])) s = etk__no_memory(e, "tokenizer: encoding");
+  etk__scratch_expect(&c.scratch, size);
   if (s == ETK_OK && size) s = put_text(e, &c, text, size);
+  for (size_t i = 0; s == ETK_OK && options && options->end && i < t->suffix_count; i++)
+    if (!etk_ids_push(out, t->suffix[i])) s = etk__no_memory(e, "tokenizer: encoding");
   if (s != ETK_OK) out->count = before;
   etk__scratch_fini(&c.scratch);
   etk_text_free(&c.normal);

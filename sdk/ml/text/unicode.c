@@ -26,6 +26,12 @@ bool etk__is_word(uint32_t c) {
          (c >= 0x1f170 && c <= 0x1f189); /* Alphabetic */
 }
 
+bool etk__is_punctuation(uint32_t c) {
+  if (c < 0x80) return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
+  utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+  return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
+}
+
 static void put_char(etk_text *out, uint32_t c) {
   char bytes[4];
   etk_text_append(out, bytes, etk_utf8_encode(bytes, c));

@@ -50,9 +50,15 @@ static bool grow_tokens(etk__vocabulary *v, size_t want) {
   return true;
 }
 
+void etk__vocabulary_expect(etk__vocabulary *v, size_t tokens) {
+  v->limit = tokens < (ETK__MAX_ID - 65536) / 8 ? 65536 + 8 * (int64_t)tokens : ETK__MAX_ID;
+}
+
 etk_status etk__vocabulary_add(etk_error *e, etk__vocabulary *v, const char *file, int64_t id, const char *text, size_t size, bool findable) {
-  if (id < 0 || id >= ETK__MAX_ID)
-    return etk_fail(e, ETK_E_FORMAT, "%s: token '%.80s' has the id %lld; ids from 0 to %d are possible", file, text, (long long)id, ETK__MAX_ID - 1);
+  int64_t limit = v->limit ? v->limit : ETK__MAX_ID;
+  if (id < 0 || id >= limit)
+    return etk_fail(e, ETK_E_FORMAT, "%s: token '%.80s' has the id %lld; ids from 0 to %lld are possible", file, text, (long long)id,
+                    (long long)limit - 1);
   if (size > UINT32_MAX / 2) return etk_fail(e, ETK_E_FORMAT, "%s: token %lld is %zu bytes long", file, (long long)id, size);
   if (!grow_tokens(v, (size_t)id + 1) || !grow_slots(v)) return etk__no_memory(e, file);
   etk__token *token = &v->tokens[id];
