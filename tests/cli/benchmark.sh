@@ -112,7 +112,7 @@ done
 if [ "$flagged" -eq "$repetitions" ]; then ok "5 % more work is flagged with exit code 4, $repetitions times of $repetitions"; else not_ok "5 % more work is flagged with exit code 4" "$flagged of $repetitions: $slow"; fi
 if [ "$false" -eq 0 ]; then ok "the same work is not flagged, $repetitions times of $repetitions"; else not_ok "the same work is not flagged" "$false of $repetitions: $same"; fi
 export EFFICIENTAI_STATE_DIR="$tmp/history"
-for work in 1000 1000 1000 1060; do
+for work in 1000 1000 1000 1150; do # far beyond the noise of a busy machine: how small a change is told is tested above
   export ETK_TEST_WORK=$work
   bench steady
 done
