@@ -28,6 +28,7 @@ size_t etk_safetensors_count(const etk_safetensors *file);
 const etk_safetensors_entry *etk_safetensors_at(const etk_safetensors *file, size_t index); /* in file order */
 const etk_safetensors_entry *etk_safetensors_find(const etk_safetensors *file, const char *name);
 const char *etk_safetensors_metadata(const etk_safetensors *file, const char *key); /* borrowed; NULL: absent */
+const char *etk_safetensors_metadata_at(const etk_safetensors *file, size_t index, const char **value); /* the key; NULL behind the last; value may be NULL */
 /* A tensor that shares the map (a new reference to the caller). */
 etk_status etk_safetensors_tensor(etk_error *e, etk_tensor **out, etk_safetensors *file, const char *name);
 

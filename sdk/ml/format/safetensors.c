@@ -299,6 +299,12 @@ const char *etk_safetensors_metadata(const etk_safetensors *file, const char *ke
   return NULL;
 }
 
+const char *etk_safetensors_metadata_at(const etk_safetensors *file, size_t index, const char **value) {
+  if (index >= file->metadata_count) return NULL;
+  if (value) *value = file->metadata[index * 2 + 1];
+  return file->metadata[index * 2];
+}
+
 etk_status etk_safetensors_tensor(etk_error *e, etk_tensor **out, etk_safetensors *file, const char *name) {
   *out = NULL;
   const etk_safetensors_entry *entry = etk_safetensors_find(file, name);

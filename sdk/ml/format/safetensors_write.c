@@ -103,7 +103,9 @@ static etk_status put_tensor(etk_error *e, etk_file *file, const piece *p, unsig
   if (from == to) return elements ? etk_file_write(e, file, data, (size_t)p->bytes) : ETK_OK;
   for (size_t at = 0; at < elements; at += CHUNK) {
     size_t n = elements - at < CHUNK ? elements - at : CHUNK;
-    etk_status s = etk_dtype_convert(e, buffer, to, data + at * from_size, from, n);
+    const unsigned char *in = data + at * from_size;
+    if ((uintptr_t)in % from_size) in = memcpy(buffer + CHUNK * 8, in, n * from_size); /* mapped weights may lie anywhere */
+    etk_status s = etk_dtype_convert(e, buffer, to, in, from, n);
     if (s == ETK_OK) s = etk_file_write(e, file, buffer, n * to_size);
     if (s != ETK_OK) return s;
   }
@@ -111,7 +113,7 @@ static etk_status put_tensor(etk_error *e, etk_file *file, const piece *p, unsig
 }
 
 static etk_status put_all(etk_error *e, const char *path, const etk_text *header, const piece *pieces, size_t count, bool replace) {
-  unsigned char *buffer = etk_alloc(CHUNK * 8);
+  unsigned char *buffer = etk_alloc(2 * CHUNK * 8); /* converted values, and a copy of those that are not aligned */
   if (!buffer) return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while writing", path);
   etk_file *file = NULL;
   etk_status s = etk_file_create(e, &file, path, replace);

@@ -1,0 +1,295 @@
+# model through the host: files of each format made by an independent writer, what is wrong with them, a large one, and every example of its README.
+. tests/lib.sh
+command -v python3 >/dev/null || { skip "python3 is not here"; exit 0; }
+expect() { # TEXT COMMAND…
+  text=$1
+  shift
+  if "$@"; then ok "$text"; else not_ok "$text" "$*"; fi
+}
+
+# ---- files: one tiny Llama as a Hugging Face folder, in shards, as GGUF (F16 and Q8_0) and as llama2.c ----
+root=$PWD
+mkdir "$tmp/work" && cd "$tmp/work" || exit 1
+cat >make.py <<'PY'
+import json, os, random, struct
+random.seed(7)
+V, D, H, L, Q, K = 64, 64, 96, 2, 4, 2
+E = D // Q
+pick = lambda n: [random.randrange(-64, 65) / 64 for _ in range(n)]  # exact in F16
+names = [('model.embed_tokens.weight', (V, D)), ('model.norm.weight', (D,))]
+for i in range(L):
+    p = 'model.layers.%d.' % i
+    names += [(p + 'input_layernorm.weight', (D,)), (p + 'post_attention_layernorm.weight', (D,)), (p + 'self_attn.q_proj.weight', (Q * E, D)),
+              (p + 'self_attn.k_proj.weight', (K * E, D)), (p + 'self_attn.v_proj.weight', (K * E, D)), (p + 'self_attn.o_proj.weight', (D, Q * E)),
+              (p + 'mlp.gate_proj.weight', (H, D)), (p + 'mlp.up_proj.weight', (H, D)), (p + 'mlp.down_proj.weight', (D, H))]
+count = lambda s: s[0] * (s[1] if len(s) > 1 else 1)
+model = {n: (s, pick(count(s))) for n, s in names}
+config = dict(architectures=['LlamaForCausalLM'], model_type='llama', vocab_size=V, hidden_size=D, intermediate_size=H, num_hidden_layers=L,
+              num_attention_heads=Q, num_key_value_heads=K, max_position_embeddings=32, rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=True)
+
+def safetensors(path, tensors, metadata=None):
+    head, data = {}, b''
+    if metadata: head['__metadata__'] = metadata
+    for n, (s, v) in tensors.items():
+        packed = struct.pack('<%df' % len(v), *v)
+        head[n] = dict(dtype='F32', shape=list(s), data_offsets=[len(data), len(data) + len(packed)])
+        data += packed
+    text = json.dumps(head).encode()
+    open(path, 'wb').write(struct.pack('<Q', len(text)) + text + data)
+
+def folder(name, tensors, settings=config):
+    os.mkdir(name)
+    json.dump(settings, open(name + '/config.json', 'w'))
+    safetensors(name + '/model.safetensors', tensors, {'format': 'pt', 'origin': 'a "test"'})
+
+def interleave(values, columns):  # rows of each head: i, i + E/2 side by side, as llama.cpp and llama2.c have them
+    rows = [values[i:i + columns] for i in range(0, len(values), columns)]
+    out = []
+    for h in range(0, len(rows), E):
+        for i in range(E // 2):
+            out += rows[h + i] + rows[h + E // 2 + i]
+    return out
+
+def stored(n):
+    s, v = model[n]
+    return interleave(v, D) if 'q_proj' in n or 'k_proj' in n else v
+
+def q8(v):
+    out = b''
+    for i in range(0, len(v), 32):
+        b = v[i:i + 32]
+        d = max(map(abs, b)) / 127
+        out += struct.pack('<e', d) + struct.pack('<32b', *[int(x / d + (0.5 if x >= 0 else -0.5)) if d else 0 for x in b])
+    return out
+
+def gguf(path, kind):
+    block = {'self_attn.q_proj': 'attn_q', 'self_attn.k_proj': 'attn_k', 'self_attn.v_proj': 'attn_v', 'self_attn.o_proj': 'attn_output', 'mlp.gate_proj': 'ffn_gate',
+             'mlp.up_proj': 'ffn_up', 'mlp.down_proj': 'ffn_down', 'input_layernorm': 'attn_norm', 'post_attention_layernorm': 'ffn_norm'}
+    text = lambda t: struct.pack('<Q', len(t)) + t.encode()
+    a = 'llama.'
+    keys = [('general.architecture', 8, text('llama')), ('general.name', 8, text('tiny')), (a + 'block_count', 4, L), (a + 'embedding_length', 4, D),
+            (a + 'feed_forward_length', 4, H), (a + 'attention.head_count', 4, Q), (a + 'attention.head_count_kv', 4, K), (a + 'context_length', 4, 32), (a + 'vocab_size', 4, V)]
+    out, body = b'', b''
+    for k, t, v in keys: out += text(k) + struct.pack('<I', t) + (v if t == 8 else struct.pack('<I', v))
+    out += text('tokenizer.ggml.scores') + struct.pack('<IIQ', 9, 6, 20) + struct.pack('<20f', *range(20))
+    table = b''
+    for n, (s, _) in model.items():
+        parts = n.split('.')
+        name = {'model.embed_tokens.weight': 'token_embd.weight', 'model.norm.weight': 'output_norm.weight'}.get(n) or 'blk.%s.%s.weight' % (parts[2], block['.'.join(parts[3:-1])])
+        v = stored(n)
+        kind_here = kind if len(s) > 1 else 0
+        packed = {0: lambda: struct.pack('<%df' % len(v), *v), 1: lambda: struct.pack('<%de' % len(v), *v), 8: lambda: q8(v)}[kind_here]()
+        table += text(name) + struct.pack('<I', len(s)) + b''.join(struct.pack('<Q', x) for x in reversed(s)) + struct.pack('<IQ', kind_here, len(body))
+        body += packed + b'\0' * (-len(packed) % 32)
+    head = b'GGUF' + struct.pack('<IQQ', 3, len(model), len(keys) + 1) + out + table
+    open(path, 'wb').write(head + b'\0' * (-len(head) % 32) + body)
+
+folder('tiny', model)
+gguf('tiny.gguf', 1)
+gguf('tiny-q8.gguf', 8)
+kinds = ['input_layernorm', 'self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'post_attention_layernorm', 'mlp.gate_proj', 'mlp.down_proj', 'mlp.up_proj']
+flat = stored('model.embed_tokens.weight') + [x for k in kinds for i in range(L) for x in stored('model.layers.%d.%s.weight' % (i, k))] + stored('model.norm.weight') + [0.0] * (32 * E)
+open('tiny.bin', 'wb').write(struct.pack('<7i', D, H, L, Q, K, V, 32) + struct.pack('<%df' % len(flat), *flat))
+# in shards
+os.mkdir('shards')
+json.dump(config, open('shards/config.json', 'w'))
+order, files = list(model), ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
+for f, part in zip(files, (order[:7], order[7:])): safetensors('shards/' + f, {n: model[n] for n in part})
+index = {'metadata': {'total_size': 0}, 'weight_map': {n: files[i >= 7] for i, n in enumerate(order)}}
+json.dump(index, open('shards/model.safetensors.index.json', 'w'))
+# what is wrong
+bad = dict(model)
+s, v = bad['model.norm.weight']
+bad['model.norm.weight'] = (s, [float('nan'), float('inf')] + v[2:])
+s, v = bad['model.layers.1.mlp.up_proj.weight']
+bad['model.layers.1.mlp.up_proj.weight'] = ((D, H), v)
+del bad['model.layers.0.self_attn.k_proj.weight']
+bad['model.layers.2.mlp.up_proj.weight'] = ((2,), [1.0, 2.0])
+folder('bad', bad)
+near = {n: (s, list(v)) for n, (s, v) in model.items()}
+near['model.norm.weight'][1][3] += 0.25
+del near['model.layers.1.input_layernorm.weight']
+near['another.weight'] = ((1,), [1.0])
+folder('near', near)
+safetensors('odd.safetensors', {'flags': ((4,), [1.0, 2.0, 3.0, 6.0])})
+safetensors('big.safetensors', {'big': ((2,), [1.0, -70000.0])})
+# 4 GB that take no room: 290 tensors of 32 layers
+head, at = {}, 0
+for i in range(32):
+    for n, s in (('self_attn.q_proj', (4096, 4096)), ('self_attn.k_proj', (1024, 4096)), ('self_attn.v_proj', (1024, 4096)), ('self_attn.o_proj', (4096, 4096)),
+                 ('mlp.gate_proj', (2048, 4096)), ('mlp.up_proj', (2048, 4096)), ('mlp.down_proj', (4096, 2048)), ('input_layernorm', (4096,)), ('post_attention_layernorm', (4096,))):
+        size = 2 * count(s)
+        head['model.layers.%d.%s.weight' % (i, n)] = dict(dtype='BF16', shape=list(s), data_offsets=[at, at + size])
+        at += size
+for n, s in (('model.embed_tokens.weight', (32000, 4096)), ('model.norm.weight', (4096,))):
+    size = 2 * count(s)
+    head[n] = dict(dtype='BF16', shape=list(s), data_offsets=[at, at + size])
+    at += size
+os.mkdir('large')
+json.dump(dict(config, vocab_size=32000, hidden_size=4096, intermediate_size=2048, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8), open('large/config.json', 'w'))
+with open('large/model.safetensors', 'wb') as f:
+    text = json.dumps(head).encode()
+    f.write(struct.pack('<Q', len(text)) + text)
+    f.truncate(8 + len(text) + at)
+with open('large.gguf', 'wb') as f:
+    text = lambda t: struct.pack('<Q', len(t)) + t.encode()
+    table = b''.join(text('blk.%d.ffn_up.weight' % i) + struct.pack('<IQQIQ', 2, 4096, 16384, 1, i << 27) for i in range(32))
+    start = b'GGUF' + struct.pack('<IQQ', 3, 32, 1) + text('general.architecture') + struct.pack('<I', 8) + text('llama') + table
+    f.write(start + b'\0' * (-len(start) % 32))
+    f.truncate(f.tell() + (32 << 27))
+PY
+if ! python3 make.py; then not_ok "the files are made"; exit 1; fi
+PARAMETERS=$((64 * 64 + 64 + 2 * (2 * 64 + 2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64)))
+
+# ---- inspect ----
+for path in tiny shards tiny/model.safetensors tiny.gguf tiny-q8.gguf tiny.bin; do
+  run "$exe" --json model:inspect "$path"
+  expect_exit 0 "$path is inspected"
+  expect_contains out "\"parameters\":$PARAMETERS" "$path: all parameters are counted"
+  expect_contains out '"architecture":"llama"' "$path: the architecture is known"
+  expect_contains out '"num_key_value_heads":2,"head_dim":16' "$path: and its sizes"
+  expect_contains out '{"layer":"model.layers.1","tensors":9,"parameters":30848,' "$path: layers are summed under Hugging Face's names"
+done
+run "$exe" --json model:inspect tiny-q8.gguf --tensors --keys
+expect_contains out '{"name":"blk.0.attn_q.weight","type":"Q8_0","shape":"(64, 64)","parameters":4096,"bytes":4352,"canonical":"model.layers.0.self_attn.q_proj.weight"}' "a tensor is listed with both names"
+expect_contains out '{"type":"Q8_0","tensors":15,' "types are counted"
+expect_contains out '{"key":"general.name","value":"\"tiny\""}' "keys are listed"
+expect_contains out '{"key":"tokenizer.ggml.scores","value":"{\"kind\":\"f32\",\"count\":20}"}' "a long array is told by its size"
+run "$exe" --json model:inspect tiny --keys
+expect_contains out '{"key":"origin","value":"\"a \\\"test\\\"\""}' "metadata of safetensors is listed"
+run "$exe" model inspect shards
+expect_contains out "model.layers.1" "namespace and command may be two words"
+run "$exe" --json model:inspect odd.safetensors --histogram flags --bins 5
+expect_contains out '"min":1,"max":6,"mean":3,"std":1.8708286933869707' "1, 2, 3 and 6 have the mean 3 and the deviation sqrt(3.5)"
+expect_contains out '{"from":1,"to":2,"count":1,' "a bin ends before its upper bound"
+expect_contains out '{"from":5,"to":6,"count":1,' "the last one holds it"
+run "$exe" --json model:inspect bad --histogram model.norm.weight
+expect_contains out '"nan":1,"infinite":1' "values that are not finite are counted apart"
+run "$exe" model:inspect tiny --histogram model.nrom.weight
+expect_fail 1 "did you mean 'model.norm.weight'?" "a misspelt tensor gets a suggestion"
+
+for size in 70003 65536; do # more than one piece of the work, with and without a rest
+  run python3 -c '
+import json, random, statistics, struct, subprocess, sys
+random.seed(3)
+n = int(sys.argv[2])
+values = struct.unpack("<%df" % n, struct.pack("<%df" % n, *[random.gauss(0.1, 2) for _ in range(n)]))
+head = json.dumps({"x": {"dtype": "F32", "shape": [n], "data_offsets": [0, 4 * n]}}).encode()
+open("many.safetensors", "wb").write(struct.pack("<Q", len(head)) + head + struct.pack("<%df" % n, *values))
+seen = json.loads(subprocess.run([sys.argv[1], "--json", "model:inspect", "many.safetensors", "--histogram", "x"], capture_output=True).stdout)["results"]
+near = lambda a, b: abs(a - b) < 1e-12
+sys.exit(not (seen["min"] == min(values) and seen["max"] == max(values) and near(seen["mean"], statistics.fmean(values)) and
+              near(seen["std"], statistics.pstdev(values)) and sum(b["count"] for b in seen["histogram"]) == n))' "$exe" "$size"
+  expect_exit 0 "of $size values, minimum, maximum, mean, deviation and counts are Python's"
+done
+
+# ---- verify ----
+for path in tiny shards tiny.gguf tiny-q8.gguf tiny.bin; do
+  run "$exe" --json model:verify "$path"
+  expect_exit 0 "$path is sound"
+  expect_contains out "\"values\":$PARAMETERS,\"tensors_not_decoded\":0,\"shapes\":\"checked\",\"finding_count\":0" "$path: every value was looked at"
+done
+run "$exe" --json model:verify tiny --hash
+expect_contains out "\"sha256\":\"$(sha256sum tiny/model.safetensors | cut -d' ' -f1)\"" "the hash is sha256sum's"
+run "$exe" --json model:verify bad
+expect_exit 4 "findings end with exit code 4"
+expect_contains out '{"tensor":"model.norm.weight","problem":"2 of 64 values are not finite (1 nan, 1 infinite)"}' "values that are not finite are found"
+expect_contains out '{"tensor":"model.layers.1.mlp.up_proj.weight","problem":"is (64, 96), the configuration calls for (96, 64)"}' "a wrong shape is found"
+expect_contains out '{"tensor":"model.layers.0.self_attn.k_proj.weight","problem":"missing"}' "a missing tensor is found"
+expect_contains out '{"tensor":"model.layers.2.mlp.up_proj.weight","problem":"the architecture has no tensor of this name"}' "a tensor of no layer is found"
+expect_contains out '"finding_count":4' "and nothing else"
+run "$exe" --json model:verify odd.safetensors
+expect_contains out '"shapes":"nothing tells the architecture"' "what is not checked is said"
+
+# ---- diff ----
+for path in shards tiny.gguf tiny.bin; do
+  run "$exe" --json model:diff tiny "$path"
+  expect_exit 0 "tiny is compared with $path"
+  expect_contains out '"equal":true,"compared":20,"equal_tensors":20,' "tiny and $path hold the same values"
+done
+run "$exe" --json model:diff tiny-q8.gguf tiny.gguf
+expect_contains out '"only_in_a":0,"only_in_b":0' "two GGUF files are paired"
+run "$exe" --json model:diff tiny tiny-q8.gguf
+expect_contains out '"different_tensors":15' "15 matrices are rounded by Q8_0"
+expect "and are less than a step of 1/127 off" sh -c 'python3 -c "import json,sys; r=json.load(open(sys.argv[1]))[\"results\"]; sys.exit(not (0 < r[\"max_abs\"] < 0.005 and 0 < r[\"relative_rms\"] < 0.01))" "$1"' sh "$tmp/.out"
+run "$exe" --json model:diff tiny near
+expect_contains out '"max_abs":0.25' "one value that is a quarter off is found"
+expect_contains out '{"name":"model.layers.1.input_layernorm.weight","only_in":"a"}' "a tensor that only a has is named"
+expect_contains out '{"name":"another.weight","only_in":"b"}' "and one that only b has"
+run "$exe" --json model:diff tiny bad
+expect_contains out '"name":"model.layers.1.mlp.up_proj.weight","type_a":"F32","type_b":"F32","shape_a":"(96, 64)","shape_b":"(64, 96)"' "tensors of different shapes are not compared"
+for threads in 1 3; do EFFICIENTAI_THREADS=$threads "$exe" --json model:inspect tiny.gguf --histogram token_embd.weight | sed 's/"duration_ms":[^,]*//' >threads-$threads; done
+expect "one thread or three, the numbers are the same" cmp -s threads-1 threads-3
+
+# ---- convert ----
+run "$exe" --json model:convert shards half --type f16
+expect_exit 0 "a sharded folder is converted"
+expect_contains out '"converted_tensors":20,"kept_tensors":0' "all its tensors"
+expect "into one file beside its configuration" [ "$(ls half | tr '\n' ' ')" = "config.json model.safetensors " ]
+run "$exe" --json model:diff tiny half
+expect_contains out '"equal":true' "multiples of 1/64 are exact in F16"
+run "$exe" --json model:inspect half --keys
+expect_contains out '{"type":"F16","tensors":20,' "every tensor is F16"
+expect_contains out "$(sha256sum shards/model-00002-of-00002.safetensors | cut -d' ' -f1)" "the inputs' hashes are recorded"
+run "$exe" model:convert tiny/model.safetensors back.safetensors --type bf16
+run "$exe" --json model:inspect back.safetensors --keys
+expect_contains out '{"key":"origin","value":"\"a \\\"test\\\"\""}' "metadata is kept"
+run "$exe" model:convert tiny/model.safetensors back.safetensors
+expect_fail 1 "--force" "an existing file is not replaced unasked"
+run "$exe" model:convert tiny half
+expect_fail 1 "half exists" "nor is a folder"
+run "$exe" model:convert tiny.gguf new.safetensors
+expect_fail 1 "converts safetensors only" "another format is refused"
+run "$exe" model:convert tiny/model.safetensors new.bin
+expect_fail 2 ".safetensors" "and another name"
+run "$exe" model:convert big.safetensors never.safetensors --type f16
+expect_fail 1 "tensor big holds -70000, which F16 cannot hold" "a value that would become infinite is refused"
+expect "and nothing is written" [ ! -e never.safetensors ]
+
+# ---- what cannot be opened ----
+wrong() { # PATH WORDS TEXT
+  run "$exe" model:inspect "$1"
+  expect_fail 1 "$2" "$3"
+}
+mkdir none && wrong none "the folder has no model.safetensors" "a folder without weights"
+printf 'PK\003\004rest of an archive' >model.pth && wrong model.pth "a zip archive" "a PyTorch archive is refused by what it is"
+printf 'hello world, this is a text file of some length\n' >text.bin && wrong text.bin "not a safetensors, GGUF or llama2.c file" "a text"
+head -c 5000 tiny.bin >short.bin && wrong short.bin "cut short" "a llama2.c file that is cut short"
+head -c 5000 tiny.gguf >short.gguf && wrong short.gguf "short.gguf" "a GGUF file that is cut short"
+cp -r shards lost && rm lost/model-00002* && wrong lost "model-00002-of-00002.safetensors" "a shard that is not there"
+cp -r shards moved && sed 's/"another"//; s/00001-of-00002/00002-of-00002/' shards/model.safetensors.index.json >moved/model.safetensors.index.json
+wrong moved "which does not hold it" "an index that places a tensor in the wrong shard"
+cp -r shards out && sed 's|model-00001|../tiny/model-00001|' shards/model.safetensors.index.json >out/model.safetensors.index.json
+wrong out "wanted a plain file name" "an index that leaves the folder"
+cp -r tiny typo && printf '{"model_type":"llama","hidden_size":"wide"}' >typo/config.json && wrong typo "hidden_size" "a size that is no number"
+
+# ---- 4 GB, of which only the headers are read ----
+if [ -n "${SAN:-}" ]; then skip "time and memory of a large model (sanitizers want more of both)"
+else
+  for path in large large.gguf; do
+    run python3 -c '
+import os, subprocess, sys, time
+best, peak = 9, 0
+for _ in range(7):
+    begin = time.monotonic()
+    child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    best, peak = min(best, time.monotonic() - begin), max(peak, usage.ru_maxrss)
+    assert status == 0
+print("%.1f ms, %.1f MB" % (best * 1e3, peak / 1024))
+sys.exit(not (best < 0.1 and peak < 32 * 1024))' "$exe" model:inspect "$path"
+    expect_exit 0 "$path of 4 GB: $out for the whole process (the bound for a busy machine is 100 ms, 32 MB)"
+  done
+fi
+
+# ---- the README's examples, in its order ----
+cd "$root" || exit 1
+mkdir "$tmp/path" && ln -s "$exe" "$tmp/path/efficientai-toolkit"
+awk -v to="$tmp/readme-" '/^```sh$/ { n++; inside = 1; next } /^```$/ { inside = 0 } inside { print > (to n ".sh") }' plugins/model/README.md
+n=1
+while [ -f "$tmp/readme-$n.sh" ]; do
+  run env PATH="$tmp/path:$PATH" sh -e -c 'cd "$1" && . "$2"' sh "$tmp/work" "$tmp/readme-$n.sh"
+  expect_exit 0 "README example $n ($(head -1 "$tmp/readme-$n.sh" | cut -d' ' -f2-3)) runs"
+  n=$((n + 1))
+done
+expect "the README has examples of each command" [ "$n" -gt 5 ]
