@@ -147,10 +147,14 @@ golden() {
   expect_fail 2 "--data" "no data is a usage error"
   run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/never" --target-modules q_proj,c_attn
   expect_fail 1 "c_attn" "a module that the model lacks is named"
-  run "$exe" $ns:train --model "$shared/goldens/models/gemma" --data "$tmp/data.jsonl" --output "$tmp/never"
-  expect_fail 1 '"gemma" is not supported' "an architecture that cannot run is named"
-  run "$exe" $ns:train --model "$shared/goldens/models/qwen2" --data "$tmp/data.jsonl" --output "$tmp/never"
-  expect_fail 1 '"qwen2" is not supported' "so is qwen2"
+  run "$exe" $ns:train --model "$shared/goldens/encoders/bert" --data "$tmp/data.jsonl" --output "$tmp/never"
+  expect_fail 1 '"bert" is not supported' "an architecture that cannot run is named"
+  for name in mistral qwen2 gemma gpt2 gpt-neox mixtral qwen2-moe; do
+    run "$exe" --json $ns:train --model "$shared/goldens/models/$name" --data "$tmp/data.jsonl" --output "$tmp/of-$name" --target-modules all-linear --iters 2 --batch-size 4
+    expect_exit 0 "a $name is trained"
+    run "$exe" --json $ns:evaluate --model "$shared/goldens/models/$name" --data "$tmp/data.jsonl" --adapter-path "$tmp/of-$name"
+    expect_exit 0 "its adapter is read"
+  done
   run "$exe" $ns:evaluate --model "$model" --data "$tmp/data.jsonl" --adapter-path "$shared/goldens/lora/dora/final"
   expect_fail 1 "use_dora" "a DoRA adapter is refused by name"
   run "$exe" $ns:evaluate --model "$shared/goldens/models/llama" --data "$tmp/data.jsonl" --adapter-path "$tmp/more"

@@ -6,13 +6,13 @@
 
 enum { MAX_IDS = 256, VOCAB = 384 };
 
-static const char *const llamas[] = {"llama", "llama-gqa-tied", "llama-rope-linear", "llama-bias"};
-enum { LLAMAS = sizeof llamas / sizeof *llamas };
+static const char *const goldens[] = {"llama", "llama-gqa-tied", "llama-rope-linear", "llama-bias", "mistral", "qwen2", "gemma", "gpt2", "gpt-neox", "mixtral", "qwen2-moe"};
+enum { GOLDENS = sizeof goldens / sizeof *goldens };
 /* Log-probabilities of float32 models with logits below 10: rounding in sums of up to 120 terms and three layers stays near 1e-6; the reference itself
  * is float32. The issue asks for 1e-4. */
 static const double LOGPROB_TOLERANCE = 1e-4;
 
-static char *llama_folder(const char *name) { return path_of("%s/goldens/models/%s", shared("."), name); }
+static char *golden_folder(const char *name) { return path_of("%s/goldens/models/%s", shared("."), name); }
 
 struct reference {
   json_t *root;
@@ -24,7 +24,7 @@ static struct reference load_reference(const char *folder) {
   r.count = json_ids(json_object_get(r.root, "ids"), r.ids, MAX_IDS);
   r.greedy_count = json_ids(json_object_get(r.root, "greedy"), r.greedy, MAX_IDS);
   assert_int_equal(r.count, 20);
-  assert_int_equal(r.greedy_count, 12);
+  assert_in_range(r.greedy_count, 1, 12); /* gemma's ends at its end token, which is id 1 */
   return r;
 }
 
@@ -41,15 +41,15 @@ static double worst_logprob(const struct reference *r, const float *logits) {
 static void log_probabilities_agree_with_transformers(void **state) {
   (void)state;
   shared_or_skip("goldens/models");
-  for (int m = 0; m < LLAMAS; m++) {
-    struct reference r = load_reference(llama_folder(llamas[m]));
-    etk_model *model = open_model(llama_folder(llamas[m]));
+  for (int m = 0; m < GOLDENS; m++) {
+    struct reference r = load_reference(golden_folder(goldens[m]));
+    etk_model *model = open_model(golden_folder(goldens[m]));
     float *logits = etk_calloc(r.count * VOCAB, sizeof *logits);
     assert_non_null(logits);
     forward_plain(model, NULL, r.ids, r.count, logits);
     double worst = worst_logprob(&r, logits);
-    print_message("%s: log-probabilities within %.2g of transformers\n", llamas[m], worst);
-    if (!(worst <= LOGPROB_TOLERANCE)) fail_msg("%s: off by %g", llamas[m], worst);
+    print_message("%s: log-probabilities within %.2g of transformers\n", goldens[m], worst);
+    if (!(worst <= LOGPROB_TOLERANCE)) fail_msg("%s: off by %g", goldens[m], worst);
     etk_free(logits);
     etk_model_unref(model);
     json_decref(r.root);
@@ -59,9 +59,9 @@ static void log_probabilities_agree_with_transformers(void **state) {
 static void the_cached_path_agrees_with_transformers_at_any_chunk(void **state) {
   (void)state;
   shared_or_skip("goldens/models");
-  for (int m = 0; m < LLAMAS; m++) {
-    struct reference r = load_reference(llama_folder(llamas[m]));
-    etk_model *model = open_model(llama_folder(llamas[m]));
+  for (int m = 0; m < GOLDENS; m++) {
+    struct reference r = load_reference(golden_folder(goldens[m]));
+    etk_model *model = open_model(golden_folder(goldens[m]));
     float *logits = etk_calloc(r.count * VOCAB, sizeof *logits);
     assert_non_null(logits);
     const int64_t chunks[] = {1, 3, 16, 20, 64};
@@ -69,7 +69,7 @@ static void the_cached_path_agrees_with_transformers_at_any_chunk(void **state) 
       memset(logits, 0, r.count * VOCAB * sizeof *logits);
       forward_cached(model, NULL, r.ids, r.count, chunks[i], logits);
       double worst = worst_logprob(&r, logits);
-      if (!(worst <= LOGPROB_TOLERANCE)) fail_msg("%s in chunks of %lld: off by %g", llamas[m], (long long)chunks[i], worst);
+      if (!(worst <= LOGPROB_TOLERANCE)) fail_msg("%s in chunks of %lld: off by %g", goldens[m], (long long)chunks[i], worst);
     }
     etk_free(logits);
     etk_model_unref(model);
@@ -80,9 +80,9 @@ static void the_cached_path_agrees_with_transformers_at_any_chunk(void **state) 
 static void greedy_generation_agrees_with_transformers(void **state) {
   (void)state;
   shared_or_skip("goldens/models");
-  for (int m = 0; m < LLAMAS; m++) {
-    struct reference r = load_reference(llama_folder(llamas[m]));
-    etk_model *model = open_model(llama_folder(llamas[m]));
+  for (int m = 0; m < GOLDENS; m++) {
+    struct reference r = load_reference(golden_folder(goldens[m]));
+    etk_model *model = open_model(golden_folder(goldens[m]));
     etk_generator *generator = NULL;
     works(etk_generator_new(e, &generator, model, NULL, 0));
     etk_generate_options options = {.sampling = {.temperature = 0, .top_p = 1, .repetition_penalty = 1}, .max_tokens = (int64_t)r.greedy_count, .ignore_eos = true};
@@ -100,8 +100,8 @@ static void greedy_generation_agrees_with_transformers(void **state) {
 static void rows_of_a_batch_do_not_see_each_other(void **state) {
   (void)state;
   shared_or_skip("goldens/models");
-  struct reference r = load_reference(llama_folder("llama-gqa-tied"));
-  etk_model *model = open_model(llama_folder("llama-gqa-tied"));
+  struct reference r = load_reference(golden_folder("llama-gqa-tied"));
+  etk_model *model = open_model(golden_folder("llama-gqa-tied"));
   float *alone = etk_calloc(2 * r.count * VOCAB, sizeof *alone);
   assert_non_null(alone);
   int32_t reversed[MAX_IDS];
@@ -149,11 +149,12 @@ static void rotary_frequencies_follow_the_published_formulas(void **state) {
     etk__rope_frequencies(seen, &parsed);
     for (size_t i = 0; i < json_array_size(wanted); i++) /* one rounding of the power and one of the result to float: 2^-23 relative, each */
       if (!(fabs(seen[i] / json_real_at(wanted, i) - 1) < 5e-7)) fail_msg("case %zu, pair %zu: %.9g, wanted %.9g", index, i, (double)seen[i], json_real_at(wanted, i));
+    if (json_object_get(item, "attention_factor")) assert_true(fabs(parsed.rope_attention_factor - json_number_value(json_object_get(item, "attention_factor"))) < 1e-12);
     free(bytes);
     free(text);
     json_decref(config);
   }
-  assert_int_equal(index, 4);
+  assert_int_equal(index, 7);
   json_decref(cases);
 }
 
@@ -188,16 +189,79 @@ static void same_config(const etk_model_config *a, const etk_model_config *b) {
   assert_true(a->rope_low_freq_factor == b->rope_low_freq_factor && a->rope_high_freq_factor == b->rope_high_freq_factor);
   assert_true(a->rope_original_positions == b->rope_original_positions);
   assert_int_equal(a->rope_scaling, b->rope_scaling);
+  assert_true(a->rope_beta_fast == b->rope_beta_fast && a->rope_beta_slow == b->rope_beta_slow && a->rope_attention_factor == b->rope_attention_factor);
+  assert_string_equal(a->architecture, b->architecture);
+  assert_int_equal(a->sliding_window, b->sliding_window);
+  assert_int_equal(a->activation, b->activation);
+  assert_int_equal(a->rotary_dims, b->rotary_dims);
+  assert_int_equal(a->sequential_residual, b->sequential_residual);
   assert_true(a->attention_bias == b->attention_bias && a->mlp_bias == b->mlp_bias && a->tie_word_embeddings == b->tie_word_embeddings);
   assert_int_equal(a->bos_token_id, b->bos_token_id);
   assert_int_equal(a->eos_count, b->eos_count);
   assert_memory_equal(a->eos_token_ids, b->eos_token_ids, (size_t)a->eos_count * sizeof *a->eos_token_ids);
 }
 
+static void the_defaults_of_each_family_are_those_of_transformers(void **state) {
+  (void)state;
+  const struct {
+    const char *type, *more;
+    int64_t head_dim, window;
+    bool tied, bias;
+    etk_activation activation;
+  } rows[] = {{"llama", "", 4, 0, false, false, ETK_ACTIVATION_SILU},
+              {"mistral", "", 4, 4096, false, false, ETK_ACTIVATION_SILU},
+              {"mistral", ",\"sliding_window\":null", 4, 0, false, false, ETK_ACTIVATION_SILU},
+              {"mistral", ",\"sliding_window\":7", 4, 7, false, false, ETK_ACTIVATION_SILU},
+              {"qwen2", ",\"sliding_window\":4096", 4, 0, false, true, ETK_ACTIVATION_SILU},
+              {"qwen2", ",\"sliding_window\":4096,\"use_sliding_window\":false", 4, 0, false, true, ETK_ACTIVATION_SILU},
+              {"qwen3", ",\"sliding_window\":null", 128, 0, false, false, ETK_ACTIVATION_SILU},
+              {"qwen3", ",\"head_dim\":6,\"layer_types\":[\"full_attention\"]", 6, 0, false, false, ETK_ACTIVATION_SILU},
+              {"gemma", ",\"hidden_act\":\"gelu\"", 256, 0, true, false, ETK_ACTIVATION_GELU_TANH},
+              {"gemma", ",\"hidden_activation\":\"gelu\",\"tie_word_embeddings\":false", 256, 0, false, false, ETK_ACTIVATION_GELU}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    const char *text = path_of("{\"model_type\":\"%s\",\"vocab_size\":8,\"hidden_size\":8,\"intermediate_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":2%s}", rows[i].type, rows[i].more);
+    etk_model_config c;
+    works(etk_model_config_parse(e, &c, "config.json", text, strlen(text)));
+    assert_string_equal(c.architecture, rows[i].type);
+    assert_int_equal(c.head_dim, rows[i].head_dim);
+    assert_int_equal(c.sliding_window, rows[i].window);
+    assert_int_equal(c.tie_word_embeddings, rows[i].tied);
+    assert_int_equal(c.attention_bias, rows[i].bias);
+    assert_int_equal(c.activation, rows[i].activation);
+  }
+}
+
+/* A token's logits depend on the last `window` positions of each layer: with one layer, on nothing older. Cached and whole paths agree. */
+static void a_window_hides_what_is_older(void **state) {
+  (void)state;
+  etk_model_config config = tiny_config();
+  snprintf(config.architecture, sizeof config.architecture, "mistral");
+  config.attention_bias = config.mlp_bias = false;
+  config.num_hidden_layers = 1;
+  config.sliding_window = 3;
+  etk_model *model = NULL;
+  works(etk_model_new(e, &model, &config, 5));
+  enum { N = 9, V = 40 };
+  int32_t ids[N] = {4, 9, 1, 7, 30, 22, 5, 6, 39};
+  float before[N * V], after[N * V], cached[N * V];
+  forward_plain(model, NULL, ids, N, before);
+  for (int64_t chunk = 1; chunk <= N; chunk += 4) {
+    forward_cached(model, NULL, ids, N, chunk, cached);
+    for (int i = 0; i < N * V; i++) assert_true(fabsf(before[i] - cached[i]) < 1e-6f);
+  }
+  ids[2] = 8;
+  forward_plain(model, NULL, ids, N, after);
+  for (int t = 0; t < N; t++) {
+    bool changed = memcmp(before + t * V, after + t * V, V * sizeof *before) != 0;
+    assert_int_equal(changed, t >= 2 && t < 5);
+  }
+  etk_model_unref(model);
+}
+
 static void a_saved_model_opens_with_the_same_bits(void **state) {
   shared_or_skip("goldens/models");
-  for (int m = 0; m < LLAMAS; m++) {
-    etk_model *model = open_model(llama_folder(llamas[m])), *again;
+  for (int m = 0; m < GOLDENS; m++) {
+    etk_model *model = open_model(golden_folder(goldens[m])), *again;
     char *folder = fresh_folder(state, "saved");
     works(etk_model_save(e, model, folder, ETK_F32, NULL, 0));
     again = open_model(folder);
@@ -210,11 +274,12 @@ static void a_saved_model_opens_with_the_same_bits(void **state) {
 }
 
 static void every_scaling_and_flag_survives_saving(void **state) {
-  for (int variant = 0; variant < 4; variant++) {
+  for (int variant = 0; variant < 5; variant++) {
     etk_model_config config = tiny_config();
     if (variant == 1) config.rope_scaling = ETK_ROPE_LINEAR, config.rope_factor = 2.5, config.eos_count = 1;
     if (variant == 2) config.rope_scaling = ETK_ROPE_LLAMA3, config.rope_factor = 8, config.rope_low_freq_factor = 1, config.rope_high_freq_factor = 4, config.rope_original_positions = 32;
     if (variant == 3) config.tie_word_embeddings = true, config.bos_token_id = -1, config.eos_count = 0, config.attention_bias = false;
+    if (variant == 4) config.rope_scaling = ETK_ROPE_YARN, config.rope_factor = 4, config.rope_beta_fast = 30, config.rope_beta_slow = 2, config.rope_attention_factor = 1.25, config.rope_original_positions = 16;
     etk_model *model = NULL, *again;
     works(etk_model_new(e, &model, &config, 7));
     char *folder = fresh_folder(state, "variant");
@@ -241,8 +306,8 @@ static void half_precision_weights_are_within_half_an_ulp(void **state) {
     double logprob;
   } kinds[] = {{ETK_F16, 1.0 / 2048, 1.0 / (1 << 25), 0.02}, {ETK_BF16, 1.0 / 256, 0, 0.1}};
   for (size_t k = 0; k < 2; k++) {
-    struct reference r = load_reference(llama_folder("llama-bias"));
-    etk_model *model = open_model(llama_folder("llama-bias")), *again;
+    struct reference r = load_reference(golden_folder("llama-bias"));
+    etk_model *model = open_model(golden_folder("llama-bias")), *again;
     char *folder = fresh_folder(state, "half");
     works(etk_model_save(e, model, folder, kinds[k].dtype, NULL, 0));
     again = open_model(folder);
@@ -321,7 +386,7 @@ static void write_shards(const etk_model *model, const char *folder, const char 
 
 static void a_sharded_folder_is_the_same_model(void **state) {
   shared_or_skip("goldens/models");
-  etk_model *model = open_model(llama_folder("llama-bias")), *again;
+  etk_model *model = open_model(golden_folder("llama-bias")), *again;
   char *folder = fresh_folder(state, "shards");
   write_shards(model, folder, NULL);
   again = open_model(folder);
@@ -448,7 +513,7 @@ static void double_weights_are_converted(void **state) {
 
 static void a_truncated_or_foreign_weight_file_is_named(void **state) {
   shared_or_skip("goldens/models");
-  char *from = llama_folder("llama-bias"), *folder = fresh_folder(state, "cut");
+  char *from = golden_folder("llama-bias"), *folder = fresh_folder(state, "cut");
   etk_model *model = NULL;
   copy_file(path_of("%s/config.json", from), path_of("%s/config.json", folder), 0);
   const long cuts[] = {-1, -100000, -390000};
@@ -460,24 +525,11 @@ static void a_truncated_or_foreign_weight_file_is_named(void **state) {
   fails_with(ETK_E_FORMAT, "model.safetensors", etk_model_open(e, &model, folder, NULL));
   write_text(path_of("%s/model.safetensors", folder), "PK\003\004 a zip file, surely");
   fails_with(ETK_E_FORMAT, "model.safetensors", etk_model_open(e, &model, folder, NULL));
-  copy_file(path_of("%s/model.safetensors", llama_folder("llama")), path_of("%s/model.safetensors", folder), 0); /* another model's weights */
+  copy_file(path_of("%s/model.safetensors", golden_folder("llama")), path_of("%s/model.safetensors", folder), 0); /* another model's weights */
   fails_with(ETK_E_SHAPE, "model.embed_tokens.weight", etk_model_open(e, &model, folder, NULL));
   write_text(path_of("%s/config.json", folder), "{\"model_type\":");
   fails_with(ETK_E_FORMAT, "config.json:1", etk_model_open(e, &model, folder, NULL));
   assert_null(model);
-}
-
-static void other_architectures_are_refused_by_name(void **state) {
-  (void)state;
-  shared_or_skip("goldens/models");
-  const struct {
-    const char *folder, *type;
-  } others[] = {{"qwen2", "\"qwen2\""}, {"mistral", "\"mistral\""}, {"gemma", "\"gemma\""}, {"gpt2", "\"gpt2\""}, {"gpt-neox", "\"gpt_neox\""},
-                {"mixtral", "\"mixtral\""}, {"qwen2-moe", "\"qwen2_moe\""}};
-  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-    etk_model *model = NULL;
-    fails_with(ETK_E_UNSUPPORTED, others[i].type, etk_model_open(e, &model, llama_folder(others[i].folder), NULL));
-  }
 }
 
 static void configuration_fields_that_would_change_the_result_are_refused(void **state) {
@@ -488,11 +540,28 @@ static void configuration_fields_that_would_change_the_result_are_refused(void *
     const char *part;
   } rows[] = {
       {"{\"sliding_window\": 128}", ETK_E_UNSUPPORTED, "sliding_window"},
+      {"{\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"sliding_window\": 16}", ETK_E_UNSUPPORTED, "sliding_window"},
+      {"{\"model_type\": \"mistral\", \"sliding_window\": 0}", ETK_E_FORMAT, "sliding_window"},
+      {"{\"model_type\": \"qwen3\", \"layer_types\": [\"sliding_attention\"]}", ETK_E_UNSUPPORTED, "layer_types"},
+      {"{\"model_type\": \"gemma\", \"hidden_activation\": \"relu\"}", ETK_E_FORMAT, "hidden_activation"},
+      {"{\"model_type\": \"phi3\"}", ETK_E_UNSUPPORTED, "\"phi3\" is not supported by this version"},
+      {"{\"model_type\": \"gemma2\"}", ETK_E_UNSUPPORTED, "\"gemma2\" is not supported by this version"},
+      {"{\"model_type\": \"mixtral\", \"num_local_experts\": 2}", ETK_E_FORMAT, "num_experts_per_tok"},
+      {"{\"model_type\": \"mixtral\", \"num_local_experts\": 2, \"num_experts_per_tok\": 3}", ETK_E_FORMAT, "2 experts, 3 a token"},
+      {"{\"model_type\": \"qwen2_moe\", \"num_experts\": 2, \"num_experts_per_tok\": 1, \"moe_intermediate_size\": 8, \"shared_expert_intermediate_size\": 8, "
+       "\"decoder_sparse_step\": 2}", ETK_E_UNSUPPORTED, "decoder_sparse_step"},
+      {"{\"model_type\": \"lama\"}", ETK_E_UNSUPPORTED, "\"lama\" is not supported by this version, which runs llama, mistral"},
       {"{\"quantization_config\": {\"bits\": 4}}", ETK_E_UNSUPPORTED, "quantization_config"},
       {"{\"final_logit_softcapping\": 30.0}", ETK_E_UNSUPPORTED, "final_logit_softcapping"},
       {"{\"partial_rotary_factor\": 0.5}", ETK_E_UNSUPPORTED, "partial_rotary_factor"},
+      {"{\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}}", ETK_E_UNSUPPORTED, "partial_rotary_factor"},
+      {"{\"model_type\": \"gpt_neox\", \"hidden_act\": \"gelu\", \"rotary_pct\": 0.25}", ETK_E_FORMAT, "rotary_pct"},
+      {"{\"model_type\": \"gpt_neox\", \"hidden_act\": \"relu\"}", ETK_E_FORMAT, "hidden_act"},
+      {"{\"model_type\": \"gpt2\"}", ETK_E_FORMAT, "n_embd"},
       {"{\"hidden_act\": \"gelu\"}", ETK_E_FORMAT, "\"hidden_act\" is \"gelu\", wanted \"silu\""},
-      {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2.0}}", ETK_E_UNSUPPORTED, "yarn"},
+      {"{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}}", ETK_E_UNSUPPORTED, "dynamic"},
+      {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 0.5}}", ETK_E_FORMAT, "factor"},
+      {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2.0, \"mscale\": 0.7}}", ETK_E_UNSUPPORTED, "mscale"},
       {"{\"rope_scaling\": {\"type\": \"linear\"}}", ETK_E_FORMAT, "factor"},
       {"{\"rope_scaling\": {\"type\": \"linear\", \"factor\": -1}}", ETK_E_FORMAT, "factor"},
       {"{\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0}}", ETK_E_FORMAT, "low_freq_factor"},
@@ -586,7 +655,7 @@ static void damaged_llama2c_files_are_named(void **state) {
   }
   assert_null(model);
   shared_or_skip("goldens/models");
-  char *weights = path_of("%s/model.safetensors", llama_folder("llama"));
+  char *weights = path_of("%s/model.safetensors", golden_folder("llama"));
   fails_with(ETK_E_FORMAT, "opened by its folder", etk_model_open(e, &model, weights, NULL));
 }
 
@@ -594,7 +663,7 @@ static void damaged_llama2c_files_are_named(void **state) {
 static void a_folder_without_tokenizer_opens_and_says_what_it_lacks(void **state) {
   (void)state;
   shared_or_skip("goldens/models");
-  etk_model *model = open_model(llama_folder("llama"));
+  etk_model *model = open_model(golden_folder("llama"));
   etk_tokenizer *tokenizer = NULL;
   fails_with(ETK_E_NOT_FOUND, "tokenizer.json", etk_model_tokenizer(e, &tokenizer, model));
   assert_null(tokenizer);
@@ -625,6 +694,8 @@ int main(void) {
       cmocka_unit_test(greedy_generation_agrees_with_transformers),
       cmocka_unit_test(rows_of_a_batch_do_not_see_each_other),
       cmocka_unit_test(rotary_frequencies_follow_the_published_formulas),
+      cmocka_unit_test(the_defaults_of_each_family_are_those_of_transformers),
+      cmocka_unit_test(a_window_hides_what_is_older),
       cmocka_unit_test(a_saved_model_opens_with_the_same_bits),
       cmocka_unit_test(every_scaling_and_flag_survives_saving),
       cmocka_unit_test(half_precision_weights_are_within_half_an_ulp),
@@ -638,7 +709,6 @@ int main(void) {
       cmocka_unit_test(integer_weights_are_refused),
       cmocka_unit_test(double_weights_are_converted),
       cmocka_unit_test(a_truncated_or_foreign_weight_file_is_named),
-      cmocka_unit_test(other_architectures_are_refused_by_name),
       cmocka_unit_test(configuration_fields_that_would_change_the_result_are_refused),
       cmocka_unit_test(a_llama2c_file_opens_with_its_tokenizer),
       cmocka_unit_test(a_saved_llama2c_model_is_the_same_model_in_hugging_face_layout),

@@ -209,6 +209,81 @@ static void attention_is_causal_and_groups_queries(void **state) {
   }
 }
 
+static void a_window_limits_attention_to_the_newest_keys(void **state) {
+  (void)state;
+  static const int64_t windows[] = {1, 2, 7, 64, 65, 131, 500};
+  enum { T = 131, H = 2, D = 5 };
+  for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
+    etk_graph *g = etk_graph_new();
+    etk_tensor *q = random_input(g, etk_shape_of(4, 1, T, H, D), 1), *k = random_input(g, etk_shape_of(4, 1, T, 1, D), 2), *v = random_input(g, etk_shape_of(4, 1, T, 1, D), 3);
+    etk_tensor *y = etk_attention_window(g, q, k, v, 0.6f, windows[w]);
+    eval(g, y);
+    for (int64_t t = 0; t < T; t++)
+      for (int64_t h = 0; h < H; h++) {
+        double wanted[16];
+        int64_t i = (t * H + h) * D, first = t + 1 > windows[w] ? t + 1 - windows[w] : 0;
+        attend(wanted, q, i, k, v, first * D, D, t + 1 - first, D, (double)0.6f);
+        for (int64_t j = 0; j < D; j++) near(at(y, i + j), wanted[j], "attention_window", i + j);
+      }
+    etk_graph_free(g);
+  }
+}
+
+static void gelu_follows_its_formulas(void **state) {
+  (void)state;
+  etk_graph *g = etk_graph_new();
+  enum { N = 77 };
+  etk_tensor *x = random_input(g, etk_shape_of(1, N), 4), *y = etk_gelu(g, x, false), *z = etk_gelu(g, x, true);
+  etk_graph_keep(g, z);
+  eval(g, y);
+  for (int64_t i = 0; i < N; i++) {
+    double a = at(x, i);
+    near(at(y, i), a / 2 * (1 + erf(a / sqrt(2))), "gelu", i);
+    near(at(z, i), a / 2 * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (a + 0.044715 * a * a * a))), "gelu tanh", i);
+  }
+  etk_graph_free(g);
+}
+
+static void layer_norm_follows_its_formula_and_slice_takes_columns(void **state) {
+  (void)state;
+  etk_graph *g = etk_graph_new();
+  enum { ROWS = 5, D = 37 };
+  etk_tensor *x = random_input(g, etk_shape_of(2, ROWS, D), 1), *w = random_input(g, etk_shape_of(1, D), 2), *b = random_input(g, etk_shape_of(1, D), 3);
+  etk_tensor *y = etk_layer_norm(g, x, w, b, 1e-2f), *part = etk_slice(g, x, 11, 20);
+  etk_graph_keep(g, part);
+  eval(g, y);
+  for (int64_t i = 0; i < ROWS; i++) {
+    double mean = 0, variance = 0;
+    for (int64_t j = 0; j < D; j++) mean += at(x, i * D + j) / D;
+    for (int64_t j = 0; j < D; j++) variance += (at(x, i * D + j) - mean) * (at(x, i * D + j) - mean) / D;
+    for (int64_t j = 0; j < D; j++) near(at(y, i * D + j), (at(x, i * D + j) - mean) / sqrt(variance + (double)1e-2f) * at(w, j) + at(b, j), "layer_norm", j);
+    for (int64_t j = 0; j < 20; j++) assert_true(at(part, i * 20 + j) == at(x, i * D + 11 + j));
+  }
+  etk_graph_free(g);
+}
+
+static void route_keeps_the_largest_of_a_softmax(void **state) {
+  (void)state;
+  etk_graph *g = etk_graph_new();
+  enum { ROWS = 9, N = 7, K = 3 };
+  etk_tensor *x = random_input(g, etk_shape_of(2, ROWS, N), 6), *kept = etk_route(g, x, K, false), *one = etk_route(g, x, K, true);
+  etk_graph_keep(g, one);
+  eval(g, kept);
+  for (int64_t i = 0; i < ROWS; i++) {
+    double total = 0, chosen = 0;
+    for (int64_t j = 0; j < N; j++) total += exp(at(x, i * N + j));
+    for (int pass = 0; pass < 2; pass++)
+      for (int64_t j = 0; j < N; j++) {
+        int larger = 0;
+        for (int64_t k = 0; k < N; k++) larger += at(x, i * N + k) > at(x, i * N + j);
+        double wanted = larger < K ? exp(at(x, i * N + j)) / total : 0;
+        if (!pass) chosen += wanted;
+        else near(at(kept, i * N + j), wanted, "route", j), near(at(one, i * N + j), wanted / chosen, "route, normalised", j);
+      }
+  }
+  etk_graph_free(g);
+}
+
 static void losses_follow_their_formulas_and_ignore_negative_targets(void **state) {
   (void)state;
   etk_graph *g = etk_graph_new();
@@ -295,7 +370,9 @@ WRONG(matmul_t, etk_matmul(g, f(g, S(2, 3, 2)), f(g, S(2, 5, 4)), true, true))
 WRONG(matmul_rank, etk_matmul(g, f(g, S(3, 2, 2, 3)), f(g, S(2, 2, 4)), true, false))
 WRONG(matmul_add, etk_matmul_add(g, f(g, S(2, 2, 2)), f(g, S(2, 2, 3)), f(g, S(2, 3, 4)), 1, false, false))
 WRONG(rms_norm, etk_rms_norm(g, f(g, S(2, 2, 3)), f(g, S(1, 2)), 1e-5f))
-WRONG(rope, etk_rope(g, f(g, S(4, 1, 2, 1, 6)), n(g, S(2, 1, 2)), f(g, S(1, 2))))
+WRONG(rope, etk_rope(g, f(g, S(4, 1, 2, 1, 6)), n(g, S(2, 1, 2)), f(g, S(1, 4))))
+WRONG(layer_norm, etk_layer_norm(g, f(g, S(2, 2, 3)), f(g, S(1, 3)), f(g, S(1, 2)), 1))
+WRONG(slice, etk_slice(g, f(g, S(2, 2, 3)), 2, 2))
 WRONG(attention, etk_attention(g, f(g, S(4, 1, 2, 3, 4)), f(g, S(4, 1, 2, 2, 4)), f(g, S(4, 1, 2, 2, 4)), 1))
 WRONG(cross_entropy, etk_cross_entropy(g, f(g, S(2, 2, 3)), n(g, S(1, 3))))
 WRONG(mean_counted, etk_mean_counted(g, f(g, S(2, 2, 3)), n(g, S(1, 2))))
@@ -317,7 +394,9 @@ static const struct wrong wrongs[] = {
     {"matmul: (2, 2, 3) transposed x (2, 4): wants (..., k) x (k, n); a transposed side must have rank 2", wrong_matmul_rank},
     {"matmul_add: (2, 3) x (3, 4) gives (2, 4), which cannot be added to (2, 2)", wrong_matmul_add},
     {"rms_norm: x (2, 3) and weight (2): the weight must have the size of x's last axis", wrong_rms_norm},
-    {"rope: x (1, 2, 1, 6), positions (1, 2), inverse_frequency (2): wants (batch, tokens, heads, d), (batch, tokens), (d/2)", wrong_rope},
+    {"rope: x (1, 2, 1, 6), positions (1, 2), inverse_frequency (4): wants (batch, tokens, heads, d), (batch, tokens), (at most d/2)", wrong_rope},
+    {"layer_norm: x (2, 3), weight (3) and bias (2): weight and bias must have the size of x's last axis", wrong_layer_norm},
+    {"slice: columns 2 to 4 of (2, 3) do not exist", wrong_slice},
     {"attention: q (1, 2, 3, 4), k (1, 2, 2, 4), v (1, 2, 2, 4): wants (batch, tokens, heads, d) and twice (batch, tokens, kv_heads, d), heads a multiple of kv_heads", wrong_attention},
     {"cross_entropy: (2, 3) and targets (3): wants one target a row", wrong_cross_entropy},
     {"mean_counted: values (2, 3), wants (n)", wrong_mean_counted},
@@ -348,6 +427,10 @@ int main(void) {
       cmocka_unit_test(matmul_takes_leading_dims_as_rows),
       cmocka_unit_test(rope_turns_halves_by_position_times_frequency),
       cmocka_unit_test(attention_is_causal_and_groups_queries),
+      cmocka_unit_test(a_window_limits_attention_to_the_newest_keys),
+      cmocka_unit_test(gelu_follows_its_formulas),
+      cmocka_unit_test(route_keeps_the_largest_of_a_softmax),
+      cmocka_unit_test(layer_norm_follows_its_formula_and_slice_takes_columns),
       cmocka_unit_test(losses_follow_their_formulas_and_ignore_negative_targets),
       cmocka_unit_test(dropout_keeps_the_mean_and_follows_seed_and_step),
       cmocka_unit_test(wrong_shapes_are_named),

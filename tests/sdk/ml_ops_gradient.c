@@ -53,6 +53,8 @@ ROW(scale, etk_scale(g, x[0], -1.7f))
 ROW(sigmoid, etk_sigmoid(g, x[0]))
 ROW(silu, etk_silu(g, x[0]))
 ROW(swiglu, etk_swiglu(g, x[0], x[1]))
+ROW(gelu, etk_gelu(g, x[0], false))
+ROW(gelu_tanh, etk_gelu(g, x[0], true))
 ROW(reshape, etk_mul(g, etk_reshape(g, x[0], etk_shape_of(2, 3, 4)), x[1]))
 ROW(transpose, etk_transpose(g, x[0]))
 ROW(rows, etk_rows(g, x[0], integers(g, etk_shape_of(1, 4), (const int32_t[]){2, -1, 0, 2})))
@@ -75,7 +77,15 @@ ROW(matmul_add_chain, etk_matmul_add(g, etk_matmul_add(g, etk_matmul(g, x[0], x[
 ROW(rms_norm, etk_rms_norm(g, x[0], x[1], 1e-5f))
 ROW(rms_norm_residual, etk_add(g, x[0], etk_rms_norm(g, x[0], x[1], 1e-5f)))
 ROW(rope, etk_rope(g, x[0], positions(g), frequencies(g)))
+ROW(layer_norm, etk_layer_norm(g, x[0], x[1], x[2], 1e-5f))
+ROW(layer_norm_residual, etk_add(g, x[0], etk_layer_norm(g, x[0], x[1], x[2], 1e-5f)))
+ROW(slice, etk_slice(g, x[0], 2, 3))
+ROW(slices, etk_mul(g, etk_slice(g, x[0], 0, 3), etk_slice(g, x[0], 4, 3)))
+ROW(scale_rows, etk_scale_rows(g, x[0], x[1]))
+ROW(route, etk_route(g, x[0], 2, false))
+ROW(route_normalised, etk_route(g, x[0], 2, true))
 ROW(attention, etk_attention(g, x[0], x[1], x[2], 0.5f))
+ROW(attention_window, etk_attention_window(g, x[0], x[1], x[2], 0.5f, 3))
 ROW(attention_shared, etk_attention(g, x[0], x[0], x[0], 0.5f))
 ROW(cross_entropy, etk_cross_entropy(g, x[0], targets(g)))
 ROW(mean_counted, etk_mean_counted(g, x[0], targets(g)))
@@ -93,6 +103,8 @@ static const struct row rows[] = {
     {"sigmoid", build_sigmoid, {S(2, 3, 7)}, 2},
     {"silu", build_silu, {S(2, 3, 7)}, 2},
     {"swiglu", build_swiglu, {S(2, 3, 19), S(2, 3, 19)}, 0},
+    {"gelu", build_gelu, {S(2, 3, 7)}, 2},
+    {"gelu, tanh form", build_gelu_tanh, {S(2, 3, 7)}, 2},
     {"reshape", build_reshape, {S(3, 2, 2, 3), S(1, 4)}, 0},
     {"transpose", build_transpose, {S(2, 3, 5)}, 0},
     {"rows", build_rows, {S(2, 3, 5)}, 0},
@@ -117,9 +129,19 @@ static const struct row rows[] = {
     {"rms_norm", build_rms_norm, {S(3, 2, 3, 7), S(1, 7)}, 0},
     {"rms_norm in a residual", build_rms_norm_residual, {S(3, 2, 3, 19), S(1, 19)}, 0},
     {"rope", build_rope, {S(4, 2, 3, 2, 6)}, 0.7},
+    {"rope of a part of each head", build_rope, {S(4, 2, 3, 2, 9)}, 0.7},
+    {"layer_norm", build_layer_norm, {S(3, 2, 3, 7), S(1, 7), S(1, 7)}, 0},
+    {"layer_norm in a residual", build_layer_norm_residual, {S(3, 2, 3, 19), S(1, 19), S(1, 19)}, 0},
+    {"slice", build_slice, {S(3, 2, 2, 7)}, 0},
+    {"slices of one tensor", build_slices, {S(2, 4, 7)}, 0},
+    {"scale_rows", build_scale_rows, {S(3, 2, 2, 5), S(3, 2, 2, 1)}, 0},
+    {"route", build_route, {S(2, 2, 4)}, 3},
+    {"route, normalised", build_route_normalised, {S(2, 2, 4)}, 3},
     {"attention", build_attention, {S(4, 2, 5, 2, 3), S(4, 2, 5, 2, 3), S(4, 2, 5, 2, 3)}, 0.7},
     {"attention with grouped queries", build_attention, {S(4, 2, 3, 4, 2), S(4, 2, 3, 2, 2), S(4, 2, 3, 2, 2)}, 0.7},
     {"attention over several blocks", build_attention, {S(4, 1, 67, 2, 1), S(4, 1, 67, 1, 1), S(4, 1, 67, 1, 1)}, 0.7},
+    {"attention in a window", build_attention_window, {S(4, 2, 5, 2, 3), S(4, 2, 5, 1, 3), S(4, 2, 5, 1, 3)}, 0.7},
+    {"attention in a window over several blocks", build_attention_window, {S(4, 1, 67, 2, 1), S(4, 1, 67, 1, 1), S(4, 1, 67, 1, 1)}, 0.7},
     {"attention to itself", build_attention_shared, {S(4, 1, 4, 1, 3)}, 0.7},
     {"cross_entropy", build_cross_entropy, {S(2, 4, 5)}, 0},
     {"mean_counted", build_mean_counted, {S(1, 4)}, 0},

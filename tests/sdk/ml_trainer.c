@@ -78,7 +78,7 @@ static void flatten(const etk_model *model, const etk_adapter *adapter, float **
 static void check_peft_run(const char *variant) {
   json_t *training = load_json(path_of("%s/goldens/lora/%s/training.json", shared("."), variant));
   const json_t *losses = json_object_get(training, "losses");
-  etk_model *model = open_model(model_folder("llama-gqa-tied"));
+  etk_model *model = open_model(path_of("%s/goldens/%s", shared("."), json_string_value(json_object_get(training, "base"))));
   etk_dataset *data = peft_data();
   etk_adapter *adapter = NULL, *final = NULL;
   works(etk_adapter_open(e, &adapter, model, peft_folder(variant, "init"), true));
@@ -137,6 +137,12 @@ static void rank_stabilised_lora_follows_peft(void **state) {
   (void)state;
   shared_or_skip("goldens/lora");
   check_peft_run("rslora");
+}
+
+static void lora_on_a_qwen2_follows_peft(void **state) {
+  (void)state;
+  shared_or_skip("goldens/lora");
+  check_peft_run("qwen2");
 }
 
 /* ---- gradients ---- */
@@ -766,6 +772,7 @@ int main(void) {
       cmocka_unit_test(lora_on_queries_and_values_follows_peft),
       cmocka_unit_test(lora_on_all_linear_layers_follows_peft),
       cmocka_unit_test(rank_stabilised_lora_follows_peft),
+      cmocka_unit_test(lora_on_a_qwen2_follows_peft),
       cmocka_unit_test(gradients_of_a_whole_model_agree_with_finite_differences),
       cmocka_unit_test(gradients_of_an_adapter_agree_with_finite_differences),
       cmocka_unit_test(a_tied_embedding_gets_both_gradients),

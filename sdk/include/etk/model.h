@@ -2,8 +2,8 @@
  *
  * Opens a Hugging Face folder (config.json + model.safetensors, sharded too) or a llama2.c .bin. After load a model is immutable, shared by reference
  * count and safe to read from many threads, unless it was opened for training all of its weights.
- * This version has the Llama family (model_type "llama"): grouped-query attention, biases, tied embeddings, rope scaling linear and llama3. A field of
- * config.json that would change the result and is not supported is an error. */
+ * This version runs model_type llama, mistral (sliding window), qwen2, qwen3, gemma (the first), gpt2, gpt_neox (Pythia), mixtral and qwen2_moe, for
+ * inference and training, with rope scaling linear, llama3 and yarn. A mixture's experts all compute every token: right, but not yet sparse. A field of config.json that would change the result and is not supported is an error. */
 #ifndef ETK_MODEL_H
 #define ETK_MODEL_H
 
@@ -15,15 +15,25 @@
 extern "C" {
 #endif
 
-typedef enum etk_rope_scaling { ETK_ROPE_PLAIN, ETK_ROPE_LINEAR, ETK_ROPE_LLAMA3 } etk_rope_scaling;
+typedef enum etk_rope_scaling { ETK_ROPE_PLAIN, ETK_ROPE_LINEAR, ETK_ROPE_LLAMA3, ETK_ROPE_YARN } etk_rope_scaling;
+typedef enum etk_activation { ETK_ACTIVATION_SILU, ETK_ACTIVATION_GELU, ETK_ACTIVATION_GELU_TANH } etk_activation;
 typedef struct etk_model_config {
-  char architecture[32]; /* "llama" */
+  char architecture[32]; /* config.json's model_type: "llama" "mistral" "qwen2" "qwen3" "gemma" "gpt2" "gpt_neox" "mixtral" "qwen2_moe" */
   int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim;
   int64_t max_position_embeddings;
-  double rms_norm_eps, rope_theta;
+  double rms_norm_eps, rope_theta; /* rms_norm_eps: of LayerNorm where the family has that */
+  int64_t rotary_dims;    /* gpt_neox: how many values of a head turn; 0: all of them (gpt2: positions are learned, none turns) */
+  bool sequential_residual; /* gpt_neox: the feed-forward reads what attention added (use_parallel_residual false) */
+  int64_t sliding_window; /* mistral: how many positions a token sees, itself included; 0: all before it */
+  etk_activation activation; /* of the feed-forward (of its gate where it has one) */
   etk_rope_scaling rope_scaling;
   double rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_original_positions;
-  bool attention_bias, mlp_bias, tie_word_embeddings;
+  double rope_beta_fast, rope_beta_slow, rope_attention_factor; /* yarn: turns within the original context; what queries and keys are multiplied by */
+  /* Mixture of experts, else 0. mixtral: an expert's intermediate size is intermediate_size, there is no shared expert, and norm_topk_prob is true. */
+  int64_t num_experts, num_experts_per_tok, moe_intermediate_size, shared_expert_intermediate_size;
+  bool norm_topk_prob; /* the weights of a token's experts are made to sum to one */
+  bool attention_bias; /* on q, k, v and o; qwen2, qwen2_moe: always, and not on o; gpt2: always */
+  bool mlp_bias, tie_word_embeddings;
   int32_t bos_token_id;  /* -1: none */
   int32_t eos_token_ids[8];
   int eos_count;

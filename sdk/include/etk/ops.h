@@ -17,13 +17,16 @@ etk_tensor *etk_add(etk_graph *g, etk_tensor *a, etk_tensor *b);
 etk_tensor *etk_sub(etk_graph *g, etk_tensor *a, etk_tensor *b);
 etk_tensor *etk_mul(etk_graph *g, etk_tensor *a, etk_tensor *b);
 etk_tensor *etk_scale(etk_graph *g, etk_tensor *a, float factor);
+etk_tensor *etk_scale_rows(etk_graph *g, etk_tensor *a, etk_tensor *s);   /* a (..., d), s one number a row (... or ..., 1): each row times its own */
 etk_tensor *etk_sigmoid(etk_graph *g, etk_tensor *a);
 etk_tensor *etk_silu(etk_graph *g, etk_tensor *a);                        /* a * sigmoid(a) */
+etk_tensor *etk_gelu(etk_graph *g, etk_tensor *a, bool tanh_form);         /* a * Phi(a), or its tanh form (Hendrycks & Gimpel 2016) */
 etk_tensor *etk_swiglu(etk_graph *g, etk_tensor *gate, etk_tensor *up);   /* silu(gate) * up, fused */
 
 /* Shape. */
 etk_tensor *etk_reshape(etk_graph *g, etk_tensor *a, etk_shape shape);    /* same elements; shares storage */
 etk_tensor *etk_transpose(etk_graph *g, etk_tensor *a);                   /* (m, n) -> (n, m), copied */
+etk_tensor *etk_slice(etk_graph *g, etk_tensor *a, int64_t from, int64_t count); /* (..., n) -> (..., count): columns from .. from + count */
 etk_tensor *etk_rows(etk_graph *g, etk_tensor *a, etk_tensor *index);     /* a (n, d), index (m) i32 -> (m, d); index -1 gives zeros */
 
 /* Reductions. */
@@ -43,17 +46,26 @@ etk_tensor *etk_matmul_add(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tenso
 /* Language models. */
 etk_tensor *etk_embedding(etk_graph *g, etk_tensor *table, etk_tensor *ids); /* table (vocab, d), ids (...) i32 -> (..., d) */
 etk_tensor *etk_rms_norm(etk_graph *g, etk_tensor *x, etk_tensor *weight, float epsilon); /* x (..., d) * weight (d) / rms(x) (Zhang & Sennrich 2019) */
-/* Rotates pairs (i, i + d/2) of each head by position * inverse_frequency[i] (Su et al. 2021, NeoX halves as Hugging Face does).
- * x (batch, tokens, heads, d), positions (batch, tokens) i32, inverse_frequency (d/2) f32 constant. */
+/* Mixture of experts: logits (..., experts) -> the softmax over all experts, kept for the `count` largest of a row and 0 for the others; normalise: divided
+ * by the sum of what is kept. */
+etk_tensor *etk_route(etk_graph *g, etk_tensor *logits, int64_t count, bool normalise);
+/* (x - mean) / sqrt(variance + epsilon) * weight (d) + bias (d) over the last axis of x (..., d) (Ba, Kiros & Hinton 2016) */
+etk_tensor *etk_layer_norm(etk_graph *g, etk_tensor *x, etk_tensor *weight, etk_tensor *bias, float epsilon);
+/* Rotates pairs (i, i + n/2) of the first n values of each head by position * inverse_frequency[i] (Su et al. 2021, NeoX halves as Hugging Face
+ * does). x (batch, tokens, heads, d), positions (batch, tokens) i32, inverse_frequency (n/2) f32 constant, n at most d; the others stay as they are. */
 etk_tensor *etk_rope(etk_graph *g, etk_tensor *x, etk_tensor *positions, etk_tensor *inverse_frequency);
 /* Causal attention within a batch row: q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d) -> like q. heads is a multiple of
  * kv_heads; query head h reads key head h / (heads/kv_heads). Padding at the right needs no mask: nothing before it sees it. */
 etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale);
+/* window: a token sees that many positions, its own included (Beltagy et al. 2020, as Mistral uses it); 0: all before it, which is etk_attention. */
+etk_tensor *etk_attention_window(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale, int64_t window);
 /* The same against a cache, which it first extends: k and v of token t in row b go to position positions[b][t] of the row's sequence, given by
  * block_table (batch, max_blocks) i32 (-1: none). A token attends to positions 0..positions[b][t] of its row. positions (batch, tokens) i32;
  * a negative position marks an unused token: nothing is written, its result is zero. Not differentiable. */
 etk_tensor *etk_cached_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer,
                                  etk_tensor *block_table, etk_tensor *positions, float scale);
+etk_tensor *etk_cached_attention_window(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer,
+                                        etk_tensor *block_table, etk_tensor *positions, float scale, int64_t window);
 /* logits (n, vocab), targets (n) i32 -> (n): -log softmax(logits)[target], 0 where the target is negative (ignored). */
 etk_tensor *etk_cross_entropy(etk_graph *g, etk_tensor *logits, etk_tensor *targets);
 /* values (n), targets (n) -> (1): mean of the values whose target is not negative; 0 when there are none. */

@@ -95,20 +95,28 @@ static void add_module(etk_adapter *a, const struct linear *linear, etk_tensor *
 }
 
 static etk_status new_module(etk_error *e, etk_adapter *a, const struct linear *linear, uint64_t seed) {
-  const etk_shape *shape = etk_tensor_shape(linear->weight);
   etk_tensor *ta = NULL, *tb = NULL;
-  etk_status status = etk_tensor_new(e, &ta, ETK_F32, etk_shape_of(2, a->options.rank, shape->dims[1]));
-  if (!status) status = etk_tensor_new(e, &tb, ETK_F32, etk_shape_of(2, shape->dims[0], a->options.rank));
+  etk_status status = etk_tensor_new(e, &ta, ETK_F32, etk_shape_of(2, a->options.rank, etk__linear_in(linear)));
+  if (!status) status = etk_tensor_new(e, &tb, ETK_F32, etk_shape_of(2, etk__linear_out(linear), a->options.rank));
   if (status) {
     etk_tensor_unref(ta);
     return status;
   }
   etk_rng rng = etk_rng_new(seed, 0x10A0u + (uint64_t)linear->index);
   float *data = etk_tensor_data(ta);
-  double bound = 1.0 / sqrt((double)shape->dims[1]);
+  double bound = 1.0 / sqrt((double)etk__linear_in(linear));
   for (int64_t i = 0; i < etk_tensor_elements(ta); i++) data[i] = (float)((2 * etk_rng_uniform(&rng) - 1) * bound);
   add_module(a, linear, ta, tb, true);
   return ETK_OK;
+}
+
+/* The last parts of the names of a layer's linear layers. */
+static const char *module_names(const etk_model *model, char *text, size_t size) {
+  size_t used = 0, count = (size_t)(model->linear_count / model->config.num_hidden_layers);
+  text[0] = 0;
+  for (size_t i = 0; i < count && used < size; i++)
+    used += (size_t)snprintf(text + used, size - used, "%s%s", !i ? "" : i + 1 < count ? ", " : " and ", strrchr(model->linears[i]->name, '.') + 1);
+  return text;
 }
 
 static etk_status targets_used(etk_error *e, const etk_adapter *a) {
@@ -116,8 +124,11 @@ static etk_status targets_used(etk_error *e, const etk_adapter *a) {
     const char *target = a->options.target_modules[t];
     bool used = !strcmp(target, "all-linear");
     for (size_t i = 0; i < a->count && !used; i++) used = names_module(target, a->modules[i].name);
-    if (!used)
-      return etk_fail(e, ETK_E_INVALID, "target module \"%s\" names no linear layer of the model; it has q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj in each layer (or use all-linear)", target);
+    if (!used) {
+      char names[256];
+      return etk_fail(e, ETK_E_INVALID, "target module \"%s\" names no linear layer of the model; it has %s in each layer (or use all-linear)", target,
+                      module_names(a->model, names, sizeof names));
+    }
   }
   return ETK_OK;
 }
@@ -152,7 +163,7 @@ static etk_status unsupported(etk_error *e, const char *name, const char *key, c
 
 /* Keys that this version reads nothing from: anything but empty, false or null would change the result. */
 static etk_status check_unsupported(etk_error *e, const char *name, const json_t *root) {
-  static const char *const keys[] = {"use_dora", "fan_in_fan_out", "modules_to_save", "layers_to_transform", "rank_pattern", "alpha_pattern", "layer_replication", "lora_bias",
+  static const char *const keys[] = {"use_dora", "modules_to_save", "layers_to_transform", "rank_pattern", "alpha_pattern", "layer_replication", "lora_bias",
                                      "target_parameters", "trainable_token_indices", "exclude_modules", "megatron_config", "corda_config", "eva_config"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
     const json_t *value = json_object_get(root, keys[i]);
@@ -165,12 +176,14 @@ static etk_status check_unsupported(etk_error *e, const char *name, const json_t
   return ETK_OK;
 }
 
-static etk_status read_peft(etk_error *e, struct peft *p, const char *name, const json_t *root) {
+static etk_status read_peft(etk_error *e, struct peft *p, const char *name, const json_t *root, const etk_model *model) {
   const json_t *type = json_object_get(root, "peft_type");
   if (!json_is_string(type) || strcmp(json_string_value(type), "LORA"))
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: peft_type is %s, wanted \"LORA\"", name, json_is_string(type) ? json_string_value(type) : "missing");
   etk_status status = check_unsupported(e, name, root);
   if (status) return status;
+  const json_t *fan = json_object_get(root, "fan_in_fan_out"); /* says that the base's weights are (in, out), which the architecture tells */
+  if (json_is_true(fan) && !model->family->conv1d) return unsupported(e, name, "fan_in_fan_out", fan);
   const json_t *rank = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha"), *dropout = json_object_get(root, "lora_dropout");
   if (!json_is_integer(rank)) return etk_fail(e, ETK_E_FORMAT, "%s: \"r\" is missing or no whole number", name);
   if (alpha && !json_is_number(alpha)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_alpha\" is no number", name);
@@ -220,8 +233,7 @@ static etk_status match_pattern(etk_error *e, const char *name, const char *patt
 }
 
 static etk_status take_tensor(etk_error *e, etk_tensor **out, etk_safetensors *file, const char *path, const struct linear *linear, bool first, int64_t rank, bool trainable) {
-  const etk_shape *base = etk_tensor_shape(linear->weight);
-  etk_shape wanted = first ? etk_shape_of(2, rank, base->dims[1]) : etk_shape_of(2, base->dims[0], rank);
+  etk_shape wanted = first ? etk_shape_of(2, rank, etk__linear_in(linear)) : etk_shape_of(2, etk__linear_out(linear), rank);
   char name[512], a[96], b[96];
   snprintf(name, sizeof name, "%s%s.lora_%c.weight", prefix, linear->name, first ? 'A' : 'B');
   if (!etk_safetensors_find(file, name))
@@ -285,7 +297,7 @@ static etk_status open_files(etk_error *e, etk_adapter **out, const etk_model *m
   bool *wanted = etk_calloc((size_t)model->linear_count, sizeof *wanted);
   etk_adapter *a = NULL;
   etk_safetensors *file = NULL;
-  status = peft && wanted ? read_peft(e, peft, config_path, root) : etk_fail_memory(e);
+  status = peft && wanted ? read_peft(e, peft, config_path, root, model) : etk_fail_memory(e);
   if (!status) status = adapter_alloc(e, &a, model, &peft->options);
   if (!status && peft->pattern) {
     a->pattern = etk_arena_strdup(&a->arena, peft->pattern);
@@ -332,7 +344,7 @@ static json_t *peft_json(const etk_adapter *a) {
   json_t *alpha = a->options.alpha == floor(a->options.alpha) && fabs(a->options.alpha) < 1e15 ? json_integer((json_int_t)a->options.alpha) : json_real(a->options.alpha);
   return json_pack("{s:s, s:s, s:o, s:n, s:n, s:b, s:I, s:o, s:f, s:o, s:b, s:s, s:b, s:b, s:b, s:n, s:n, s:n, s:n, s:n, s:s, s:{}, s:{}, s:{}}", "peft_type", "LORA",
                    "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "auto_mapping", "inference_mode", 1, "r",
-                   (json_int_t)a->options.rank, "lora_alpha", alpha, "lora_dropout", a->options.dropout, "target_modules", list, "fan_in_fan_out", 0, "bias", "none",
+                   (json_int_t)a->options.rank, "lora_alpha", alpha, "lora_dropout", a->options.dropout, "target_modules", list, "fan_in_fan_out", a->model->family->conv1d, "bias", "none",
                    "use_rslora", a->options.use_rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", "layers_to_transform", "layers_pattern",
                    "layer_replication", "megatron_config", "megatron_core", "megatron.core", "loftq_config", "rank_pattern", "alpha_pattern");
 }

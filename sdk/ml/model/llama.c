@@ -1,61 +1,64 @@
-/* The forward pass of the Llama family (Touvron et al. 2023): pre-norm blocks of grouped-query attention and SwiGLU. */
+/* The forward pass of the Llama family (Touvron et al. 2023) and its near relatives: pre-norm blocks of grouped-query attention with rotary positions and
+ * a gated feed-forward. Mistral adds a window, Qwen 2 biases, Qwen 3 norms of queries and keys; Gemma counts its norms from one, scales its embeddings
+ * and gates with GELU. Mixtral and the Qwen 2 mixtures choose a few experts for each token. */
 #include "internal.h"
 
 #include <etk/ops.h>
 #include <math.h>
 
-struct pass {
-  etk_graph *g;
-  const etk_forward *f;
-};
-
-/* sum + W x + scale B A dropout(x), or the same without sum (NULL). x (..., in) -> (..., out) */
-static etk_tensor *linear(const struct pass *p, etk_tensor *sum, etk_tensor *x, const struct linear *layer) {
-  etk_graph *g = p->g;
-  etk_tensor *y = sum ? etk_matmul_add(g, sum, x, layer->weight, 1.0f, false, true) : etk_matmul(g, x, layer->weight, false, true);
-  if (layer->bias) y = etk_add(g, y, layer->bias);
-  const etk_adapter_module *lora = p->f->adapter ? etk__adapter_for(p->f->adapter, layer) : NULL;
-  if (!lora) return y;
-  etk_tensor *input = p->f->training ? etk_dropout(g, x, etk__adapter_dropout(p->f->adapter)) : x;
-  etk_tensor *inner = etk_matmul(g, input, lora->a, false, true); /* (..., rank) */
-  return etk_matmul_add(g, y, inner, lora->b, lora->scale, false, true);
+static etk_tensor *norm(const struct pass *p, etk_tensor *x, etk_tensor *weight) {
+  if (p->m->family->norm_from_one) weight = etk_add(p->g, weight, p->m->ones);
+  return etk_rms_norm(p->g, x, weight, (float)p->m->config.rms_norm_eps);
 }
 
-/* residual + dropout(W x …): one product that adds where nothing is dropped. */
-static etk_tensor *join(const struct pass *p, etk_tensor *residual, etk_tensor *x, const struct linear *layer) {
-  if (!p->f->training || p->f->dropout <= 0) return linear(p, residual, x, layer);
-  return etk_add(p->g, residual, etk_dropout(p->g, linear(p, NULL, x, layer), p->f->dropout));
+/* One of q and k: (batch, tokens, hidden) -> (batch, tokens, heads, head_dim), normalised where the family does that, turned. */
+static etk_tensor *heads(const struct pass *p, etk_tensor *x, const struct linear *layer, etk_tensor *head_norm, etk_shape shape) {
+  etk_tensor *y = etk_reshape(p->g, etk__linear(p, NULL, x, layer), shape);
+  if (head_norm) y = etk_rms_norm(p->g, y, head_norm, (float)p->m->config.rms_norm_eps);
+  return etk_rope(p->g, y, p->f->positions, p->m->inverse_frequency);
 }
 
-static etk_tensor *attention(const struct pass *p, const etk_model *m, const struct layer *layer, int index, etk_tensor *x, etk_tensor *residual) {
-  const etk_model_config *c = &m->config;
-  const etk_forward *f = p->f;
-  etk_graph *g = p->g;
-  int64_t batch = etk_tensor_dim(f->ids, 0), tokens = etk_tensor_dim(f->ids, 1);
+static etk_tensor *attention(const struct pass *p, int index, etk_tensor *x, etk_tensor *residual) {
+  const etk_model_config *c = &p->m->config;
+  const struct layer *layer = &p->m->layers[index];
+  int64_t batch = etk_tensor_dim(p->f->ids, 0), tokens = etk_tensor_dim(p->f->ids, 1);
   etk_shape query = etk_shape_of(4, batch, tokens, c->num_attention_heads, c->head_dim), key = etk_shape_of(4, batch, tokens, c->num_key_value_heads, c->head_dim);
-  etk_tensor *q = etk_rope(g, etk_reshape(g, linear(p, NULL, x, &layer->q), query), f->positions, m->inverse_frequency);
-  etk_tensor *k = etk_rope(g, etk_reshape(g, linear(p, NULL, x, &layer->k), key), f->positions, m->inverse_frequency);
-  etk_tensor *v = etk_reshape(g, linear(p, NULL, x, &layer->v), key);
-  float scale = (float)(1.0 / sqrt((double)c->head_dim));
-  etk_tensor *a = f->cache ? etk_cached_attention(g, q, k, v, f->cache, index, f->block_table, f->positions, scale) : etk_attention(g, q, k, v, scale);
-  a = etk_reshape(g, a, etk_shape_of(3, batch, tokens, c->num_attention_heads * c->head_dim));
-  return join(p, residual, a, &layer->o);
+  etk_tensor *q = heads(p, x, &layer->q, layer->q_norm, query), *k = heads(p, x, &layer->k, layer->k_norm, key);
+  etk_tensor *v = etk_reshape(p->g, etk__linear(p, NULL, x, &layer->v), key);
+  return etk__join(p, residual, etk__attend(p, index, q, k, v), &layer->o);
 }
 
-etk_tensor *etk_model_forward(etk_graph *g, const etk_model *m, const etk_forward *f) {
-  const struct pass pass = {g, f}, *p = &pass;
-  float epsilon = (float)m->config.rms_norm_eps;
-  int64_t rows = etk_tensor_elements(f->ids);
+static etk_tensor *gated(const struct pass *p, etk_tensor *gate, etk_tensor *up) {
+  if (p->m->config.activation == ETK_ACTIVATION_SILU) return etk_swiglu(p->g, gate, up);
+  return etk_mul(p->g, etk_gelu(p->g, gate, p->m->config.activation == ETK_ACTIVATION_GELU_TANH), up);
+}
+
+/* x + down(silu(gate h) * up h), scaled for each token where there is a weight (..., 1) */
+static etk_tensor *feed(const struct pass *p, etk_tensor *x, etk_tensor *h, const struct linear *gate, const struct linear *up, const struct linear *down, etk_tensor *weight) {
+  etk_tensor *inner = gated(p, etk__linear(p, NULL, h, gate), etk__linear(p, NULL, h, up));
+  return etk__join(p, x, weight ? etk_scale_rows(p->g, inner, weight) : inner, down); /* without a bias: W (w h) = w (W h) */
+}
+
+/* Every expert computes every token, and the router's weight, zero for most, scales it: the result of the sparse form, at the cost of the dense one. */
+static etk_tensor *mixture(const struct pass *p, const struct layer *layer, etk_tensor *x, etk_tensor *h) {
+  const etk_model_config *c = &p->m->config;
+  etk_tensor *weights = etk_route(p->g, etk__linear(p, NULL, h, &layer->router), c->num_experts_per_tok, c->norm_topk_prob);
+  for (int64_t i = 0; i < c->num_experts; i++)
+    x = feed(p, x, h, &layer->experts[i].gate, &layer->experts[i].up, &layer->experts[i].down, etk_slice(p->g, weights, i, 1));
+  if (!p->m->family->shared_expert) return x;
+  return feed(p, x, h, &layer->gate, &layer->up, &layer->down, etk_sigmoid(p->g, etk__linear(p, NULL, h, &layer->shared_gate)));
+}
+
+etk_tensor *etk__llama_forward(etk_graph *g, const etk_model *m, const etk_forward *f) {
+  const struct pass pass = {g, m, f}, *p = &pass;
   etk_tensor *x = etk_embedding(g, m->embedding, f->ids); /* (batch, tokens, hidden) */
+  if (m->family->scaled_embedding) x = etk_scale(g, x, (float)sqrt((double)m->config.hidden_size));
   if (f->training && f->dropout > 0) x = etk_dropout(g, x, f->dropout);
   for (int64_t i = 0; i < m->config.num_hidden_layers; i++) {
     const struct layer *layer = &m->layers[i];
-    x = attention(p, m, layer, (int)i, etk_rms_norm(g, x, layer->input_norm, epsilon), x);
-    etk_tensor *h = etk_rms_norm(g, x, layer->post_norm, epsilon);
-    h = etk_swiglu(g, linear(p, NULL, h, &layer->gate), linear(p, NULL, h, &layer->up));
-    x = join(p, x, h, &layer->down);
+    x = attention(p, (int)i, norm(p, x, layer->input_norm), x);
+    etk_tensor *h = norm(p, x, layer->post_norm);
+    x = layer->experts ? mixture(p, layer, x, h) : feed(p, x, h, &layer->gate, &layer->up, &layer->down, NULL);
   }
-  x = etk_reshape(g, x, etk_shape_of(2, rows, m->config.hidden_size));
-  if (f->select) x = etk_rows(g, x, f->select);
-  return linear(p, NULL, etk_rms_norm(g, x, m->norm, epsilon), &m->head);
+  return etk__linear(p, NULL, norm(p, etk__select(p, x), m->norm), &m->head);
 }

@@ -6,71 +6,8 @@
 #include <etk/text.h>
 #include <math.h>
 
-enum dimension { VOCAB, HIDDEN, INTERMEDIATE, QUERY, KEY };
-enum condition { ALWAYS, ATTENTION_BIAS, MLP_BIAS, UNTIED };
-
-/* One list of all weights: the part of the name after "model.layers.N." (or the whole name), where it goes, its shape, when it is there, and how far
- * from zero a fresh one starts (RESIDUAL: divided by sqrt(2 layers), GPT-2's rule; ONE: ones). */
-enum init { NORMAL, RESIDUAL, ONE, ZERO };
-struct weight_row {
-  const char *name;
-  size_t offset;
-  int rank;
-  enum dimension dims[2];
-  enum condition condition;
-  enum init init;
-};
-#define L(field) offsetof(struct layer, field)
-#define LINEAR(path, field, out_dim, in_dim, bias_condition, start)                                         \
-  {path ".weight", L(field) + offsetof(struct linear, weight), 2, {out_dim, in_dim}, ALWAYS, start},         \
-  {path ".bias", L(field) + offsetof(struct linear, bias), 1, {out_dim, out_dim}, bias_condition, ZERO}
-static const struct weight_row layer_rows[] = {
-    {"input_layernorm.weight", L(input_norm), 1, {HIDDEN, HIDDEN}, ALWAYS, ONE},
-    LINEAR("self_attn.q_proj", q, QUERY, HIDDEN, ATTENTION_BIAS, NORMAL),
-    LINEAR("self_attn.k_proj", k, KEY, HIDDEN, ATTENTION_BIAS, NORMAL),
-    LINEAR("self_attn.v_proj", v, KEY, HIDDEN, ATTENTION_BIAS, NORMAL),
-    LINEAR("self_attn.o_proj", o, HIDDEN, QUERY, ATTENTION_BIAS, RESIDUAL),
-    {"post_attention_layernorm.weight", L(post_norm), 1, {HIDDEN, HIDDEN}, ALWAYS, ONE},
-    LINEAR("mlp.gate_proj", gate, INTERMEDIATE, HIDDEN, MLP_BIAS, NORMAL),
-    LINEAR("mlp.up_proj", up, INTERMEDIATE, HIDDEN, MLP_BIAS, NORMAL),
-    LINEAR("mlp.down_proj", down, HIDDEN, INTERMEDIATE, MLP_BIAS, RESIDUAL),
-};
-static const struct weight_row model_rows[] = {
-    {"model.embed_tokens.weight", offsetof(etk_model, embedding), 2, {VOCAB, HIDDEN}, ALWAYS, NORMAL},
-    {"model.norm.weight", offsetof(etk_model, norm), 1, {HIDDEN, HIDDEN}, ALWAYS, ONE},
-    {"lm_head.weight", offsetof(etk_model, head) + offsetof(struct linear, weight), 2, {VOCAB, HIDDEN}, UNTIED, NORMAL},
-};
-static const size_t linear_offsets[] = {L(q), L(k), L(v), L(o), L(gate), L(up), L(down)};
-enum { LAYER_ROWS = sizeof layer_rows / sizeof *layer_rows, MODEL_ROWS = sizeof model_rows / sizeof *model_rows,
-       LINEARS = sizeof linear_offsets / sizeof *linear_offsets };
-
-static int64_t dimension(const etk_model_config *c, enum dimension d) {
-  switch (d) {
-  case VOCAB: return c->vocab_size;
-  case HIDDEN: return c->hidden_size;
-  case INTERMEDIATE: return c->intermediate_size;
-  case QUERY: return c->num_attention_heads * c->head_dim;
-  default: return c->num_key_value_heads * c->head_dim;
-  }
-}
-
-static bool present(const etk_model_config *c, enum condition condition) {
-  switch (condition) {
-  case ATTENTION_BIAS: return c->attention_bias;
-  case MLP_BIAS: return c->mlp_bias;
-  case UNTIED: return !c->tie_word_embeddings;
-  default: return true;
-  }
-}
-
-static etk_shape row_shape(const etk_model_config *c, const struct weight_row *row) {
-  etk_shape shape = {row->rank, {dimension(c, row->dims[0]), dimension(c, row->dims[1])}};
-  if (row->rank == 1) shape.dims[1] = 0;
-  return shape;
-}
-
 static etk_status bind(etk_error *e, etk_model *m, const struct weight_row *row, void *base, const char *name, const struct weight_source *source) {
-  etk_shape shape = row_shape(&m->config, row);
+  etk_shape shape = etk__weight_shape(&m->config, row);
   etk_tensor *tensor = NULL;
   etk_status status = source->fetch(e, source->user, &tensor, name, &shape);
   if (status) return status;
@@ -86,46 +23,76 @@ static etk_status bind(etk_error *e, etk_model *m, const struct weight_row *row,
   return ETK_OK;
 }
 
+/* The name of a linear layer is its weight's without ".weight". */
+static etk_status add_linear(etk_error *e, etk_model *m, struct linear *linear, const char *weight_name) {
+  linear->name = etk_arena_strndup(&m->arena, weight_name, strlen(weight_name) - strlen(".weight"));
+  if (!linear->name) return etk_fail_memory(e);
+  linear->index = m->linear_count;
+  linear->transposed = m->family->conv1d;
+  m->linears[m->linear_count++] = linear;
+  return ETK_OK;
+}
+
+static etk_status bind_experts(etk_error *e, etk_model *m, int64_t index, const struct weight_source *source) {
+  struct layer *layer = &m->layers[index];
+  layer->experts = etk_arena_array(&m->arena, (size_t)m->config.num_experts, sizeof *layer->experts);
+  if (!layer->experts) return etk_fail_memory(e);
+  for (int64_t x = 0; x < m->config.num_experts; x++)
+    for (int i = 0; i < m->family->expert_row_count; i++) {
+      const struct weight_row *row = &m->family->expert_rows[i];
+      const char *name = etk_arena_printf(&m->arena, "%s%lld.%s%lld.%s", m->family->layer_prefix, (long long)index, m->family->expert_prefix, (long long)x, row->name);
+      if (!name) return etk_fail_memory(e);
+      etk_status status = bind(e, m, row, &layer->experts[x], name, source);
+      if (!status) status = add_linear(e, m, (struct linear *)((char *)&layer->experts[x] + row->offset - offsetof(struct linear, weight)), name);
+      if (status) return status;
+    }
+  return ETK_OK;
+}
+
 static etk_status bind_layer(etk_error *e, etk_model *m, int64_t index, const struct weight_source *source) {
   struct layer *layer = &m->layers[index];
-  for (int i = 0; i < LAYER_ROWS; i++) {
-    if (!present(&m->config, layer_rows[i].condition)) continue;
-    const char *name = etk_arena_printf(&m->arena, "model.layers.%lld.%s", (long long)index, layer_rows[i].name);
+  for (int i = 0; i < m->family->layer_row_count; i++) {
+    const struct weight_row *row = &m->family->layer_rows[i];
+    if (!etk__weight_present(&m->config, m->family, row->condition)) continue;
+    const char *name = etk_arena_printf(&m->arena, "%s%lld.%s", m->family->layer_prefix, (long long)index, row->name);
     if (!name) return etk_fail_memory(e);
-    etk_status status = bind(e, m, &layer_rows[i], layer, name, source);
+    etk_status status = bind(e, m, row, layer, name, source);
+    if (!status && row->linear) status = add_linear(e, m, (struct linear *)((char *)layer + row->offset - offsetof(struct linear, weight)), name);
     if (status) return status;
   }
-  for (int i = 0; i < LINEARS; i++) { /* the name of a linear layer is its weight's without ".weight" */
-    struct linear *linear = (struct linear *)((char *)layer + linear_offsets[i]);
-    const char *weight_name = NULL;
-    for (size_t w = m->weight_count; w > 0 && !weight_name; w--)
-      if (m->weights[w - 1].tensor == linear->weight) weight_name = m->weights[w - 1].name;
-    linear->name = etk_arena_strndup(&m->arena, weight_name, strlen(weight_name) - strlen(".weight"));
-    if (!linear->name) return etk_fail_memory(e);
-    linear->index = m->linear_count;
-    m->linears[m->linear_count++] = linear;
-  }
+  return m->family->expert_rows ? bind_experts(e, m, index, source) : ETK_OK;
+}
+
+/* Values that follow from the configuration alone. */
+static etk_status derive(etk_error *e, etk_model *m) {
+  const etk_model_config *c = &m->config;
+  etk_status status = m->position_embedding ? ETK_OK : etk_tensor_new(e, &m->inverse_frequency, ETK_F32, etk_shape_of(1, etk__rotary_dims(c) / 2));
+  if (status) return status;
+  if (m->inverse_frequency) etk__rope_frequencies(etk_tensor_data(m->inverse_frequency), c);
+  if (!m->family->norm_from_one) return ETK_OK;
+  status = etk_tensor_new(e, &m->ones, ETK_F32, etk_shape_of(1, c->hidden_size));
+  if (status) return status;
+  for (int64_t i = 0; i < c->hidden_size; i++) ((float *)etk_tensor_data(m->ones))[i] = 1;
   return ETK_OK;
 }
 
 static etk_status build(etk_error *e, etk_model *m, const struct weight_source *source) {
   const etk_model_config *c = &m->config;
-  size_t layers = (size_t)c->num_hidden_layers;
+  const struct family *family = m->family;
+  size_t layers = (size_t)c->num_hidden_layers, rows = (size_t)(family->layer_row_count + c->num_experts * family->expert_row_count);
   m->layers = etk_arena_array(&m->arena, layers, sizeof *m->layers);
-  m->linears = etk_arena_array(&m->arena, layers * LINEARS, sizeof *m->linears);
-  m->weights = etk_arena_array(&m->arena, layers * LAYER_ROWS + MODEL_ROWS, sizeof *m->weights);
+  m->linears = etk_arena_array(&m->arena, layers * rows, sizeof *m->linears);
+  m->weights = etk_arena_array(&m->arena, layers * rows + (size_t)family->model_row_count, sizeof *m->weights);
   if (!m->layers || !m->linears || !m->weights) return etk_fail_memory(e);
-  etk_status status = bind(e, m, &model_rows[0], m, model_rows[0].name, source);
+  etk_status status = bind(e, m, &family->model_rows[0], m, family->model_rows[0].name, source);
   for (int64_t i = 0; i < c->num_hidden_layers && !status; i++) status = bind_layer(e, m, i, source);
-  for (int i = 1; i < MODEL_ROWS && !status; i++)
-    if (present(c, model_rows[i].condition)) status = bind(e, m, &model_rows[i], m, model_rows[i].name, source);
+  for (int i = 1; i < family->model_row_count && !status; i++)
+    if (etk__weight_present(c, family, family->model_rows[i].condition)) status = bind(e, m, &family->model_rows[i], m, family->model_rows[i].name, source);
   if (status) return status;
   m->head.name = "lm_head";
   m->head.index = -1;
   if (c->tie_word_embeddings) m->head.weight = m->embedding;
-  status = etk_tensor_new(e, &m->inverse_frequency, ETK_F32, etk_shape_of(1, c->head_dim / 2));
-  if (!status) etk__rope_frequencies(etk_tensor_data(m->inverse_frequency), c);
-  return status;
+  return derive(e, m);
 }
 
 etk_status etk__model_build(etk_error *e, etk_model **out, const etk_model_config *config, const char *path, const struct weight_source *source) {
@@ -137,6 +104,7 @@ etk_status etk__model_build(etk_error *e, etk_model **out, const etk_model_confi
   }
   atomic_init(&m->references, 1);
   m->config = *config;
+  m->family = etk__family_find(config->architecture);
   etk_status status = build(e, m, source);
   if (status) {
     etk_model_unref(m);
@@ -147,9 +115,13 @@ etk_status etk__model_build(etk_error *e, etk_model **out, const etk_model_confi
 }
 
 bool etk__model_expects(const etk_model *m, const char *name) {
+  size_t skip = m->family->optional_prefix && strncmp(name, m->family->optional_prefix, strlen(m->family->optional_prefix)) ? strlen(m->family->optional_prefix) : 0;
   for (size_t i = 0; i < m->weight_count; i++)
-    if (!strcmp(m->weights[i].name, name)) return true;
-  /* Derived values that old checkpoints carry, and the copy of a tied head. */
+    if (strlen(m->weights[i].name) > skip && !strcmp(m->weights[i].name + skip, name)) return true;
+  /* Derived values that old checkpoints carry (frequencies, masks), and the copy of a tied head. */
+  static const char *const derived[] = {".attention.bias", ".attention.masked_bias", ".attn.bias", ".attn.masked_bias"};
+  for (size_t i = 0; i < sizeof derived / sizeof *derived && m->family->layer_norm; i++)
+    if (strlen(name) > strlen(derived[i]) && !strcmp(name + strlen(name) - strlen(derived[i]), derived[i])) return true;
   return strstr(name, "rotary_emb.inv_freq") != NULL || (m->config.tie_word_embeddings && !strcmp(name, "lm_head.weight"));
 }
 
@@ -170,13 +142,15 @@ struct fresh {
   uint64_t seed, stream;
 };
 
-static const struct weight_row *row_of(const char *name) {
-  for (int i = 0; i < MODEL_ROWS; i++)
-    if (!strcmp(model_rows[i].name, name)) return &model_rows[i];
-  for (int i = 0; i < LAYER_ROWS; i++) {
-    size_t size = strlen(name), tail = strlen(layer_rows[i].name);
-    if (size > tail && !strcmp(name + size - tail, layer_rows[i].name)) return &layer_rows[i];
-  }
+static const struct weight_row *row_of(const struct family *family, const char *name) {
+  for (int i = 0; i < family->model_row_count; i++)
+    if (!strcmp(family->model_rows[i].name, name)) return &family->model_rows[i];
+  const char *rest = strchr(name + strlen(family->layer_prefix), '.') + 1; /* after the layer's number */
+  for (int i = 0; i < family->layer_row_count; i++)
+    if (!strcmp(rest, family->layer_rows[i].name)) return &family->layer_rows[i];
+  rest = strchr(rest + strlen(family->expert_prefix), '.') + 1; /* after the expert's number */
+  for (int i = 0; i < family->expert_row_count; i++)
+    if (!strcmp(rest, family->expert_rows[i].name)) return &family->expert_rows[i];
   return NULL;
 }
 
@@ -187,10 +161,12 @@ static etk_status fetch_fresh(etk_error *e, void *user, etk_tensor **out, const 
   etk_tensor_set_trainable(*out, true);
   float *data = etk_tensor_data(*out);
   int64_t count = etk_tensor_elements(*out);
-  enum init init = row_of(name)->init;
-  double deviation = init == RESIDUAL ? 0.02 / sqrt(2.0 * (double)fresh->config->num_hidden_layers) : 0.02;
+  const struct family *family = etk__family_find(fresh->config->architecture);
+  enum init init = row_of(family, name)->init;
+  if (init == START_NORM && family->norm_from_one) init = START_ZERO;
+  double deviation = init == START_RESIDUAL ? 0.02 / sqrt(2.0 * (double)fresh->config->num_hidden_layers) : 0.02;
   etk_rng rng = etk_rng_new(fresh->seed, fresh->stream++);
-  for (int64_t i = 0; i < count; i++) data[i] = init == ONE ? 1.0f : init == ZERO ? 0.0f : (float)(deviation * etk_rng_normal(&rng));
+  for (int64_t i = 0; i < count; i++) data[i] = init == START_NORM ? 1.0f : init == START_ZERO ? 0.0f : (float)(deviation * etk_rng_normal(&rng));
   return ETK_OK;
 }
 
@@ -221,6 +197,7 @@ void etk_model_unref(etk_model *m) {
   if (!m || atomic_fetch_sub(&m->references, 1) != 1) return;
   for (size_t i = 0; i < m->weight_count; i++) etk_tensor_unref(m->weights[i].tensor);
   etk_tensor_unref(m->inverse_frequency);
+  etk_tensor_unref(m->ones);
   etk_arena_fini(&m->arena);
   etk_free(m->path);
   etk_free(m);

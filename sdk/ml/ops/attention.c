@@ -5,7 +5,10 @@ enum { BLOCK = 64 }; /* query rows at a time */
 
 struct attention {
   float scale;
+  int64_t window; /* keys a query sees, its own included; 0: all before it */
 };
+/* The first key that query i sees. */
+static int64_t first_key(const struct attention *a, int64_t i) { return a->window > 0 && i >= a->window ? i + 1 - a->window : 0; }
 
 /* Where things lie: q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d). */
 struct layout {
@@ -39,16 +42,19 @@ static void attention_unit(const struct call *c, const struct layout *l, int64_t
   const struct kernels *kernels = etk__kernels();
   int64_t block = unit % l->blocks, h = unit / l->blocks % l->heads, b = unit / l->blocks / l->heads;
   int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, kv = h / (l->heads / l->kv_heads);
-  int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
-  float scale = ((const struct attention *)c->attributes)->scale;
-  etk__gemm(&(struct gemm){.tb = true, .m = to - from, .n = to, .k = l->d, .alpha = 1, .a = in(c, 0) + at_q, .lda = l->q_row, .b = in(c, 1) + at_k, .ldb = l->k_row,
-                           .c = scores, .ldc = to});
+  const struct attention *a = c->attributes;
+  int64_t start = first_key(a, from), keys = to - start; /* what some row of the block sees */
+  int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = (b * l->tokens + start) * l->k_row + kv * l->d;
+  etk__gemm(&(struct gemm){.tb = true, .m = to - from, .n = keys, .k = l->d, .alpha = 1, .a = in(c, 0) + at_q, .lda = l->q_row, .b = in(c, 1) + at_k, .ldb = l->k_row,
+                           .c = scores, .ldc = keys});
   for (int64_t i = from; i < to; i++) {
-    float *row = scores + (i - from) * to;
-    kernels->softmax_f32(row, row, scale, i + 1);
-    memset(row + i + 1, 0, (size_t)(to - i - 1) * sizeof *row);
+    float *row = scores + (i - from) * keys;
+    int64_t first = first_key(a, i) - start, end = i + 1 - start;
+    memset(row, 0, (size_t)first * sizeof *row);
+    kernels->softmax_f32(row + first, row + first, a->scale, end - first);
+    memset(row + end, 0, (size_t)(keys - end) * sizeof *row);
   }
-  etk__gemm(&(struct gemm){.m = to - from, .n = l->d, .k = to, .alpha = 1, .a = scores, .lda = to, .b = in(c, 2) + at_k, .ldb = l->k_row, .c = out(c, 0) + at_q,
+  etk__gemm(&(struct gemm){.m = to - from, .n = l->d, .k = keys, .alpha = 1, .a = scores, .lda = keys, .b = in(c, 2) + at_k, .ldb = l->k_row, .c = out(c, 0) + at_q,
                            .ldc = l->q_row});
 }
 static void attention_units(void *user, int64_t begin, int64_t end, int slot) {
@@ -94,13 +100,17 @@ static void backward_block(const struct call *c, const struct layout *l, int64_t
   int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, rows = to - from, kv = h / (l->heads / l->kv_heads);
   int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
   const float *dy = in(c, 0) + at_q, *q = in(c, 1) + at_q, *k = in(c, 2) + at_k, *v = in(c, 3) + at_k;
-  float scale = ((const struct attention *)c->attributes)->scale, beta = first ? 0 : 1;
+  const struct attention *a = c->attributes;
+  float beta = first ? 0 : 1;
   etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row, .b = k, .ldb = l->k_row, .c = p, .ldc = to});
   etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row, .b = v, .ldb = l->k_row, .c = ds, .ldc = to});
   for (int64_t i = from; i < to; i++) {
     float *p_row = p + (i - from) * to, *ds_row = ds + (i - from) * to;
-    kernels->softmax_f32(p_row, p_row, scale, i + 1);
-    kernels->softmax_backward_f32(ds_row, p_row, ds_row, mean_under(p_row, ds_row, i + 1), scale, i + 1);
+    int64_t seen = first_key(a, i), n = i + 1 - seen;
+    memset(p_row, 0, (size_t)seen * sizeof(float));
+    memset(ds_row, 0, (size_t)seen * sizeof(float));
+    kernels->softmax_f32(p_row + seen, p_row + seen, a->scale, n);
+    kernels->softmax_backward_f32(ds_row + seen, p_row + seen, ds_row + seen, mean_under(p_row + seen, ds_row + seen, n), a->scale, n);
     memset(p_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
     memset(ds_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
   }
@@ -142,6 +152,7 @@ static void attention_backward(struct reverse *r) {
 }
 
 static const struct op attention_row = {"attention", 0, 3, 3, 0, attention_shape, attention_forward, attention_backward, attention_scratch};
-etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale) {
-  return RECORD_WITH(g, attention_row, &(struct attention){scale}, q, k, v);
+etk_tensor *etk_attention_window(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale, int64_t window) {
+  return RECORD_WITH(g, attention_row, (&(struct attention){scale, window}), q, k, v);
 }
+etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale) { return etk_attention_window(g, q, k, v, scale, 0); }

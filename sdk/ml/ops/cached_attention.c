@@ -5,6 +5,7 @@ struct cached {
   etk_cache *cache;
   int layer;
   float scale;
+  int64_t window; /* positions a token sees, its own included; 0: all before it */
 };
 
 /* q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d), block_table (batch, blocks) i32, positions (batch, tokens) i32 -> like q */
@@ -80,7 +81,7 @@ static void extend(const struct pages *p) {
   }
 }
 
-/* One token and head: scores over its row's positions, then the weighted sum of values. */
+/* One token and head: scores over the positions it sees, then the weighted sum of values. */
 static void attend(const struct pages *p, int64_t token, int64_t h, float *scores) {
   const struct kernels *kernels = etk__kernels();
   int64_t b = token / p->tokens, size = p->options->block_tokens, head = h / (p->heads / p->options->kv_heads) * p->d, at = (token * p->heads + h) * p->d;
@@ -88,12 +89,14 @@ static void attend(const struct pages *p, int64_t token, int64_t h, float *score
   float *y = out(p->call, 0) + at;
   memset(y, 0, (size_t)p->d * sizeof *y);
   if (length <= 0) return;
-  for (int64_t j = 0; j < length; j += size) {
+  const struct cached *a = p->call->attributes;
+  int64_t first = a->window > 0 && length > a->window ? length - a->window : 0;
+  for (int64_t j = first / size * size; j < length; j += size) {
     int64_t n = length - j < size ? length - j : size;
     kernels->matvec_f32(scores + j, p->keys + offset_of(p, b, j) + head, p->row, in(p->call, 0) + at, n, p->d);
   }
-  kernels->softmax_f32(scores, scores, ((const struct cached *)p->call->attributes)->scale, length);
-  for (int64_t j = 0; j < length; j++) kernels->axpy_f32(y, scores[j], p->values + offset_of(p, b, j) + head, p->d);
+  kernels->softmax_f32(scores + first, scores + first, a->scale, length - first);
+  for (int64_t j = first; j < length; j++) kernels->axpy_f32(y, scores[j], p->values + offset_of(p, b, j) + head, p->d);
 }
 
 static void attend_range(void *user, int64_t begin, int64_t end, int slot) {
@@ -117,9 +120,13 @@ static size_t cached_scratch(const struct node *node, int threads) {
 }
 
 static const struct op cached_row = {"cached_attention", OP_ORDERED, 5, 5, 8 | 16, cached_shape, cached_forward, NULL, cached_scratch};
+etk_tensor *etk_cached_attention_window(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table,
+                                        etk_tensor *positions, float scale, int64_t window) {
+  if (!cache) return etk__poison(g, ETK_E_INVALID, "cached_attention: no cache");
+  struct cached attributes = {cache, layer, scale, window};
+  return RECORD_WITH(g, cached_row, &attributes, q, k, v, block_table, positions);
+}
 etk_tensor *etk_cached_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table, etk_tensor *positions,
                                  float scale) {
-  if (!cache) return etk__poison(g, ETK_E_INVALID, "cached_attention: no cache");
-  struct cached attributes = {cache, layer, scale};
-  return RECORD_WITH(g, cached_row, &attributes, q, k, v, block_table, positions);
+  return etk_cached_attention_window(g, q, k, v, cache, layer, block_table, positions, scale, 0);
 }

@@ -1,4 +1,4 @@
-/* rope (Su et al. 2021), NeoX halves: pair (i, i + d/2) turns by position * inverse_frequency[i]. */
+/* rope (Su et al. 2021), NeoX halves: pair (i, i + n/2) of the first n values of a head turns by position * inverse_frequency[i]. */
 #include "rows.h"
 
 #include <math.h>
@@ -7,12 +7,12 @@ struct rope {
   float sign; /* -1: the inverse turn, which is the derivative */
 };
 
-/* x (batch, tokens, heads, d), positions (batch, tokens) i32, inverse_frequency (d/2) */
+/* x (batch, tokens, heads, d), positions (batch, tokens) i32, inverse_frequency (n/2), n <= d */
 static etk_status rope_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
   const etk_shape *x = shape_of(node, 0), *p = shape_of(node, 1), *f = shape_of(node, 2);
   char a[SHAPE_TEXT], b[SHAPE_TEXT], c[SHAPE_TEXT];
-  if (x->rank != 4 || p->rank != 2 || p->dims[0] != x->dims[0] || p->dims[1] != x->dims[1] || f->rank != 1 || 2 * f->dims[0] != x->dims[3])
-    return etk_fail(e, ETK_E_SHAPE, "rope: x %s, positions %s, inverse_frequency %s: wants (batch, tokens, heads, d), (batch, tokens), (d/2)", etk_shape_text(a, sizeof a, x),
+  if (x->rank != 4 || p->rank != 2 || p->dims[0] != x->dims[0] || p->dims[1] != x->dims[1] || f->rank != 1 || 2 * f->dims[0] > x->dims[3])
+    return etk_fail(e, ETK_E_SHAPE, "rope: x %s, positions %s, inverse_frequency %s: wants (batch, tokens, heads, d), (batch, tokens), (at most d/2)", etk_shape_text(a, sizeof a, x),
                     etk_shape_text(b, sizeof b, p), etk_shape_text(c, sizeof c, f));
   return gives(results, count, x);
 }
@@ -37,7 +37,7 @@ static void angle_range(void *user, int64_t begin, int64_t end, int slot) {
 }
 static void turn_range(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
-  int64_t tokens = c->in[0].shape.dims[1], heads = c->in[0].shape.dims[2], d = c->in[0].shape.dims[3];
+  int64_t tokens = c->in[0].shape.dims[1], heads = c->in[0].shape.dims[2], d = c->in[0].shape.dims[3], half = c->in[2].elements;
   const int32_t *positions = in_integers(c, 1);
   float *own = (float *)c->scratch + (tokens + slot) * d;
   for (int64_t i = begin; i < end; i++) {
@@ -47,7 +47,12 @@ static void turn_range(void *user, int64_t begin, int64_t end, int slot) {
       fill_angles(c, own, positions[i]);
       angles = own;
     }
-    for (int64_t h = i * heads; h < (i + 1) * heads; h++) etk__kernels()->rope_f32(out(c, 0) + h * d, in(c, 0) + h * d, angles, angles + d / 2, d / 2);
+    for (int64_t h = i * heads; h < (i + 1) * heads; h++) {
+      float *y = out(c, 0) + h * d;
+      const float *x = in(c, 0) + h * d;
+      etk__kernels()->rope_f32(y, x, angles, angles + half, half);
+      if (y != x && d > 2 * half) memcpy(y + 2 * half, x + 2 * half, (size_t)(d - 2 * half) * sizeof *y);
+    }
   }
 }
 static etk_status rope_forward(etk_error *e, const struct call *c) {

@@ -1,0 +1,39 @@
+/* What the forward functions of all families share: linear layers with their adapters, residual joins, attention with and without a cache. */
+#include "internal.h"
+
+#include <etk/ops.h>
+#include <math.h>
+
+etk_tensor *etk__linear(const struct pass *p, etk_tensor *sum, etk_tensor *x, const struct linear *layer) {
+  etk_graph *g = p->g;
+  etk_tensor *y = sum ? etk_matmul_add(g, sum, x, layer->weight, 1.0f, false, !layer->transposed) : etk_matmul(g, x, layer->weight, false, !layer->transposed);
+  if (layer->bias) y = etk_add(g, y, layer->bias);
+  const etk_adapter_module *lora = p->f->adapter ? etk__adapter_for(p->f->adapter, layer) : NULL;
+  if (!lora) return y;
+  etk_tensor *input = p->f->training ? etk_dropout(g, x, etk__adapter_dropout(p->f->adapter)) : x;
+  etk_tensor *inner = etk_matmul(g, input, lora->a, false, true); /* (..., rank) */
+  return etk_matmul_add(g, y, inner, lora->b, lora->scale, false, true);
+}
+
+etk_tensor *etk__join(const struct pass *p, etk_tensor *residual, etk_tensor *x, const struct linear *layer) {
+  if (!p->f->training || p->f->dropout <= 0) return etk__linear(p, residual, x, layer);
+  return etk_add(p->g, residual, etk_dropout(p->g, etk__linear(p, NULL, x, layer), p->f->dropout));
+}
+
+etk_tensor *etk__attend(const struct pass *p, int layer, etk_tensor *q, etk_tensor *k, etk_tensor *v) {
+  const etk_model_config *c = &p->m->config;
+  const etk_forward *f = p->f;
+  etk_graph *g = p->g;
+  double turned = c->rope_scaling == ETK_ROPE_YARN ? c->rope_attention_factor : 1; /* of q and of k */
+  float scale = (float)(turned * turned / sqrt((double)c->head_dim));
+  etk_tensor *y = f->cache ? etk_cached_attention_window(g, q, k, v, f->cache, layer, f->block_table, f->positions, scale, c->sliding_window)
+                           : etk_attention_window(g, q, k, v, scale, c->sliding_window);
+  return etk_reshape(g, y, etk_shape_of(3, etk_tensor_dim(f->ids, 0), etk_tensor_dim(f->ids, 1), c->num_attention_heads * c->head_dim));
+}
+
+etk_tensor *etk__select(const struct pass *p, etk_tensor *x) {
+  x = etk_reshape(p->g, x, etk_shape_of(2, etk_tensor_elements(p->f->ids), p->m->config.hidden_size));
+  return p->f->select ? etk_rows(p->g, x, p->f->select) : x;
+}
+
+etk_tensor *etk_model_forward(etk_graph *g, const etk_model *m, const etk_forward *f) { return m->family->forward(g, m, f); }
