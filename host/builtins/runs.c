@@ -199,7 +199,10 @@ static int list_run(struct host *host, const struct list_options *o) {
 /* ---- show ---- */
 
 static void print_pair(const struct host *host, const char *name, const char *value) {
-  if (value && *value) printf("%s%-10s%s %s\n", host->out_color ? STYLE_BOLD : "", name, host->out_color ? STYLE_RESET : "", value);
+  if (!value || !*value) return;
+  printf("%s%-10s%s ", host->out_color ? STYLE_BOLD : "", name, host->out_color ? STYLE_RESET : "");
+  safe_put(stdout, value);
+  putchar('\n');
 }
 
 static void print_facts(struct host *host, const struct run_entry *run) {
@@ -253,7 +256,10 @@ static void print_results(struct host *host, const struct run_entry *run) {
   json_object_foreach((json_t *)(uintptr_t)results, key, value) {
     etk_text text = ETK_TEXT_INIT;
     json_show(&text, value);
-    printf("%s  %s\n", key, text.failed ? "?" : text.data);
+    safe_put(stdout, key);
+    printf("  ");
+    safe_put(stdout, text.failed ? "?" : text.data);
+    putchar('\n');
     etk_text_free(&text);
   }
 }
