@@ -1,17 +1,14 @@
 /* .npz: a ZIP archive whose entries are .npy files. */
+#include "mapped.h"
 #include "numpy_internal.h"
 #include "zip.h"
 
 #include <etk/fs.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <zlib.h>
 
 struct etk_npz {
-  atomic_int references; /* the handle and every tensor taken from it */
-  etk_map map;           /* data NULL when the bytes are the caller's */
-  etk_arena arena;
-  const char *name;
+  etk__mapped base; /* first */
   etk__zip zip;
   etk_npz_entry *entries; /* as zip.entries */
   size_t *data_at;        /* of the values in each entry */
@@ -19,16 +16,7 @@ struct etk_npz {
 
 static etk_status no_memory(etk_error *e, const char *name) { return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory", name); }
 
-static void release(void *owner) {
-  etk_npz *file = owner;
-  if (atomic_fetch_sub(&file->references, 1) != 1) return;
-  etk_map_close(&file->map);
-  etk_arena_fini(&file->arena);
-  etk_free(file);
-}
-void etk_npz_close(etk_npz *file) {
-  if (file) release(file);
-}
+void etk_npz_close(etk_npz *file) { etk__mapped_unref(file); }
 
 /* ---- reading ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -37,64 +25,48 @@ static etk_status read_entry(etk_error *e, etk_npz *file, size_t i, unsigned cha
   etk_npz_entry *entry = &file->entries[i];
   size_t length = strlen(from->name), got;
   if (length < 5 || strcmp(from->name + length - 4, ".npy") != 0)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: entry '%s' at byte %" PRIu64 " is not an .npy file; an .npz file holds nothing else", file->name,
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: entry '%s' at byte %" PRIu64 " is not an .npy file; an .npz file holds nothing else", file->base.name,
                     from->name, from->begin);
-  entry->name = etk_arena_strndup(&file->arena, from->name, length - 4);
-  if (!entry->name) return no_memory(e, file->name);
+  entry->name = etk_arena_strndup(&file->base.arena, from->name, length - 4);
+  if (!entry->name) return no_memory(e, file->base.name);
   etk__npy array;
   const unsigned char *bytes = head;
   etk_status s = ETK_OK;
   if (from->deflated) s = etk__zip_head(e, &file->zip, from, head, ETK__NPY_HEADER_LIMIT, &got);
   else bytes = file->zip.bytes + from->at, got = (size_t)from->size;
   if (s == ETK_OK) s = etk__npy_header(e, &array, from->name, bytes, got, from->size);
-  if (s != ETK_OK) return etk_error_while(e, s, "%s", file->name);
+  if (s != ETK_OK) return etk_error_while(e, s, "%s", file->base.name);
   entry->dtype = array.dtype, entry->shape = array.shape, entry->fortran_order = array.fortran_order, entry->bytes = array.bytes;
   entry->compressed = from->deflated;
   file->data_at[i] = array.data_at;
   return ETK_OK;
 }
 
-static etk_status parse(etk_error *e, etk_npz *file, const void *bytes, size_t size) {
-  etk_status s = etk__zip_open(e, &file->zip, &file->arena, file->name, "an .npz file", bytes, size);
+static etk_status parse(etk_error *e, void *reader, const unsigned char *bytes, size_t size) {
+  etk_npz *file = reader;
+  etk_status s = etk__zip_open(e, &file->zip, &file->base.arena, file->base.name, "an .npz file", bytes, size);
   if (s != ETK_OK) return s;
   size_t count = file->zip.count;
-  file->entries = etk_arena_array(&file->arena, count + 1, sizeof *file->entries);
-  file->data_at = etk_arena_array(&file->arena, count + 1, sizeof *file->data_at);
+  file->entries = etk_arena_array(&file->base.arena, count + 1, sizeof *file->entries);
+  file->data_at = etk_arena_array(&file->base.arena, count + 1, sizeof *file->data_at);
   unsigned char *head = etk_alloc(ETK__NPY_HEADER_LIMIT);
-  s = file->entries && file->data_at && head ? ETK_OK : no_memory(e, file->name);
+  s = file->entries && file->data_at && head ? ETK_OK : no_memory(e, file->base.name);
   for (size_t i = 0; s == ETK_OK && i < count; i++) s = read_entry(e, file, i, head);
   etk_free(head);
   return s;
 }
 
-static etk_npz *new_file(const char *name) {
-  etk_npz *file = etk_calloc(1, sizeof *file);
-  if (!file) return NULL;
-  atomic_init(&file->references, 1);
-  file->name = etk_arena_strdup(&file->arena, name);
-  if (file->name) return file;
-  etk_free(file);
-  return NULL;
-}
-
 etk_status etk_npz_parse(etk_error *e, etk_npz **out, const char *name, const void *bytes, size_t size) {
-  *out = NULL;
-  etk_npz *file = new_file(name);
-  if (!file) return no_memory(e, name);
-  etk_status s = parse(e, file, bytes, size);
-  if (s == ETK_OK) *out = file;
-  else etk_npz_close(file);
+  void *file;
+  etk_status s = etk__mapped_over(e, &file, sizeof **out, name, bytes, size, parse);
+  *out = file;
   return s;
 }
 
 etk_status etk_npz_open(etk_error *e, etk_npz **out, const char *path) {
-  *out = NULL;
-  etk_npz *file = new_file(path);
-  if (!file) return no_memory(e, path);
-  etk_status s = etk_map_open(e, &file->map, path);
-  if (s == ETK_OK) s = parse(e, file, file->map.data, file->map.size);
-  if (s == ETK_OK) *out = file;
-  else etk_npz_close(file);
+  void *file;
+  etk_status s = etk__mapped_open(e, &file, sizeof **out, path, parse);
+  *out = file;
   return s;
 }
 
@@ -122,7 +94,7 @@ static void release_memory(void *owner) { etk_free(owner); }
 etk_status etk_npz_tensor(etk_error *e, etk_tensor **out, etk_npz *file, const char *name) {
   *out = NULL;
   size_t i = find(file, name);
-  if (i == SIZE_MAX) return etk_fail(e, ETK_E_NOT_FOUND, "%s has no array '%s' (it holds %zu)", file->name, name, file->zip.count);
+  if (i == SIZE_MAX) return etk_fail(e, ETK_E_NOT_FOUND, "%s has no array '%s' (it holds %zu)", file->base.name, name, file->zip.count);
   const etk_npz_entry *entry = &file->entries[i];
   const etk__zip_entry *from = &file->zip.entries[i];
   const unsigned char *data;
@@ -141,11 +113,11 @@ etk_status etk_npz_tensor(etk_error *e, etk_tensor **out, etk_npz *file, const c
     etk_free(owned);
     return s;
   }
-  if (!owned) atomic_fetch_add(&file->references, 1);
-  s = etk_tensor_wrap(e, out, entry->dtype, entry->shape, data, owned ? release_memory : release, owned ? (void *)owned : file);
+  if (!owned) etk__mapped_ref(&file->base);
+  s = etk_tensor_wrap(e, out, entry->dtype, entry->shape, data, owned ? release_memory : etk__mapped_unref, owned ? (void *)owned : file);
   if (s == ETK_OK) return s;
   if (owned) etk_free(owned);
-  else release(file);
+  else etk__mapped_unref(file);
   return s;
 }
 

@@ -1,4 +1,5 @@
 #include "json.h"
+#include "mapped.h"
 #include "safetensors_internal.h"
 
 #include <etk/alloc.h>
@@ -6,7 +7,6 @@
 #include <etk/text.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdatomic.h>
 #include <string.h>
 
 const etk__safetensors_dtype etk__safetensors_dtypes[] = {
@@ -22,10 +22,7 @@ typedef struct range {
 } range;
 
 struct etk_safetensors {
-  atomic_int references; /* the handle and every tensor taken from it */
-  etk_map map;           /* data NULL when the bytes are the caller's */
-  etk_arena arena;       /* names, entries, metadata */
-  const char *name;
+  etk__mapped base; /* first */
   const unsigned char *buffer; /* behind the header */
   uint64_t buffer_size;
   etk_safetensors_entry *entries; /* by position in the file */
@@ -39,17 +36,7 @@ static etk_status no_memory(etk_error *e, const char *name) {
   return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while reading the safetensors header", name);
 }
 
-static void release(void *owner) {
-  etk_safetensors *file = owner;
-  if (atomic_fetch_sub(&file->references, 1) != 1) return;
-  etk_map_close(&file->map);
-  etk_arena_fini(&file->arena);
-  etk_free(file);
-}
-
-void etk_safetensors_close(etk_safetensors *file) {
-  if (file) release(file);
-}
+void etk_safetensors_close(etk_safetensors *file) { etk__mapped_unref(file); }
 
 /* ---- one entry -------------------------------------------------------------------------------------------------------------------- */
 
@@ -61,22 +48,22 @@ static const etk__safetensors_dtype *find_dtype(const char *name) {
 
 static etk_status read_shape(etk_error *e, const etk_safetensors *file, etk_safetensors_entry *entry, const json_t *value, uint64_t *elements) {
   const char *name = entry->name;
-  if (!json_is_array(value)) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"shape\" must be a list of whole numbers", file->name, name);
+  if (!json_is_array(value)) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"shape\" must be a list of whole numbers", file->base.name, name);
   size_t rank = json_array_size(value);
   if (rank > ETK_MAX_RANK)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has %zu dimensions; at most %d are supported", file->name, name, rank, ETK_MAX_RANK);
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has %zu dimensions; at most %d are supported", file->base.name, name, rank, ETK_MAX_RANK);
   entry->shape.rank = (int)rank;
   *elements = 1;
   bool empty = false;
   for (size_t i = 0; i < rank; i++) {
     const json_t *item = json_array_get(value, i);
     if (!json_is_integer(item) || json_integer_value(item) < 0)
-      return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': dimension %zu of \"shape\" must be a whole number of at least 0", file->name, name, i);
+      return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': dimension %zu of \"shape\" must be a whole number of at least 0", file->base.name, name, i);
     uint64_t dim = (uint64_t)json_integer_value(item);
     entry->shape.dims[i] = (int64_t)dim;
     if (dim == 0) empty = true;
     if (dim && *elements > UINT64_MAX / dim)
-      return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': the product of its shape overflows", file->name, name);
+      return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': the product of its shape overflows", file->base.name, name);
     if (dim) *elements *= dim;
   }
   if (empty) *elements = 0;
@@ -87,25 +74,25 @@ static etk_status read_range(etk_error *e, const etk_safetensors *file, const ch
   const json_t *begin = json_array_get(value, 0), *end = json_array_get(value, 1);
   if (!json_is_array(value) || json_array_size(value) != 2 || !json_is_integer(begin) || !json_is_integer(end) || json_integer_value(begin) < 0 ||
       json_integer_value(end) < 0)
-    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"data_offsets\" must be two whole numbers [begin, end]", file->name, name);
+    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"data_offsets\" must be two whole numbers [begin, end]", file->base.name, name);
   out->begin = (uint64_t)json_integer_value(begin);
   out->end = (uint64_t)json_integer_value(end);
   if (out->begin > out->end)
-    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"data_offsets\" end at %" PRIu64 " before they begin at %" PRIu64, file->name, name, out->end,
+    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"data_offsets\" end at %" PRIu64 " before they begin at %" PRIu64, file->base.name, name, out->end,
                     out->begin);
   return ETK_OK;
 }
 
 static etk_status read_entry(etk_error *e, etk_safetensors *file, etk_safetensors_entry *entry, range *where, const char *name, const json_t *value) {
-  entry->name = etk_arena_strdup(&file->arena, name);
-  if (!entry->name) return no_memory(e, file->name);
+  entry->name = etk_arena_strdup(&file->base.arena, name);
+  if (!entry->name) return no_memory(e, file->base.name);
   if (!json_is_object(value))
-    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' must be an object with dtype, shape and data_offsets", file->name, name);
+    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' must be an object with dtype, shape and data_offsets", file->base.name, name);
   const char *dtype_name = json_string_value(json_object_get(value, "dtype"));
-  if (!dtype_name) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"dtype\" must be a text such as \"F32\"", file->name, name);
+  if (!dtype_name) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': \"dtype\" must be a text such as \"F32\"", file->base.name, name);
   const etk__safetensors_dtype *dtype = find_dtype(dtype_name);
   if (!dtype)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type '%s', which is not one of the format's", file->name, name,
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type '%s', which is not one of the format's", file->base.name, name,
                     dtype_name);
   entry->dtype_name = dtype->name;
   entry->dtype = dtype->dtype;
@@ -116,26 +103,26 @@ static etk_status read_entry(etk_error *e, etk_safetensors *file, etk_safetensor
   char shape[128];
   etk_shape_text(shape, sizeof shape, &entry->shape);
   if (elements > UINT64_MAX / (uint64_t)dtype->bits)
-    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': %s of %s is more bytes than can be counted", file->name, name, shape, dtype->name);
+    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': %s of %s is more bytes than can be counted", file->base.name, name, shape, dtype->name);
   uint64_t bits = elements * (uint64_t)dtype->bits;
-  if (bits % 8) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': %s of %s does not fill whole bytes", file->name, name, shape, dtype->name);
+  if (bits % 8) return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': %s of %s does not fill whole bytes", file->base.name, name, shape, dtype->name);
   if (bits / 8 != where->end - where->begin)
-    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': %s of %s takes %" PRIu64 " bytes, but its data_offsets span %" PRIu64, file->name, name, shape,
+    return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s': %s of %s takes %" PRIu64 " bytes, but its data_offsets span %" PRIu64, file->base.name, name, shape,
                     dtype->name, bits / 8, where->end - where->begin);
   entry->bytes = (size_t)(bits / 8);
   return ETK_OK;
 }
 
 static etk_status read_metadata(etk_error *e, etk_safetensors *file, json_t *value) {
-  if (!json_is_object(value)) return etk_fail(e, ETK_E_FORMAT, "%s: \"__metadata__\" must be an object of texts", file->name);
-  file->metadata = etk_arena_array(&file->arena, json_object_size(value) * 2 + 1, sizeof *file->metadata);
-  if (!file->metadata) return no_memory(e, file->name);
+  if (!json_is_object(value)) return etk_fail(e, ETK_E_FORMAT, "%s: \"__metadata__\" must be an object of texts", file->base.name);
+  file->metadata = etk_arena_array(&file->base.arena, json_object_size(value) * 2 + 1, sizeof *file->metadata);
+  if (!file->metadata) return no_memory(e, file->base.name);
   const char *key;
   json_t *item;
   json_object_foreach(value, key, item) {
-    if (!json_is_string(item)) return etk_fail(e, ETK_E_FORMAT, "%s: \"__metadata__\": the value of '%s' must be a text", file->name, key);
-    char *k = etk_arena_strdup(&file->arena, key), *v = etk_arena_strdup(&file->arena, json_string_value(item));
-    if (!k || !v) return no_memory(e, file->name);
+    if (!json_is_string(item)) return etk_fail(e, ETK_E_FORMAT, "%s: \"__metadata__\": the value of '%s' must be a text", file->base.name, key);
+    char *k = etk_arena_strdup(&file->base.arena, key), *v = etk_arena_strdup(&file->base.arena, json_string_value(item));
+    if (!k || !v) return no_memory(e, file->base.name);
     file->metadata[file->metadata_count * 2] = k;
     file->metadata[file->metadata_count * 2 + 1] = v;
     file->metadata_count++;
@@ -171,9 +158,9 @@ static etk_status check_layout(etk_error *e, const etk_safetensors *file, const 
     const slot *s = &slots[i];
     if (s->where.begin < at)
       return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' begins at byte %" PRIu64 " of the buffer, inside tensor '%s', which ends at %" PRIu64,
-                      file->name, s->entry.name, s->where.begin, i ? slots[i - 1].entry.name : "", at);
+                      file->base.name, s->entry.name, s->where.begin, i ? slots[i - 1].entry.name : "", at);
     if (s->where.begin > at)
-      return etk_fail(e, ETK_E_FORMAT, "%s: bytes %" PRIu64 " to %" PRIu64 " of the buffer, before tensor '%s', belong to no tensor", file->name, at,
+      return etk_fail(e, ETK_E_FORMAT, "%s: bytes %" PRIu64 " to %" PRIu64 " of the buffer, before tensor '%s', belong to no tensor", file->base.name, at,
                       s->where.begin, s->entry.name);
     at = s->where.end;
   }
@@ -181,17 +168,17 @@ static etk_status check_layout(etk_error *e, const etk_safetensors *file, const 
     return etk_fail(e, ETK_E_FORMAT,
                     "%s: truncated: its tensors take %" PRIu64 " bytes and %" PRIu64 " are there: %" PRIu64
                     " bytes are missing (the last tensor is '%s'); fetch the file again",
-                    file->name, at, file->buffer_size, at - file->buffer_size, slots[file->count - 1].entry.name);
+                    file->base.name, at, file->buffer_size, at - file->buffer_size, slots[file->count - 1].entry.name);
   if (at < file->buffer_size)
-    return etk_fail(e, ETK_E_FORMAT, "%s: %" PRIu64 " bytes after the last tensor belong to no tensor (the tensors take %" PRIu64 ")", file->name,
+    return etk_fail(e, ETK_E_FORMAT, "%s: %" PRIu64 " bytes after the last tensor belong to no tensor (the tensors take %" PRIu64 ")", file->base.name,
                     file->buffer_size - at, at);
   return ETK_OK;
 }
 
 static etk_status index_entries(etk_error *e, etk_safetensors *file, const slot *slots) {
-  file->entries = etk_arena_array(&file->arena, file->count + 1, sizeof *file->entries);
-  file->by_name = etk_arena_array(&file->arena, file->count + 1, sizeof *file->by_name);
-  if (!file->entries || !file->by_name) return no_memory(e, file->name);
+  file->entries = etk_arena_array(&file->base.arena, file->count + 1, sizeof *file->entries);
+  file->by_name = etk_arena_array(&file->base.arena, file->count + 1, sizeof *file->by_name);
+  if (!file->entries || !file->by_name) return no_memory(e, file->base.name);
   for (size_t i = 0; i < file->count; i++) {
     file->entries[i] = slots[i].entry;
     file->entries[i].data = file->buffer + slots[i].where.begin;
@@ -206,7 +193,7 @@ static etk_status read_header(etk_error *e, etk_safetensors *file, json_t *heade
   etk_status s = metadata ? read_metadata(e, file, metadata) : ETK_OK;
   if (s != ETK_OK) return s;
   slot *slots = etk_calloc(json_object_size(header) + 1, sizeof *slots);
-  if (!slots) return no_memory(e, file->name);
+  if (!slots) return no_memory(e, file->base.name);
   const char *name;
   json_t *value;
   json_object_foreach(header, name, value) {
@@ -224,62 +211,46 @@ static etk_status read_header(etk_error *e, etk_safetensors *file, json_t *heade
   return s;
 }
 
-static etk_status parse(etk_error *e, etk_safetensors *file, const unsigned char *bytes, size_t size) {
+static etk_status parse(etk_error *e, void *reader, const unsigned char *bytes, size_t size) {
+  etk_safetensors *file = reader;
   if (size < 8)
-    return etk_fail(e, ETK_E_FORMAT, "%s: %zu bytes are too few for a safetensors file, which begins with 8 bytes of header size", file->name, size);
+    return etk_fail(e, ETK_E_FORMAT, "%s: %zu bytes are too few for a safetensors file, which begins with 8 bytes of header size", file->base.name, size);
   uint64_t header_size = 0;
   for (int i = 7; i >= 0; i--) header_size = header_size << 8 | bytes[i];
   if (header_size > ETK__SAFETENSORS_HEADER_LIMIT)
     return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors file: its first 8 bytes ask for a header of %" PRIu64 " bytes; at most %u are allowed",
-                    file->name, header_size, ETK__SAFETENSORS_HEADER_LIMIT);
+                    file->base.name, header_size, ETK__SAFETENSORS_HEADER_LIMIT);
   if (header_size > size - 8)
-    return etk_fail(e, ETK_E_FORMAT, "%s: truncated inside the header: %" PRIu64 " of its %" PRIu64 " bytes are missing", file->name,
+    return etk_fail(e, ETK_E_FORMAT, "%s: truncated inside the header: %" PRIu64 " of its %" PRIu64 " bytes are missing", file->base.name,
                     header_size - (size - 8), header_size);
   const char *text = (const char *)bytes + 8;
   if (header_size == 0 || text[0] != '{')
-    return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors file: its header does not begin with '{'", file->name);
-  if (!etk_utf8_valid(text, (size_t)header_size)) return etk_fail(e, ETK_E_FORMAT, "%s: the header is not UTF-8", file->name);
+    return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors file: its header does not begin with '{'", file->base.name);
+  if (!etk_utf8_valid(text, (size_t)header_size)) return etk_fail(e, ETK_E_FORMAT, "%s: the header is not UTF-8", file->base.name);
   file->buffer = bytes + 8 + header_size;
   file->buffer_size = size - 8 - header_size;
   json_error_t problem;
   json_t *header = etk__json_loadb(text, (size_t)header_size, JSON_REJECT_DUPLICATES, &problem);
-  if (!header && json_error_code(&problem) == json_error_out_of_memory) return no_memory(e, file->name);
+  if (!header && json_error_code(&problem) == json_error_out_of_memory) return no_memory(e, file->base.name);
   if (!header)
-    return etk_fail(e, ETK_E_FORMAT, "%s: the header is not valid JSON: %s (byte %d of the header)", file->name, problem.text, problem.position);
+    return etk_fail(e, ETK_E_FORMAT, "%s: the header is not valid JSON: %s (byte %d of the header)", file->base.name, problem.text, problem.position);
   etk_status s =
-      json_is_object(header) ? read_header(e, file, header) : etk_fail(e, ETK_E_FORMAT, "%s: the header must be a JSON object", file->name);
+      json_is_object(header) ? read_header(e, file, header) : etk_fail(e, ETK_E_FORMAT, "%s: the header must be a JSON object", file->base.name);
   json_decref(header);
   return s;
 }
 
-static etk_safetensors *new_file(const char *name) {
-  etk_safetensors *file = etk_calloc(1, sizeof *file);
-  if (!file) return NULL;
-  atomic_init(&file->references, 1);
-  file->name = etk_arena_strdup(&file->arena, name);
-  if (file->name) return file;
-  etk_free(file);
-  return NULL;
-}
-
 etk_status etk_safetensors_parse(etk_error *e, etk_safetensors **out, const char *name, const void *bytes, size_t size) {
-  *out = NULL;
-  etk_safetensors *file = new_file(name);
-  if (!file) return no_memory(e, name);
-  etk_status s = parse(e, file, bytes, size);
-  if (s == ETK_OK) *out = file;
-  else etk_safetensors_close(file);
+  void *file;
+  etk_status s = etk__mapped_over(e, &file, sizeof **out, name, bytes, size, parse);
+  *out = file;
   return s;
 }
 
 etk_status etk_safetensors_open(etk_error *e, etk_safetensors **out, const char *path) {
-  *out = NULL;
-  etk_safetensors *file = new_file(path);
-  if (!file) return no_memory(e, path);
-  etk_status s = etk_map_open(e, &file->map, path);
-  if (s == ETK_OK) s = parse(e, file, file->map.data, file->map.size);
-  if (s == ETK_OK) *out = file;
-  else etk_safetensors_close(file);
+  void *file;
+  etk_status s = etk__mapped_open(e, &file, sizeof **out, path, parse);
+  *out = file;
   return s;
 }
 
@@ -308,12 +279,12 @@ const char *etk_safetensors_metadata_at(const etk_safetensors *file, size_t inde
 etk_status etk_safetensors_tensor(etk_error *e, etk_tensor **out, etk_safetensors *file, const char *name) {
   *out = NULL;
   const etk_safetensors_entry *entry = etk_safetensors_find(file, name);
-  if (!entry) return etk_fail(e, ETK_E_NOT_FOUND, "%s has no tensor '%s' (it holds %zu tensors)", file->name, name, file->count);
+  if (!entry) return etk_fail(e, ETK_E_NOT_FOUND, "%s has no tensor '%s' (it holds %zu tensors)", file->base.name, name, file->count);
   if (entry->dtype < 0)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type %s, which this version cannot compute with", file->name, name,
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type %s, which this version cannot compute with", file->base.name, name,
                     entry->dtype_name);
-  atomic_fetch_add(&file->references, 1);
-  etk_status s = etk_tensor_wrap(e, out, (etk_dtype)entry->dtype, entry->shape, entry->data, release, file);
-  if (s != ETK_OK) release(file);
+  etk__mapped_ref(&file->base);
+  etk_status s = etk_tensor_wrap(e, out, (etk_dtype)entry->dtype, entry->shape, entry->data, etk__mapped_unref, file);
+  if (s != ETK_OK) etk__mapped_unref(file);
   return s;
 }

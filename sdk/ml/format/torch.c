@@ -1,10 +1,10 @@
 /* Reading torch.save's files: finding the pickle and the storages, and giving what the pickle holds its dotted names. */
+#include "mapped.h"
 #include "numpy_internal.h"
 #include "torch_internal.h"
 
 #include <etk/fs.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 
 enum { DEPTH_MAX = 64, NAME_MAX_BYTES = 4096 };
 
@@ -15,10 +15,7 @@ typedef struct item { /* of the walk, before the counts are known */
 } item;
 
 struct etk_torch {
-  atomic_int references; /* the handle and every tensor taken from it */
-  etk_map map;           /* data NULL when the bytes are the caller's */
-  etk_arena arena;
-  const char *name;
+  etk__mapped base; /* first */
   size_t size;  /* of the file */
   etk__zip zip; /* count 0 in the older form */
   bool swap;    /* the values are big-endian */
@@ -33,16 +30,7 @@ struct etk_torch {
 
 static etk_status no_memory(etk_error *e, const char *name) { return etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while reading it", name); }
 
-static void release(void *owner) {
-  etk_torch *file = owner;
-  if (atomic_fetch_sub(&file->references, 1) != 1) return;
-  etk_map_close(&file->map);
-  etk_arena_fini(&file->arena);
-  etk_free(file);
-}
-void etk_torch_close(etk_torch *file) {
-  if (file) release(file);
-}
+void etk_torch_close(etk_torch *file) { etk__mapped_unref(file); }
 
 /* ---- names ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -57,12 +45,12 @@ typedef struct walk {
   size_t name_size;
 } walk;
 
-static etk_status too_much(walk *w, const char *what) { return etk_fail(w->e, ETK_E_FORMAT, "%s: '%.200s': %s", w->file->name, w->name, what); }
+static etk_status too_much(walk *w, const char *what) { return etk_fail(w->e, ETK_E_FORMAT, "%s: '%.200s': %s", w->file->base.name, w->name, what); }
 
 static etk_status note(walk *w, const etk__value *value) {
   item *made = etk__pickle_take(w->pickle, 1, sizeof *made);
   char *name = made ? etk__pickle_take(w->pickle, w->name_size + 1, 1) : NULL;
-  if (!name) return *w->pickle->budget < 4096 ? too_much(w, "the file holds more names than files of its size do") : no_memory(w->e, w->file->name);
+  if (!name) return *w->pickle->budget < 4096 ? too_much(w, "the file holds more names than files of its size do") : no_memory(w->e, w->file->base.name);
   memcpy(name, w->name, w->name_size);
   *made = (item){NULL, name, value};
   *w->last = made;
@@ -89,7 +77,7 @@ static etk_status enter_key(walk *w, const etk__value *key) {
     return extend(w, digits, strlen(digits)) ? ETK_OK : too_much(w, "the name is too long");
   }
   if (key->kind != ETK__P_TEXT)
-    return etk_fail(w->e, ETK_E_UNSUPPORTED, "%s: '%.200s' has %s for a key; only texts and whole numbers can be names", w->file->name, w->name,
+    return etk_fail(w->e, ETK_E_UNSUPPORTED, "%s: '%.200s' has %s for a key; only texts and whole numbers can be names", w->file->base.name, w->name,
                     etk__pickle_kinds[key->kind]);
   if (!key->count || memchr(key->is.text, 0, key->count)) return too_much(w, "a key below it is empty or holds a zero byte");
   return extend(w, key->is.text, key->count) ? ETK_OK : too_much(w, "a name below it is longer than 4096 bytes");
@@ -105,7 +93,7 @@ static etk_status descend(walk *w, const etk__value *value, int depth) {
   if (leaves >> value->kind & 1) return note(w, value);
   bool pairs = value->kind == ETK__P_DICT;
   if (!pairs && value->kind != ETK__P_LIST && value->kind != ETK__P_TUPLE)
-    return etk_fail(w->e, ETK_E_UNSUPPORTED, "%s: '%.200s' is %s, which is neither a tensor nor a number, text or container", w->file->name, w->name,
+    return etk_fail(w->e, ETK_E_UNSUPPORTED, "%s: '%.200s' is %s, which is neither a tensor nor a number, text or container", w->file->base.name, w->name,
                     etk__pickle_kinds[value->kind]);
   if (depth == DEPTH_MAX) return too_much(w, "containers are nested more than 64 deep, or hold themselves");
   if (!value->count) return note(w, value);
@@ -153,11 +141,11 @@ static etk_status fill_value(etk_error *e, etk_torch *file, etk__pickle *pickle,
   if (value->kind == ETK__P_REAL) out->real = value->is.real;
   if (value->kind != ETK__P_TEXT) return ETK_OK;
   if (value->count && memchr(value->is.text, 0, value->count))
-    return etk_fail(e, ETK_E_FORMAT, "%s: the text '%s' holds a zero byte", file->name, from->name);
+    return etk_fail(e, ETK_E_FORMAT, "%s: the text '%s' holds a zero byte", file->base.name, from->name);
   char *text = etk__pickle_take(pickle, (size_t)value->count + 1, 1);
   if (!text)
-    return *pickle->budget < 4096 ? etk_fail(e, ETK_E_FORMAT, "%s: its texts take more memory than files of its size do", file->name)
-                                  : no_memory(e, file->name);
+    return *pickle->budget < 4096 ? etk_fail(e, ETK_E_FORMAT, "%s: its texts take more memory than files of its size do", file->base.name)
+                                  : no_memory(e, file->base.name);
   memcpy(text, value->is.text, value->count);
   out->text = text;
   return ETK_OK;
@@ -172,11 +160,11 @@ static int name_against(const void *key, const void *entry) { return strcmp(key,
 static etk_status check_names(walk *w) {
   size_t count = w->tensors + w->others, i = 0;
   const char **names = etk__pickle_take(w->pickle, count + 1, sizeof *names);
-  if (!names) return *w->pickle->budget < 4096 ? too_much(w, "the file holds more names than files of its size do") : no_memory(w->e, w->file->name);
+  if (!names) return *w->pickle->budget < 4096 ? too_much(w, "the file holds more names than files of its size do") : no_memory(w->e, w->file->base.name);
   for (const item *it = w->first; it; it = it->next) names[i++] = it->name;
   qsort(names, count, sizeof *names, by_name);
   for (i = 1; i < count; i++)
-    if (!strcmp(names[i - 1], names[i])) return etk_fail(w->e, ETK_E_FORMAT, "%s: two values are called '%s'", w->file->name, names[i]);
+    if (!strcmp(names[i - 1], names[i])) return etk_fail(w->e, ETK_E_FORMAT, "%s: two values are called '%s'", w->file->base.name, names[i]);
   return ETK_OK;
 }
 
@@ -187,7 +175,7 @@ static etk_status fill(walk *w) {
   file->by_name = etk__pickle_take(w->pickle, w->tensors + 1, sizeof *file->by_name);
   file->values = etk__pickle_take(w->pickle, w->others + 1, sizeof *file->values);
   if (!file->entries || !file->tensors || !file->by_name || !file->values)
-    return *w->pickle->budget < 4096 ? too_much(w, "the file holds more names than files of its size do") : no_memory(w->e, file->name);
+    return *w->pickle->budget < 4096 ? too_much(w, "the file holds more names than files of its size do") : no_memory(w->e, file->base.name);
   for (const item *it = w->first; it; it = it->next) {
     if (it->value->kind != ETK__P_TENSOR) {
       etk_status s = fill_value(w->e, file, w->pickle, &file->values[file->value_count++], it);
@@ -204,13 +192,13 @@ static etk_status fill(walk *w) {
 
 static etk_status flatten(etk_error *e, etk_torch *file, etk__pickle *pickle, const etk__value *root) {
   walk *w = etk_calloc(1, sizeof *w);
-  if (!w) return no_memory(e, file->name);
+  if (!w) return no_memory(e, file->base.name);
   w->e = e, w->file = file, w->pickle = pickle, w->last = &w->first, w->steps = file->size + 16;
   bool container = root->kind == ETK__P_DICT || root->kind == ETK__P_LIST || root->kind == ETK__P_TUPLE;
   if (!container) extend(w, "tensor", 6);
   etk_status s = ETK_OK;
   if (!container && root->kind != ETK__P_TENSOR)
-    s = etk_fail(e, ETK_E_UNSUPPORTED, "%s holds %s, and no tensor", file->name, etk__pickle_kinds[root->kind]);
+    s = etk_fail(e, ETK_E_UNSUPPORTED, "%s holds %s, and no tensor", file->base.name, etk__pickle_kinds[root->kind]);
   else if (!container || root->count) s = descend(w, root, 0);
   if (s == ETK_OK) s = check_names(w);
   if (s == ETK_OK) s = fill(w);
@@ -226,20 +214,20 @@ static etk_status find_folder(etk_error *e, etk_torch *file, char **prefix, cons
     const etk__zip_entry *entry = &file->zip.entries[i];
     const char *slash = strchr(entry->name, '/');
     if (!slash || strcmp(slash, "/data.pkl") != 0) continue;
-    if (*data) return etk_fail(e, ETK_E_FORMAT, "%s: both '%s' and '%s' could be the model", file->name, (*data)->name, entry->name);
+    if (*data) return etk_fail(e, ETK_E_FORMAT, "%s: both '%s' and '%s' could be the model", file->base.name, (*data)->name, entry->name);
     *data = entry;
-    *prefix = etk_arena_strndup(&file->arena, entry->name, (size_t)(slash - entry->name));
-    if (!*prefix) return no_memory(e, file->name);
+    *prefix = etk_arena_strndup(&file->base.arena, entry->name, (size_t)(slash - entry->name));
+    if (!*prefix) return no_memory(e, file->base.name);
   }
   if (!*data)
-    return etk_fail(e, ETK_E_FORMAT, "%s: a ZIP archive of %zu entries, but none is NAME/data.pkl: torch.save did not write it", file->name,
+    return etk_fail(e, ETK_E_FORMAT, "%s: a ZIP archive of %zu entries, but none is NAME/data.pkl: torch.save did not write it", file->base.name,
                     file->zip.count);
   return ETK_OK;
 }
 
 static etk_status find_member(etk_error *e, etk_torch *file, const char *prefix, const char *member, const etk__zip_entry **out) {
-  char *name = etk_arena_printf(&file->arena, "%s/%s", prefix, member);
-  if (!name) return no_memory(e, file->name);
+  char *name = etk_arena_printf(&file->base.arena, "%s/%s", prefix, member);
+  if (!name) return no_memory(e, file->base.name);
   *out = etk__zip_find(&file->zip, name);
   return ETK_OK;
 }
@@ -256,24 +244,24 @@ static etk_status read_byte_order(etk_error *e, etk_torch *file, const char *pre
   bool little = entry->size == 6 && !memcmp(text, "little", 6);
   return file->swap || little
              ? ETK_OK
-             : etk_fail(e, ETK_E_FORMAT, "%s: entry '%s' at byte %" PRIu64 " is neither 'little' nor 'big'", file->name, entry->name, entry->at);
+             : etk_fail(e, ETK_E_FORMAT, "%s: entry '%s' at byte %" PRIu64 " is neither 'little' nor 'big'", file->base.name, entry->name, entry->at);
 }
 
 static etk_status read_zip(etk_error *e, etk_torch *file, const unsigned char *bytes, size_t size) {
   char *prefix = NULL;
   const etk__zip_entry *entry = NULL;
-  etk_status s = etk__zip_open(e, &file->zip, &file->arena, file->name, "a file of torch.save", bytes, size);
+  etk_status s = etk__zip_open(e, &file->zip, &file->base.arena, file->base.name, "a file of torch.save", bytes, size);
   if (s == ETK_OK) s = find_folder(e, file, &prefix, &entry);
   const etk__zip_entry *script = NULL;
   if (s == ETK_OK) s = find_member(e, file, prefix, "constants.pkl", &script);
   if (s != ETK_OK) return s;
   if (script)
     return etk_fail(e, ETK_E_UNSUPPORTED,
-                    "%s: a TorchScript program, not weights alone; in PyTorch: torch.save(torch.jit.load(PATH).state_dict(), OTHER)", file->name);
+                    "%s: a TorchScript program, not weights alone; in PyTorch: torch.save(torch.jit.load(PATH).state_dict(), OTHER)", file->base.name);
   s = read_byte_order(e, file, prefix);
   if (s != ETK_OK) return s;
   if (entry->deflated && entry->size > file->budget / 4)
-    return etk_fail(e, ETK_E_FORMAT, "%s: entry '%s' would inflate to %" PRIu64 " bytes; the file has %zu: refused", file->name, entry->name,
+    return etk_fail(e, ETK_E_FORMAT, "%s: entry '%s' would inflate to %" PRIu64 " bytes; the file has %zu: refused", file->base.name, entry->name,
                     entry->size, file->size);
   const unsigned char *data = NULL;
   unsigned char *owned = NULL;
@@ -282,17 +270,17 @@ static etk_status read_zip(etk_error *e, etk_torch *file, const unsigned char *b
   if (owned) file->budget -= (size_t)entry->size;
   etk__torch_source source = {.zip = &file->zip, .prefix = prefix};
   etk__pickle p = {.e = e,
-                   .file = file->name,
+                   .file = file->base.name,
                    .part = entry->name,
                    .bytes = data,
                    .size = (size_t)entry->size,
-                   .arena = &file->arena,
+                   .arena = &file->base.arena,
                    .budget = &file->budget,
                    .user = &source};
   etk__value *root = NULL;
   s = etk__pickle_run(&p, &root);
   if (s == ETK_OK && p.at != p.size)
-    s = etk_fail(e, ETK_E_FORMAT, "%s: %s: %zu bytes follow the pickle, which ends at %zu", file->name, entry->name, p.size - p.at, p.at);
+    s = etk_fail(e, ETK_E_FORMAT, "%s: %s: %zu bytes follow the pickle, which ends at %zu", file->base.name, entry->name, p.size - p.at, p.at);
   if (s == ETK_OK) s = flatten(e, file, &p, root); /* copies the names: an inflated pickle may go */
   etk_free(owned);
   return s;
@@ -313,7 +301,7 @@ static etk_status read_system(etk_error *e, etk_torch *file, const etk__value *i
     file->swap = !little->is.flag;
     return ETK_OK;
   }
-  return etk_fail(e, ETK_E_FORMAT, "%s: the third pickle does not say whether the values are little-endian", file->name);
+  return etk_fail(e, ETK_E_FORMAT, "%s: the third pickle does not say whether the values are little-endian", file->base.name);
 }
 
 static int storage_order(const void *a, const void *b) {
@@ -375,15 +363,15 @@ static etk_status place_all(etk__pickle *p, const etk__torch_source *source, con
 
 static etk_status read_chain(etk_error *e, etk_torch *file, const unsigned char *bytes, size_t size) {
   if (size < MAGIC_SIZE + PROTOCOL_SIZE || memcmp(bytes + MAGIC_SIZE, protocol, PROTOCOL_SIZE) != 0)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: a file of torch.save whose protocol is not 1001; load and save it with a current PyTorch", file->name);
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: a file of torch.save whose protocol is not 1001; load and save it with a current PyTorch", file->base.name);
   etk__torch_source source = {0};
   etk__pickle p = {.e = e,
-                   .file = file->name,
+                   .file = file->base.name,
                    .part = "system",
                    .bytes = bytes,
                    .size = size,
                    .at = MAGIC_SIZE + PROTOCOL_SIZE,
-                   .arena = &file->arena,
+                   .arena = &file->base.arena,
                    .budget = &file->budget,
                    .user = &source};
   etk__value *info = NULL, *root = NULL, *keys = NULL;
@@ -403,7 +391,8 @@ static bool is_tar(const unsigned char *bytes, size_t size) {
   return size >= 512 && (!memcmp(bytes + 257, "ustar", 5) || !memcmp(bytes, "sys_info", 9) || !memcmp(bytes, "./sys_info", 11));
 }
 
-static etk_status parse(etk_error *e, etk_torch *file, const unsigned char *bytes, size_t size) {
+static etk_status parse(etk_error *e, void *reader, const unsigned char *bytes, size_t size) {
+  etk_torch *file = reader;
   file->size = size;
   file->budget = size > SIZE_MAX / 16 ? SIZE_MAX / 2 : size * 8 + ((size_t)12 << 20);
   if (size >= 4 && !memcmp(bytes, "PK\3\4", 4)) return read_zip(e, file, bytes, size);
@@ -411,42 +400,25 @@ static etk_status parse(etk_error *e, etk_torch *file, const unsigned char *byte
   if (is_tar(bytes, size))
     return etk_fail(e, ETK_E_UNSUPPORTED,
                     "%s: a tar archive, which PyTorch wrote before version 0.1.10; load it there and torch.save it with a current PyTorch",
-                    file->name);
+                    file->base.name);
   if (size >= 2 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5)
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: a bare pickle (protocol %d), not a file of torch.save; load it in Python and torch.save its tensors",
-                    file->name, bytes[1]);
+                    file->base.name, bytes[1]);
   return etk_fail(e, ETK_E_FORMAT, "%s: not a file of torch.save: its %zu bytes begin neither as a ZIP archive nor with PyTorch's magic number",
-                  file->name, size);
-}
-
-static etk_torch *new_file(const char *name) {
-  etk_torch *file = etk_calloc(1, sizeof *file);
-  if (!file) return NULL;
-  atomic_init(&file->references, 1);
-  file->name = etk_arena_strdup(&file->arena, name);
-  if (file->name) return file;
-  etk_free(file);
-  return NULL;
+                  file->base.name, size);
 }
 
 etk_status etk_torch_parse(etk_error *e, etk_torch **out, const char *name, const void *bytes, size_t size) {
-  *out = NULL;
-  etk_torch *file = new_file(name);
-  if (!file) return no_memory(e, name);
-  etk_status s = parse(e, file, bytes, size);
-  if (s == ETK_OK) *out = file;
-  else etk_torch_close(file);
+  void *file;
+  etk_status s = etk__mapped_over(e, &file, sizeof **out, name, bytes, size, parse);
+  *out = file;
   return s;
 }
 
 etk_status etk_torch_open(etk_error *e, etk_torch **out, const char *path) {
-  *out = NULL;
-  etk_torch *file = new_file(path);
-  if (!file) return no_memory(e, path);
-  etk_status s = etk_map_open(e, &file->map, path);
-  if (s == ETK_OK) s = parse(e, file, file->map.data, file->map.size);
-  if (s == ETK_OK) *out = file;
-  else etk_torch_close(file);
+  void *file;
+  etk_status s = etk__mapped_open(e, &file, sizeof **out, path, parse);
+  *out = file;
   return s;
 }
 
@@ -463,7 +435,7 @@ const etk_torch_value *etk_torch_value_at(const etk_torch *file, size_t index) {
 static etk_status copy_out(etk_error *e, etk_tensor **out, const etk_torch *file, const etk_torch_entry *entry, const etk__torch_tensor *t) {
   if (entry->bytes > t->storage->bytes && entry->bytes - t->storage->bytes > file->size * 8 + ((size_t)12 << 20))
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' repeats the %" PRIu64 " bytes of its storage to %zu; save it as tensor.clone()",
-                    file->name, entry->name, t->storage->bytes, entry->bytes);
+                    file->base.name, entry->name, t->storage->bytes, entry->bytes);
   const unsigned char *data = t->storage->data;
   unsigned char *owned = NULL;
   etk_status s = data ? ETK_OK : etk__zip_data(e, &file->zip, t->storage->entry, &data, &owned);
@@ -477,15 +449,15 @@ static etk_status copy_out(etk_error *e, etk_tensor **out, const etk_torch *file
 etk_status etk_torch_tensor(etk_error *e, etk_tensor **out, etk_torch *file, const char *name) {
   *out = NULL;
   const etk_torch_entry *entry = etk_torch_find(file, name);
-  if (!entry) return etk_fail(e, ETK_E_NOT_FOUND, "%s has no tensor '%s' (it holds %zu tensors)", file->name, name, file->count);
+  if (!entry) return etk_fail(e, ETK_E_NOT_FOUND, "%s has no tensor '%s' (it holds %zu tensors)", file->base.name, name, file->count);
   if (entry->dtype < 0)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type %s, which this version cannot compute with", file->name, name,
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type %s, which this version cannot compute with", file->base.name, name,
                     entry->dtype_name);
   const etk__torch_tensor *t = file->tensors[entry - file->entries];
   if (!entry->in_place) return copy_out(e, out, file, entry, t);
-  atomic_fetch_add(&file->references, 1);
-  etk_status s = etk_tensor_wrap(e, out, (etk_dtype)entry->dtype, entry->shape, t->storage->data + t->offset * t->type->size, release, file);
-  if (s != ETK_OK) release(file);
+  etk__mapped_ref(&file->base);
+  etk_status s = etk_tensor_wrap(e, out, (etk_dtype)entry->dtype, entry->shape, t->storage->data + t->offset * t->type->size, etk__mapped_unref, file);
+  if (s != ETK_OK) etk__mapped_unref(file);
   return s;
 }
 
