@@ -87,6 +87,7 @@ static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const stru
   *j = (struct job){0};
   j->checkpoint = session_checkpoint(f->output);
   etk_status status = j->checkpoint ? session_open(e, &j->session, run, f->model, NULL) : etk_fail_memory(e);
+  if (!status) status = session_chat(e, &j->session, &f->chat);
   if (!status) status = open_adapter(e, j, f);
   if (!status) status = open_data(e, j, f);
   if (!status) status = open_trainer(e, j, f);

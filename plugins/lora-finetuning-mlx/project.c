@@ -15,6 +15,9 @@
   OPT(real, dropout, "0.1", "0..<1", "lora", "lora-dropout", 0, "dropout before the update, while training")                                     \
   OPT(texts, target_modules, "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj", "1..128", "lora", "keys", 0, "linear layers to adapt, or all-linear") \
   OPT(flag, use_rslora, "no", "", "lora", "", ETK_ADVANCED, "scale by alpha/sqrt(rank) instead")
+#define CHAT_OPTIONS(OPT, GROUP)                                                                                                                 \
+  OPT(path, chat_template, "-", "exists", GROUP, "", ETK_ADVANCED, "Jinja file, or folder or GGUF file with a template, to use instead of the model's own") \
+  OPT(text, chat_template_kwargs, "", "", GROUP, "chat-template-config", ETK_ADVANCED, "JSON object with more variables for the template, such as enable_thinking")
 #define TRAIN_OPTIONS(OPT)                                                                                                                       \
   MODEL_OPTIONS(OPT)                                                                                                                             \
   OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with train.jsonl and valid.jsonl")           \
@@ -22,6 +25,7 @@
   OPT(path, resume_adapter, "-", "dir", "training", "", 0, "start from this adapter instead of a fresh one")                                     \
   OPT(path, resume, "-", "dir", "training", "", 0, "go on from this checkpoint folder (written by Ctrl-C and --save-steps)")                     \
   OPT(flag, force, "no", "", "training", "f", ETK_LOCAL, "replace an existing output folder")                                                    \
+  CHAT_OPTIONS(OPT, "training")                                                                                                                  \
   LORA_OPTIONS(OPT)                                                                                                                              \
   OPT(int, epochs, "3", "1..", "training", "num-epochs", 0, "passes over the data")                                                              \
   OPT(int, iters, "-", "1..", "training", "", 0, "optimizer steps; wins over epochs")                                                            \
@@ -43,12 +47,16 @@
   OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with test.jsonl")                           \
   OPT(int, batch_size, "8", "1..65536", "inference", "", 0, "sequences a batch")                                                                 \
   OPT(int, max_seq_length, "-", "2..1048576", "inference", "max-sequence-length", 0, "longer sequences are cut, plain text is windowed; default: the model's context") \
+  CHAT_OPTIONS(OPT, "inference")                                                                                                                 \
   OPT(path, per_token, "-", "new", "inference", "", ETK_LOCAL, "file for one JSON line per scored token: id and log-probability")                 \
   OPT(flag, force, "no", "", "inference", "f", ETK_LOCAL, "replace an existing --per-token file")
 #define GENERATE_OPTIONS(OPT)                                                                                                                    \
   MODEL_OPTIONS(OPT)                                                                                                                             \
   OPT(path, adapter_path, "-", "dir", "inference", "adapter", 0, "PEFT adapter folder to apply")                                                 \
-  OPT(text, prompt, "", "", "inference", "p", 0, "text to go on from; empty: from the beginning-of-sequence token")                              \
+  OPT(text, prompt, "", "", "inference", "p", 0, "text to go on from, or to answer where the model has a chat template; empty: from the beginning-of-sequence token")                              \
+  OPT(text, system_prompt, "", "", "inference", "", 0, "what the model is told before the prompt, where it has a chat template")                   \
+  OPT(flag, ignore_chat_template, "no", "", "inference", "", 0, "take the prompt as it stands")                                                  \
+  CHAT_OPTIONS(OPT, "inference")                                                                                                                 \
   OPT(int, max_tokens, "100", "1..1048576", "inference", "max-length n", 0, "new tokens at most")                                                \
   OPT(real, temperature, "0.7", "0..100", "inference", "temp", 0, "0: always the most likely token")                                             \
   OPT(real, top_p, "0.9", "0<..1", "inference", "", 0, "smallest set of tokens that holds this much probability")                                \
@@ -98,9 +106,10 @@ ETK_PROJECT_WITH("lora-finetuning-mlx", "0.1.0", "Fine-tune language models with
 
 #define LORA(o) (etk_lora_options){.rank = (o)->rank, .alpha = (o)->alpha, .dropout = (o)->dropout, .use_rslora = (o)->use_rslora, \
                                    .target_modules = (o)->target_modules.items, .target_count = (o)->target_modules.count}
+#define CHAT(o) {.file = (o)->chat_template, .kwargs = (o)->chat_template_kwargs}
 /* validate and train have the same options in structs of different names. */
 #define FINETUNE(o)                                                                                                                              \
-  (struct finetune){.model = (o)->model, .data = (o)->data, .output = (o)->output, .resume_adapter = (o)->resume_adapter, .resume = (o)->resume,  \
+  (struct finetune){.chat = CHAT(o), .model = (o)->model, .data = (o)->data, .output = (o)->output, .resume_adapter = (o)->resume_adapter, .resume = (o)->resume,  \
                     .force = (o)->force, .lora = LORA(o),                                                                      \
                     .given = {etk_run_given(run, "rank"), etk_run_given(run, "alpha"), etk_run_given(run, "dropout"),                            \
                               etk_run_given(run, "target_modules"), etk_run_given(run, "use_rslora")},                                           \
@@ -127,12 +136,13 @@ static etk_status train_run(etk_run *run, const struct train_options *o) {
 
 static etk_status evaluate_run(etk_run *run, const struct evaluate_options *o) {
   struct evaluation evaluation = {.model = o->model, .adapter = o->adapter_path, .data = o->data, .batch_size = o->batch_size,
-                                  .max_seq_length = o->max_seq_length, .per_token = o->per_token, .force = o->force};
+                                  .max_seq_length = o->max_seq_length, .chat = CHAT(o), .per_token = o->per_token, .force = o->force};
   return session_evaluate(run, &evaluation);
 }
 
 static etk_status generate_run(etk_run *run, const struct generate_options *o) {
-  struct generation generation = {.model = o->model, .adapter = o->adapter_path, .prompt = o->prompt, .options = {
+  struct generation generation = {.model = o->model, .adapter = o->adapter_path, .prompt = o->prompt, .system_prompt = o->system_prompt,
+      .raw = o->ignore_chat_template, .chat = CHAT(o), .options = {
       .sampling = {.temperature = o->temperature, .top_p = o->top_p, .top_k = o->top_k, .repetition_penalty = o->repetition_penalty},
       .max_tokens = o->max_tokens, .seed = (uint64_t)o->seed, .ignore_eos = o->ignore_eos}};
   return session_generate(run, &generation);

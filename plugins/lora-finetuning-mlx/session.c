@@ -5,6 +5,7 @@
 #include <etk/hardware.h>
 #include <etk/text.h>
 #include <sys/stat.h>
+#include <time.h>
 
 etk_status report(etk_run *run, const etk_error *e) { return etk_run_fail(run, e->status, "%s", e->message); }
 
@@ -22,7 +23,19 @@ etk_status session_open(etk_error *e, struct session *out, etk_run *run, const c
   return status;
 }
 
+etk_status session_chat(etk_error *e, struct session *s, const struct chat_choice *choice) {
+  s->chat_kwargs = choice->kwargs && *choice->kwargs ? choice->kwargs : NULL;
+  etk_status status = etk_chat_format_open(e, &s->chat, choice->file ? choice->file : s->path, s->tokenizer);
+  if (status == ETK_E_NOT_FOUND && !choice->file) {
+    if (s->chat_kwargs) return etk_fail(e, ETK_E_USAGE, "--chat-template-kwargs is for a chat template, and the model %s has none; give one with --chat-template", s->path);
+    *e = (etk_error)ETK_ERROR_INIT;
+    return ETK_OK;
+  }
+  return status;
+}
+
 void session_close(struct session *s) {
+  etk_chat_format_free(s->chat);
   etk_adapter_free(s->adapter);
   etk_tokenizer_free(s->tokenizer);
   etk_model_unref(s->model);
@@ -33,7 +46,8 @@ void session_close(struct session *s) {
 etk_status session_data(etk_error *e, etk_dataset **out, const struct session *s, const char *path, const char *split, int64_t max_tokens, bool append_eos) {
   const etk_model_config *c = etk_model_get_config(s->model);
   if (!max_tokens || max_tokens > c->max_position_embeddings) max_tokens = c->max_position_embeddings;
-  etk_dataset_options options = {.tokenizer = s->tokenizer, .vocabulary_size = c->vocab_size, .max_tokens = (int32_t)max_tokens, .append_eos = append_eos};
+  etk_dataset_options options = {.tokenizer = s->tokenizer, .vocabulary_size = c->vocab_size, .max_tokens = (int32_t)max_tokens, .append_eos = append_eos,
+                                 .chat = s->chat, .chat_kwargs = s->chat_kwargs};
   if (etk_fs_is_dir(path)) return etk_dataset_open_split(e, out, path, split, &options);
   return etk_dataset_open(e, out, path, &options);
 }
@@ -138,6 +152,7 @@ etk_status session_evaluate(etk_run *run, const struct evaluation *v) {
   etk_error e = ETK_ERROR_INIT;
   struct session s;
   etk_status status = session_open(&e, &s, run, v->model, v->adapter);
+  if (!status) status = session_chat(&e, &s, &v->chat);
   if (!status) status = evaluate(&e, run, &s, v);
   session_close(&s);
   return status ? report(run, &e) : ETK_OK;
@@ -174,43 +189,80 @@ static etk_status prime(etk_error *e, struct stream *s, const etk_ids *prompt) {
   return status;
 }
 
-static etk_status answer(etk_error *e, struct stream *s, etk_generation *out, const struct session *session, etk_generator *generator, const char *prompt, const etk_generate_options *o) {
-  if (!session->tokenizer) return etk_fail(e, ETK_E_NOT_FOUND, "model %s has no tokenizer, so it can take no prompt and give no text", session->path);
-  etk_ids ids = ETK_IDS_INIT;
-  etk_encode_options encode = {.special = true};
+static etk_status answer(etk_error *e, struct stream *s, etk_generation *out, const struct session *session, etk_generator *generator, const etk_ids *prompt, const etk_generate_options *o) {
   etk_generate_options options = *o;
   options.token = on_generated;
   options.user = s;
-  etk_status status = etk_tokenizer_encode(e, session->tokenizer, &ids, prompt, strlen(prompt), &encode);
-  if (!status) status = etk_decoder_new(e, &s->decoder, session->tokenizer, true);
-  if (!status) status = prime(e, s, &ids);
-  if (!status) status = etk_generate(e, generator, ids.items, ids.count, &options, out);
+  etk_status status = etk_decoder_new(e, &s->decoder, session->tokenizer, true);
+  if (!status) status = prime(e, s, prompt);
+  if (!status) status = etk_generate(e, generator, prompt->items, prompt->count, &options, out);
   if (!status && !s->error.status) emit(s, -1);
   if (!status && s->error.status) status = etk_fail(e, s->error.status, "%s", s->error.message);
   if (!status && s->text.failed) status = etk_fail_memory(e);
   if (status) etk_ids_free(&out->ids);
   etk_decoder_free(s->decoder);
-  etk_ids_free(&ids);
   return status;
+}
+
+static etk_status encode_prompt(etk_error *e, etk_ids *out, const struct session *session, const char *prompt) {
+  if (!session->tokenizer) return etk_fail(e, ETK_E_NOT_FOUND, "model %s has no tokenizer, so it can take no prompt and give no text", session->path);
+  return etk_tokenizer_encode(e, session->tokenizer, out, prompt, strlen(prompt), &(etk_encode_options){.special = true});
 }
 
 etk_status session_answer(etk_error *e, char **out, etk_generation *stats, const struct session *session, etk_generator *generator, const char *prompt, const etk_generate_options *options) {
   struct stream stream = {0};
+  etk_ids ids = ETK_IDS_INIT;
   *stats = (etk_generation){0};
-  etk_status status = answer(e, &stream, stats, session, generator, prompt, options);
+  etk_status status = encode_prompt(e, &ids, session, prompt);
+  if (!status) status = answer(e, &stream, stats, session, generator, &ids, options);
+  etk_ids_free(&ids);
   *out = status ? NULL : stream.text.data ? etk_text_take(&stream.text) : etk_strdup("");
   etk_text_free(&stream.text);
   return status || *out ? status : etk_fail_memory(e);
 }
 
-static etk_status generate(etk_error *e, etk_run *run, const struct session *s, const struct generation *g) {
+static void put_message(etk_text *out, const char *role, const char *content) {
+  etk_text_printf(out, "%s{\"role\":\"%s\",\"content\":", out->size > 1 ? "," : "", role);
+  etk_text_json(out, content, strlen(content));
+  etk_text_putc(out, '}');
+}
+
+/* The prompt as a conversation of its own, in the model's template. */
+static etk_status encode_chat(etk_error *e, etk_ids *out, const struct session *s, const struct generation *g) {
+  etk_text messages = ETK_TEXT_INIT;
+  time_t seconds = time(NULL);
+  struct tm now;
+  etk_text_putc(&messages, '[');
+  if (g->system_prompt && *g->system_prompt) put_message(&messages, "system", g->system_prompt);
+  put_message(&messages, "user", g->prompt);
+  etk_text_putc(&messages, ']');
+  etk_chat chat = {.messages = messages.data, .kwargs = s->chat_kwargs, .add_generation_prompt = true, .now = localtime_r(&seconds, &now)};
+  etk_status status = messages.failed ? etk_fail_memory(e) : etk_chat_format_encode(e, s->chat, out, &chat);
+  etk_text_free(&messages);
+  return status;
+}
+
+static etk_status encode_generation(etk_error *e, etk_ids *out, struct session *s, const struct generation *g) {
+  bool system = g->system_prompt && *g->system_prompt;
+  if (g->raw && (system || g->chat.file || (g->chat.kwargs && *g->chat.kwargs)))
+    return etk_fail(e, ETK_E_USAGE, "--ignore-chat-template excludes --system-prompt, --chat-template and --chat-template-kwargs");
+  etk_status status = g->raw || !s->tokenizer ? ETK_OK : session_chat(e, s, &g->chat);
+  if (status) return status;
+  if (system && !s->chat) return etk_fail(e, ETK_E_USAGE, "--system-prompt needs a chat template, and the model %s has none; give one with --chat-template", s->path);
+  /* An empty prompt asks for a text from its beginning, not for an answer. */
+  return s->chat && (*g->prompt || system) ? encode_chat(e, out, s, g) : encode_prompt(e, out, s, g->prompt);
+}
+
+static etk_status generate(etk_error *e, etk_run *run, struct session *s, const struct generation *g) {
   etk_generator *generator = NULL;
   etk_generation out = {0};
   struct stream stream = {.run = run};
-  /* A token stands for at least one byte, but for the few that a tokenizer adds: no more of a long context is needed. */
-  int64_t room = (int64_t)strlen(g->prompt) + 8 + g->options.max_tokens;
-  etk_status status = etk_generator_new(e, &generator, s->model, s->adapter, room);
-  if (!status) status = answer(e, &stream, &out, s, generator, g->prompt, &g->options);
+  etk_ids ids = ETK_IDS_INIT;
+  etk_status status = encode_generation(e, &ids, s, g);
+  /* An empty prompt becomes one token; no more of a long context is needed. */
+  if (!status) status = etk_generator_new(e, &generator, s->model, s->adapter, (int64_t)ids.count + 1 + g->options.max_tokens);
+  if (!status) status = answer(e, &stream, &out, s, generator, &ids, &g->options);
+  etk_ids_free(&ids);
   etk_generator_free(generator);
   if (!status) {
     static const char *const stops[] = {"eos", "length", "callback"};

@@ -11,10 +11,19 @@ struct session {
   etk_model *model;
   etk_tokenizer *tokenizer; /* NULL: the model has none; only {"ids"} data works */
   etk_adapter *adapter;     /* NULL: the base alone */
+  etk_chat_format *chat;    /* the model's chat template; NULL: it has none */
+  const char *chat_kwargs;  /* more variables for it; NULL: none */
   char *path;               /* of the model, resolved */
+};
+/* How conversations are written out. */
+struct chat_choice {
+  const char *file;   /* a template to use instead of the model's own; NULL */
+  const char *kwargs; /* JSON object; "" or NULL: none */
 };
 /* model NULL: the one in the project's data folder. */
 etk_status session_open(etk_error *e, struct session *out, etk_run *run, const char *model, const char *adapter);
+/* Finds the model's chat template, for what needs one. */
+etk_status session_chat(etk_error *e, struct session *session, const struct chat_choice *choice);
 void session_close(struct session *session);
 
 /* `split` of the data, prepared for training (append_eos) or scoring. max_tokens 0: the model's context. */
@@ -22,11 +31,15 @@ etk_status session_data(etk_error *e, etk_dataset **out, const struct session *s
 
 struct evaluation {
   const char *model, *adapter, *data, *per_token;
+  struct chat_choice chat;
   int64_t batch_size, max_seq_length;
   bool force; /* per_token may replace a file */
 };
 struct generation {
   const char *model, *adapter, *prompt;
+  const char *system_prompt; /* "" or NULL: none */
+  bool raw;                  /* the prompt as it stands, whatever template the model has */
+  struct chat_choice chat;
   etk_generate_options options;
 };
 etk_status session_evaluate(etk_run *run, const struct evaluation *evaluation);

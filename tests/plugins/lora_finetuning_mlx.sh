@@ -243,6 +243,29 @@ interrupt() {
 
 if [ -f "$model/config.json" ]; then golden; else skip "the golden models are not here"; fi
 
+# ---- chat templates: what is rendered is what the model is given ----
+asked='List all files in the current directory'
+printf '%s' '{{ bos_token }}{% for m in messages %}{{ m.content }}{{ mark or "\n" }}{% if m.role == "user" %}${% endif %}{% endfor %}' >"$tmp/shell.jinja"
+answer() { "$exe" --json $ns:generate --temperature 0 --max-tokens 20 "$@" 2>&1 | sed -n 's/.*"text": *"\(\([^"\\]\|\\.\)*\)".*"prompt_tokens":\([0-9]*\).*/\1 after \3/p'; }
+bare=$(answer --prompt "$asked
+\$")
+expect "a prompt in its template is read as the same text written out" [ -n "$bare" -a "$bare" = "$(answer --chat-template "$tmp/shell.jinja" --prompt "$asked")" ]
+for more in '--system-prompt Now' '--chat-template-kwargs {"mark":"?"}'; do
+  expect "${more%% *} reaches the template" [ "$bare" != "$(answer --chat-template "$tmp/shell.jinja" $more --prompt "$asked")" ]
+  run "$exe" $ns:generate $more --prompt "$asked"
+  expect_fail 2 "--chat-template" "${more%% *} needs a template"
+  run "$exe" $ns:generate $more --prompt "$asked" --ignore-chat-template
+  expect_fail 2 "--ignore-chat-template excludes" "and is not passed over in silence"
+done
+printf '{{ messages[7].content.words }}' >"$tmp/wrong.jinja"
+run "$exe" $ns:generate --chat-template "$tmp/wrong.jinja" --prompt "$asked"
+expect_fail 1 "wrong.jinja:1:" "a template that fails is named with its line"
+echo '{"messages":[{"role":"user","content":"'$asked'"},{"role":"assistant","content":" ls"}]}' >"$tmp/chat.jsonl"
+run "$exe" --json $ns:evaluate --data "$tmp/chat.jsonl" --chat-template "$tmp/shell.jinja"
+templated=$(field loss)
+run "$exe" --json $ns:evaluate --data "$tmp/chat.jsonl"
+expect "a conversation in the model's own layout is likelier than in another" awk -v a="$templated" -v b="$(field loss)" 'BEGIN { exit !(a > 0 && a < b) }'
+
 # ---- generation against llama2.c ----
 stories=$shared/models/stories260K/stories260K.bin
 texts() { sed -n 's/.*"text": *"\(\([^"\\]\|\\.\)*\)".*/\1/p'; }

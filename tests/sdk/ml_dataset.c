@@ -79,6 +79,32 @@ static void each_kind_of_line_is_read(void **state) {
   etk_dataset_free(d);
 }
 
+static const char turns[] = "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+                            "{% if add_generation_prompt %}assistant:{{ opening }}{% endif %}{% if tools %}#{{ tools[0].name }}{% endif %}";
+
+static void conversations_are_written_by_the_template(void **state) {
+  etk_dataset_options options = options_of(true);
+  etk_chat_format *format = NULL;
+  works(etk_chat_format_open(e, &format, file_with(state, "turns.jinja", turns), letters));
+  options.chat = format;
+  etk_dataset *d = open_text(state, "chat.jsonl",
+                             "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"z\"}]}\n"
+                             "{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"},{\"from\":\"gpt\",\"value\":\"b\"}]}\n"
+                             "{\"messages\":[{\"role\":\"assistant\",\"content\":\"b\"}],\"tools\":[{\"name\":\"c\"}]}\n",
+                             &options);
+  sequence_is(d, 0, "27 20 18 4 17 32 0 0 18 18 8 18 19 0 13 19 32 | 1 28"); /* user:a assistant: | b; no end beyond the template's */
+  sequence_is(d, 1, "27 20 18 4 17 32 0 0 18 18 8 18 19 0 13 19 32 | 1 28");
+  sequence_is(d, 2, "27 0 18 18 8 18 19 0 13 19 32 1 28 30 2");
+  etk_dataset_free(d);
+  options.chat_kwargs = "{\"opening\":\"c\"}"; /* generation would be given "c" too, which the answer does not have: what both begin with is given */
+  d = open_text(state, "chat.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}", &options);
+  sequence_is(d, 0, "27 20 18 4 17 32 0 0 18 18 8 18 19 0 13 19 32 | 1 28");
+  etk_dataset_free(d);
+  options.chat_kwargs = "{";
+  fails_with(ETK_E_FORMAT, "kwargs:1:1", etk_dataset_open(e, &d, file_with(state, "bad.jsonl", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"b\"}]}"), &options));
+  etk_chat_format_free(format);
+}
+
 static void the_end_is_not_added_for_evaluation(void **state) {
   etk_dataset_options options = options_of(false);
   etk_dataset *d = open_text(state, "eval.jsonl", "{\"text\":\"abc\"}\n{\"prompt\":\"x\",\"completion\":\"y\"}", &options);
@@ -157,6 +183,8 @@ static void a_broken_line_is_named_by_file_and_line(void **state) {
   line_refused(state, ETK_E_FORMAT, "\"messages\" must be a list", "{\"messages\":{}}");
   line_refused(state, ETK_E_FORMAT, "every entry of \"messages\"", "{\"messages\":[1]}");
   line_refused(state, ETK_E_FORMAT, "\"content\" must be a text", "{\"messages\":[{\"role\":\"assistant\"}]}");
+  line_refused(state, ETK_E_FORMAT, "\"conversations\" must be a list", "{\"conversations\":1}");
+  line_refused(state, ETK_E_FORMAT, "from \"narrator\"", "{\"conversations\":[{\"from\":\"narrator\",\"value\":\"a\"}]}");
   line_refused(state, ETK_E_FORMAT, "no message of the role \"assistant\"", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}");
   line_refused(state, ETK_E_INVALID, "token id 34 (position 1) is outside the model's vocabulary of 34 entries", "{\"ids\":[1,34]}");
   line_refused(state, ETK_E_INVALID, "token id -1 (position 0)", "{\"ids\":[-1]}");
@@ -358,6 +386,7 @@ static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_kind_of_line_is_read),
+      cmocka_unit_test(conversations_are_written_by_the_template),
       cmocka_unit_test(the_end_is_not_added_for_evaluation),
       cmocka_unit_test(blank_lines_crlf_and_a_byte_order_mark_are_accepted),
       cmocka_unit_test(a_json_list_is_the_same_as_lines),

@@ -1,18 +1,20 @@
 /* etk/dataset.h: training and evaluation data as token sequences with a loss mask, and batches of them.
  *
- * Files: JSONL with one object a line — {"text"}, {"prompt","completion"} (prompt masked), {"messages":[{role,content}]} (see below), {"ids":[…]}
+ * Files: JSONL with one object a line — {"text"}, {"prompt","completion"} (prompt masked), {"messages":[{role,content}]} and the like (see below), {"ids":[…]}
  * (verbatim), {"instruction","input","output"} (Alpaca: the prompt is "### Instruction:\n…\n\n### Input:\n…\n\n### Response:\n", the Input part only
  * where it is not empty); a .json file may hold a list of such objects — or plain text (any other extension than .jsonl/.json): one document, cut into
  * windows of max_tokens. The kind is found per line; unknown keys are ignored; a broken line is an error with file and line. Blank lines, CRLF and a
  * leading byte order mark are accepted. Folders: train.jsonl, valid.jsonl, test.jsonl (also .json, .txt).
  * A prompt and its completion are tokenised apart, so that the prompt's tokens are those that generation sees. A sequence of fewer than two tokens
  * has nothing to predict and is left out; one whose prompt fills max_tokens stays, with nothing scored.
- * Messages, until chat templates are read (a later version): "<|role|>\ncontent\n" for each, the last assistant message counts for the loss. */
+ * Conversations — {"messages"}, or ShareGPT's {"conversations":[{from,value}]} — are written out by the model's chat template (with "tools" where a line has
+ * them), up to the last message of the assistant, which alone counts for the loss; no end of text is added, the template ends its own. Without a template:
+ * "<|role|>\ncontent\n" for each message. */
 #ifndef ETK_DATASET_H
 #define ETK_DATASET_H
 
+#include "chat.h"
 #include "rng.h"
-#include "tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,6 +32,8 @@ typedef struct etk_dataset_options {
   int64_t vocabulary_size;        /* ids outside [0, this) are an error with file and line */
   int32_t max_tokens;             /* longer sequences are cut at the end and counted; plain text is cut into windows */
   bool append_eos;                /* train: yes; evaluate: no. Never for {"ids"} */
+  const etk_chat_format *chat;    /* for conversations; NULL: without a template */
+  const char *chat_kwargs;        /* JSON object: more variables for it; NULL: none */
 } etk_dataset_options;
 etk_status etk_dataset_open(etk_error *e, etk_dataset **out, const char *path, const etk_dataset_options *options);
 /* `split` of a folder ("train", "valid", "test"), ETK_E_NOT_FOUND where it has none; a file is its own train split. */

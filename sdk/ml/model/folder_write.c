@@ -2,6 +2,7 @@
 #include "internal.h"
 #include "ml/format/json.h"
 
+#include <etk/fs.h>
 #include <etk/safetensors.h>
 #include <jansson.h>
 

@@ -1,3 +1,4 @@
+#include "conversation.h"
 #include "ml/format/json.h"
 #include <etk/alloc.h>
 #include <etk/dataset.h>
@@ -146,13 +147,14 @@ static etk_status put_eos(etk_error *e, reading *r, size_t start) {
 }
 
 /* The two halves are tokenised apart, although a merge may be lost where they meet: generation too is given the prompt alone, so the model sees
- * the same tokens there as in training, and the mask falls on a token's edge. */
-static etk_status add_pair(etk_error *e, reading *r, const char *prompt, size_t prompt_size, const char *completion, size_t completion_size) {
+ * the same tokens there as in training, and the mask falls on a token's edge. bare: the texts hold no control tokens of their own, so the tokenizer's
+ * stand around them. */
+static etk_status add_pair(etk_error *e, reading *r, const char *prompt, size_t prompt_size, const char *completion, size_t completion_size, bool bare) {
   size_t start = r->dataset->store->ids.count;
-  etk_status s = put_text(e, r, prompt, prompt_size, true);
+  etk_status s = put_text(e, r, prompt, prompt_size, bare);
   size_t masked = r->dataset->store->ids.count - start;
   if (s == ETK_OK) s = put_text(e, r, completion, completion_size, false);
-  if (s == ETK_OK) s = put_eos(e, r, start);
+  if (s == ETK_OK && bare) s = put_eos(e, r, start);
   return s == ETK_OK ? end_sequence(e, r, start, masked) : s;
 }
 
@@ -181,7 +183,7 @@ static etk_status add_prompt(etk_error *e, reading *r, const json_t *object) {
   size_t prompt_size, completion_size;
   etk_status s = take_text(e, r, object, "prompt", &prompt, &prompt_size);
   if (s == ETK_OK) s = take_text(e, r, object, "completion", &completion, &completion_size);
-  return s == ETK_OK ? add_pair(e, r, prompt, prompt_size, completion, completion_size) : s;
+  return s == ETK_OK ? add_pair(e, r, prompt, prompt_size, completion, completion_size, true) : s;
 }
 
 /* The Alpaca layout: see etk/dataset.h for how it is written out. */
@@ -200,43 +202,17 @@ static etk_status add_instruction(etk_error *e, reading *r, const json_t *object
     etk_text_append(&prompt, input, input_size);
   }
   etk_text_puts(&prompt, "\n\n### Response:\n");
-  s = prompt.failed ? no_memory(e, r->path) : add_pair(e, r, prompt.data, prompt.size, output, output_size);
+  s = prompt.failed ? no_memory(e, r->path) : add_pair(e, r, prompt.data, prompt.size, output, output_size, true);
   etk_text_free(&prompt);
   return s;
 }
 
-static etk_status find_last_answer(etk_error *e, const reading *r, const json_t *list, size_t *last) {
-  bool found = false;
-  for (size_t i = 0; i < json_array_size(list); i++) {
-    const json_t *message = json_array_get(list, i);
-    const char *role, *content;
-    size_t size;
-    etk_status s = json_is_object(message) ? ETK_OK : bad(e, r, "every entry of \"messages\" must be an object with \"role\" and \"content\"");
-    if (s == ETK_OK) s = take_text(e, r, message, "role", &role, &size);
-    if (s == ETK_OK) s = take_text(e, r, message, "content", &content, &size);
-    if (s != ETK_OK) return s;
-    if (strcmp(role, "assistant")) continue;
-    *last = i;
-    found = true;
-  }
-  return found ? ETK_OK : bad(e, r, "\"messages\" holds no message of the role \"assistant\", so there is nothing to learn");
-}
-
 static etk_status add_messages(etk_error *e, reading *r, const json_t *object) {
-  const json_t *list = json_object_get(object, "messages");
-  if (!json_is_array(list)) return bad(e, r, "\"messages\" must be a list");
-  size_t last = 0;
-  etk_status s = find_last_answer(e, r, list, &last);
-  if (s != ETK_OK) return s;
   etk_text prompt = ETK_TEXT_INIT, answer = ETK_TEXT_INIT;
-  for (size_t i = 0; i <= last; i++) {
-    const json_t *message = json_array_get(list, i), *content = json_object_get(message, "content");
-    etk_text *out = i == last ? &answer : &prompt;
-    etk_text_printf(&prompt, "<|%s|>\n", json_string_value(json_object_get(message, "role")));
-    etk_text_append(out, json_string_value(content), json_string_length(content));
-    etk_text_putc(out, '\n');
-  }
-  s = prompt.failed || answer.failed ? no_memory(e, r->path) : add_pair(e, r, prompt.data, prompt.size, answer.data, answer.size);
+  char at[512];
+  etk_status s = etk__conversation_write(e, &prompt, &answer, object, r->options->chat, r->options->chat_kwargs);
+  if (s == ETK_OK) s = add_pair(e, r, prompt.data, prompt.size, answer.data, answer.size, !r->options->chat);
+  else s = etk_error_while(e, s, "%s", where(r, at));
   etk_text_free(&prompt);
   etk_text_free(&answer);
   return s;
@@ -266,8 +242,8 @@ static const struct {
   const char *key, *second;
   etk_status (*add)(etk_error *e, reading *r, const json_t *object);
 } kinds[] = {
-    {"ids", NULL, add_ids},   {"messages", NULL, add_messages},           {"prompt", "completion", add_prompt},
-    {"text", NULL, add_text}, {"instruction", "output", add_instruction},
+    {"ids", NULL, add_ids},   {"messages", NULL, add_messages},           {"conversations", NULL, add_messages},
+    {"text", NULL, add_text}, {"instruction", "output", add_instruction}, {"prompt", "completion", add_prompt},
 };
 
 static etk_status unknown_keys(etk_error *e, const reading *r, json_t *object) {
