@@ -27,7 +27,7 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
 
 # ---- what is needed -------------------------------------------------------------------------------------------------------------------
 # `make` alone only names what is missing; `make demo` and `make check` install it first.
-PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit zlib
+PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit zlib libcurl
 BUILDING := $(filter-out clean deps help,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifneq ($(filter check demo,$(MAKECMDGOALS)),)
@@ -47,6 +47,7 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 LIBS_core  := $(shell pkg-config --libs yaml-0.1 jansson) -lm -ldl
 LIBS_ml    := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib) -lm -ldl
 LIBS_io    := $(shell pkg-config --libs libarchive zlib)
+LIBS_net   := -ldl -lpthread
 LIBS_media := $(shell pkg-config --libs libpng) -lm
 LIBS_host  := $(shell pkg-config --libs jansson libffi) -lm -ldl
 endif
@@ -70,6 +71,7 @@ endif
 # ---- sources --------------------------------------------------------------------------------------------------------------------------
 CORE  := $(wildcard sdk/core/*.c)
 IO    := $(wildcard sdk/io/*.c)
+NET   := $(wildcard sdk/net/*.c)
 MEDIA := $(wildcard sdk/media/*.c)
 ML    := $(filter-out %.isa.c,$(wildcard sdk/ml/*/*.c))
 # A file named <noun>.isa.c is compiled once for each instruction set, with ETK_ISA set to its name.
@@ -92,6 +94,7 @@ PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 o = $(patsubst %.c,$(B)/obj/%.o,$(1))
 CORE_O := $(call o,$(CORE))
 IO_O := $(call o,$(IO))
+NET_O := $(call o,$(NET))
 MEDIA_O := $(call o,$(MEDIA))
 ML_O   := $(call o,$(ML)) $(foreach i,$(ISAS),$(patsubst %.isa.c,$(B)/obj/%.$(i).o,$(ISA_C)))
 HOST_O := $(call o,$(HOST))
@@ -102,8 +105,9 @@ PLUGIN_SO := $(foreach p,$(PLUGINS),$(PLUGIN_DIR)/libproj-$(p).so)
 LIB_core := $(B)/lib/libetk.so.1
 LIB_ml   := $(B)/lib/libetk-ml.so.0
 LIB_io   := $(B)/lib/libetk-io.so.0
+LIB_net  := $(B)/lib/libetk-net.so.0
 LIB_media := $(B)/lib/libetk-media.so.0
-LIBS_SDK := $(LIB_core) $(LIB_ml) $(LIB_io) $(LIB_media)
+LIBS_SDK := $(LIB_core) $(LIB_ml) $(LIB_io) $(LIB_net) $(LIB_media)
 
 .PHONY: all
 all: $(EXE) $(LIBS_SDK) $(PLUGIN_SO) $(B)/share/efficientai-toolkit/profiles
@@ -136,15 +140,16 @@ $(LIB_$(1)): $($(2)) $(LIB_core) etc/libetk-$(1).map
 endef
 $(eval $(call LIBRARY_RULE,ml,ML_O))
 $(eval $(call LIBRARY_RULE,io,IO_O))
+$(eval $(call LIBRARY_RULE,net,NET_O))
 $(eval $(call LIBRARY_RULE,media,MEDIA_O))
 $(EXE): $(HOST_O) $(LIB_core)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) -rdynamic $(HOST_O) -o $@ -Wl,-rpath,$(ORIGIN)/../lib -L$(B)/lib -letk $(LDFLAGS) $(LIBS_host)
 # Beside a plugin lie its data/ folder, under its namespace, and its README, from which help takes its examples.
 define PLUGIN_RULE
-$(PLUGIN_DIR)/libproj-$(1).so: $(call o,$(wildcard plugins/$(1)/*.c)) $(LIB_ml) $(LIB_core) etc/plugin.map
+$(PLUGIN_DIR)/libproj-$(1).so: $(call o,$(wildcard plugins/$(1)/*.c)) $(LIB_ml) $(LIB_net) $(LIB_core) etc/plugin.map
 	@mkdir -p $$(@D)
-	$$(call say,LD,$$@) $$(CC) $$(LINK) $$(call SO_FLAGS,libproj-$(1).so) $$(call MAP,plugin) $$(filter %.o,$$^) -o $$@ -Wl,-rpath,$$(ORIGIN)/../.. -L$(B)/lib -letk-ml -letk $$(LDFLAGS) -ljansson -lm
+	$$(call say,LD,$$@) $$(CC) $$(LINK) $$(call SO_FLAGS,libproj-$(1).so) $$(call MAP,plugin) $$(filter %.o,$$^) -o $$@ -Wl,-rpath,$$(ORIGIN)/../.. -L$(B)/lib -letk-ml -letk-net -letk $$(LDFLAGS) -ljansson -lm
 	$$(Q)if [ -d plugins/$(1)/data ]; then rm -rf $(PLUGIN_DIR)/$(1); ln -s $$(abspath plugins/$(1)/data) $(PLUGIN_DIR)/$(1); fi
 	$$(Q)ln -sf $$(abspath plugins/$(1)/README.md) $(PLUGIN_DIR)/libproj-$(1).md
 endef
@@ -164,13 +169,14 @@ PLUGIN_DOMAIN_O := $(call o,$(filter-out %/project.c,$(wildcard plugins/*/*.c)))
 $(B)/obj/core.a: $(CORE_O)
 $(B)/obj/ml.a: $(ML_O)
 $(B)/obj/io.a: $(IO_O)
+$(B)/obj/net.a: $(NET_O)
 $(B)/obj/media.a: $(MEDIA_O)
 $(B)/obj/host.a: $(filter-out %/host/main.o,$(HOST_O))
 $(B)/obj/plugins.a: $(PLUGIN_DOMAIN_O)
 $(B)/obj/%.a:
 	$(Q)rm -f $@; ar rcs $@ $^
-ALL_A := $(foreach a,host plugins ml io media core,$(B)/obj/$(a).a)
-ALL_LIBS = $(LIBS_host) $(LIBS_ml) $(LIBS_io) $(LIBS_media) $(LIBS_core)
+ALL_A := $(foreach a,host plugins ml net io media core,$(B)/obj/$(a).a)
+ALL_LIBS = $(LIBS_host) $(LIBS_ml) $(LIBS_net) $(LIBS_io) $(LIBS_media) $(LIBS_core)
 $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(B)/obj/tests/fuzz/replay.o $(ALL_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) $(filter %.o,$^) $(ALL_A) -o $@ $(LDFLAGS) $(ALL_LIBS)
@@ -224,12 +230,12 @@ D = $(DESTDIR)$(PREFIX)
 install: all
 	$(Q)install -d $(D)/bin $(D)/lib/pkgconfig $(D)/lib/efficientai-toolkit/plugins $(D)/include/etk $(D)/share/efficientai-toolkit/profiles $(D)/share/doc/efficientai-toolkit
 	$(Q)install -m 755 $(EXE) $(D)/bin/
-	$(Q)for l in libetk:1 libetk-ml:0 libetk-io:0 libetk-media:0; do n=$${l%:*}; v=$${l#*:}; install -m 755 $(B)/lib/$$n.so.$$v $(D)/lib/; ln -sf $$n.so.$$v $(D)/lib/$$n.so; done
+	$(Q)for l in libetk:1 libetk-ml:0 libetk-io:0 libetk-net:0 libetk-media:0; do n=$${l%:*}; v=$${l#*:}; install -m 755 $(B)/lib/$$n.so.$$v $(D)/lib/; ln -sf $$n.so.$$v $(D)/lib/$$n.so; done
 	$(Q)install -m 644 sdk/include/etk/*.h $(D)/include/etk/
 	$(Q)install -m 755 $(PLUGIN_SO) $(D)/lib/efficientai-toolkit/plugins/
 	$(Q)for p in $(PLUGINS); do install -m 644 plugins/$$p/README.md $(D)/lib/efficientai-toolkit/plugins/libproj-$$p.md; [ -d plugins/$$p/data ] || continue; (cd plugins/$$p/data && find . -type f) | while read -r f; do install -D -m 644 plugins/$$p/data/$$f $(D)/lib/efficientai-toolkit/plugins/$$p/$$f; done; done
 	$(Q)install -m 644 etc/profiles/* $(D)/share/efficientai-toolkit/profiles/
-	$(Q)for n in etk etk-ml etk-io etk-media; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' etc/$$n.pc.in > $(D)/lib/pkgconfig/$$n.pc; done
+	$(Q)for n in etk etk-ml etk-io etk-net etk-media; do sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' etc/$$n.pc.in > $(D)/lib/pkgconfig/$$n.pc; done
 	$(Q)install -m 644 README.md LICENSE etc/docs/commands.md $(D)/share/doc/efficientai-toolkit/
 	$(Q)install -D -m 644 etc/man/efficientai-toolkit.1 $(D)/share/man/man1/efficientai-toolkit.1
 	$(Q)install -D -m 644 etc/completion/efficientai-toolkit.bash $(D)/share/bash-completion/completions/efficientai-toolkit
@@ -237,4 +243,4 @@ install: all
 	$(Q)install -D -m 644 etc/completion/efficientai-toolkit.fish $(D)/share/fish/vendor_completions.d/efficientai-toolkit.fish
 	@echo "installed in $(D)"
 
--include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(IO_O) $(MEDIA_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d)
+-include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(IO_O) $(NET_O) $(MEDIA_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d)

@@ -4,10 +4,10 @@
 # Exit 0: all there. Exit 3: packages are missing and cannot be installed here; the line to run is printed.
 set -u
 tiers="${*:-build}"
-debian_build="make gcc libc6-dev pkg-config libyaml-dev libjansson-dev libffi-dev libpcre2-dev libutf8proc-dev libopenblas-dev libarchive-dev libpng-dev libxxhash-dev libedit-dev zlib1g-dev"
+debian_build="make gcc libc6-dev pkg-config libyaml-dev libjansson-dev libffi-dev libpcre2-dev libutf8proc-dev libopenblas-dev libarchive-dev libpng-dev libxxhash-dev libedit-dev zlib1g-dev libcurl4-openssl-dev"
 debian_check="g++ clang lld llvm binutils jq libcmocka-dev libclang-rt-14-dev procps zsh fish expect tmux openssh-client openssh-server libxml2-utils xxhash zstd unzip zip groff-base chromium python3-jsonschema python3-yaml"
 debian_peers="cmake hyperfine valgrind gcovr"
-brew_build="pkg-config libyaml jansson libffi pcre2 utf8proc openblas libarchive libpng xxhash libedit"
+brew_build="pkg-config libyaml jansson libffi pcre2 utf8proc openblas libarchive libpng xxhash libedit curl"
 brew_check="cmocka llvm lld jq"
 brew_peers="cmake hyperfine gcovr"
 
@@ -32,7 +32,7 @@ elif command -v brew >/dev/null 2>&1; then
   install="brew install"
   update=":"
 else
-  command -v pkg-config >/dev/null 2>&1 && pkg-config --exists yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit && exit 0
+  command -v pkg-config >/dev/null 2>&1 && pkg-config --exists yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit libcurl && exit 0
   echo "deps.sh: neither apt-get nor brew is here. Install with your system's tool: $wanted (Debian's names)" >&2
   exit 3
 fi

@@ -228,9 +228,10 @@ static etk_status check_needs(etk_error *e, struct resolver *r) {
     if (slot->argument && slot->argument->need == ETK_NEED_VARIADIC) {
       for (size_t k = 0; !status && k < slot->value->texts.count; k++) {
         etk_value one = {.text = slot->value->texts.items[k]};
-        status = etk_value_check_files(e, kind, limits, &one, what);
+        status = etk_value_check_files(e, &one, &r->host->arena, kind, limits, what);
+        if (!status) ((const char **)(uintptr_t)slot->value->texts.items)[k] = one.text; /* of the same arena */
       }
-    } else status = etk_value_check_files(e, kind, limits, slot->value, what);
+    } else status = etk_value_check_files(e, slot->value, &r->host->arena, kind, limits, what);
     if (status) return status;
   }
   return ETK_OK;

@@ -136,6 +136,7 @@ static void check_libraries(struct setup *s) {
   check_library(s, "tensors", "libetk-ml.so.0", "etk_tensor_unref", NULL, "libetk-ml", "libpcre2-8-0 libutf8proc2", "pcre2");
   check_blas(s);
   check_library(s, "archives", "libetk-io.so.0", "etk_archive_create", "archive_version_string", "libetk-io,", "libarchive13", "libarchive");
+  check_library(s, "downloads", "libetk-net.so.0", "etk_pull_run", NULL, "libetk-net", "libcurl4", "curl");
   check_library(s, "charts", "libetk-media.so.0", "etk_chart_svg", NULL, "libetk-media", "libpng16-16", "libpng");
   if (lazy_symbol(NULL, "libedit.so.2", "el_init") || lazy_symbol(NULL, "libedit.dylib", "el_init")) add(s, "shell", OK, "line editing by libedit");
   else mend_package(s, add(s, "shell", NOTE, "libedit is not here: the interactive shell has no history and no completion"), "libedit2", "libedit");

@@ -8,7 +8,7 @@
 
 /* Groups are the sections of the predecessor's configuration files; aliases are its keys and those of mlx-lm. */
 #define MODEL_OPTIONS(OPT)                                                                                                                       \
-  OPT(path, model, "-", "exists", "training", "model-path model-name", 0, "Hugging Face folder or llama2.c .bin; default: the model that comes with this project")
+  OPT(path, model, "-", "model", "training", "model-path model-name", 0, "Hugging Face folder, ORG/NAME of a pulled one, GGUF or llama2.c .bin; default: the model that comes with this project")
 #define LORA_OPTIONS(OPT)                                                                                                                        \
   OPT(int, rank, "16", "1..1024", "lora", "r", 0, "rank of the update")                                                                          \
   OPT(real, alpha, "32", "0<..", "lora", "lora-alpha", 0, "scale of the update is alpha/rank")                                                   \

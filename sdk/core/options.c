@@ -249,7 +249,7 @@ static etk_status set_option(etk_error *e, struct loader *l, const etk_option_ro
     texts = &secret;
   }
   if (!status) status = etk_value_parse_texts(e, &value, l->arena, row->kind, row->limits, texts, count, split, what);
-  if (!status) status = etk_value_check_files(e, row->kind, row->limits, &value, what);
+  if (!status) status = etk_value_check_files(e, &value, l->arena, row->kind, row->limits, what);
   if (!status && !(value.origin = etk_arena_strdup(l->arena, where))) status = no_memory(e);
   if (!status) l->values[index] = value;
   return status;

@@ -145,10 +145,10 @@ etk_status etk_limits_check(etk_error *e, uint32_t kind, const char *limits) {
   if (!*limits) return ETK_OK;
   if (kind == ETK_KIND_flag) return etk_fail(e, ETK_E_INVALID, "a flag takes no limits, but has '%s'", limits);
   if (kind == ETK_KIND_path) {
-    static const char *const words[] = {"exists", "file", "dir", "new"};
+    static const char *const words[] = {"exists", "file", "dir", "new", "model"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
       if (!strcmp(limits, words[i])) return ETK_OK;
-    return etk_fail(e, ETK_E_INVALID, "'%s' is not a limit of paths (exists, file, dir, new)", limits);
+    return etk_fail(e, ETK_E_INVALID, "'%s' is not a limit of paths (exists, file, dir, new, model)", limits);
   }
   const char *cursor = limits, *start;
   size_t size, count = 0;
@@ -202,7 +202,8 @@ static void range_words(etk_text *out, const etk__range *range, const char *text
 }
 
 void etk_limits_words(etk_text *out, uint32_t kind, const char *limits) {
-  static const char *const paths[][2] = {{"exists", "must exist"}, {"file", "an existing file"}, {"dir", "an existing folder"}, {"new", "in an existing folder"}};
+  static const char *const paths[][2] = {{"exists", "must exist"}, {"file", "an existing file"}, {"dir", "an existing folder"}, {"new", "in an existing folder"},
+                                         {"model", "must exist, or be the ORG/NAME of a pulled model"}};
   uint32_t item = etk__item_kind(kind);
   if (!limits || !*limits || item == ETK_KIND_flag) return;
   for (size_t i = 0; item == ETK_KIND_path && i < sizeof paths / sizeof paths[0]; i++)

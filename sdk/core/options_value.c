@@ -1,7 +1,9 @@
 /* options_value.c: texts become values of a kind. */
 #include "options_internal.h"
 
+#include "etk/alloc.h"
 #include "etk/fs.h"
+#include "etk/hub.h"
 
 #define KIND(name) [ETK_KIND_##name] = #name
 static const char *const kind_names[] = {KIND(int),  KIND(real),     KIND(flag), KIND(text),  KIND(path),  KIND(choice), KIND(secret),
@@ -227,6 +229,19 @@ etk_status etk_value_parse_items(etk_error *e, etk_value *out, etk_arena *arena,
   return status ? status : parse_list(e, out, arena, kind, limits ? limits : "", &items, what);
 }
 
+/* Not a path that exists: a model of the hub, then, that lies in its cache. */
+static etk_status take_model(etk_error *e, etk_value *out, etk_arena *arena, const char *what) {
+  const char *model = out->text;
+  char *found = NULL;
+  etk_error why = ETK_ERROR_INIT;
+  etk_status status = etk_hub_resolve(&why, &found, model);
+  bool there = !status && etk_fs_exists(found);
+  if (there && !(out->text = etk_arena_strdup(arena, found))) status = no_memory(e, what);
+  etk_free(found);
+  if (there) return status;
+  return status ? etk_fail(e, status == ETK_E_NOT_FOUND ? ETK_E_USAGE : status, "%s: %s", what, why.message) : etk_fail(e, ETK_E_USAGE, "%s: '%s' does not exist", what, model);
+}
+
 static etk_status check_path(etk_error *e, const char *limits, const char *path, const char *what) {
   bool there = etk_fs_exists(path), dir = there && etk_fs_is_dir(path);
   if (!strcmp(limits, "new")) {
@@ -243,12 +258,13 @@ static etk_status check_path(etk_error *e, const char *limits, const char *path,
   return ETK_OK;
 }
 
-etk_status etk_value_check_files(etk_error *e, uint32_t kind, const char *limits, const etk_value *value, const char *what) {
-  return kind == ETK_KIND_path && limits && *limits && value->text ? check_path(e, limits, value->text, what) : ETK_OK;
+etk_status etk_value_check_files(etk_error *e, etk_value *value, etk_arena *arena, uint32_t kind, const char *limits, const char *what) {
+  if (kind != ETK_KIND_path || !limits || !*limits || !value->text) return ETK_OK;
+  return !strcmp(limits, "model") ? take_model(e, value, arena, what) : check_path(e, limits, value->text, what);
 }
 
 etk_status etk_value_parse(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *text, const char *what,
                        bool check_files) {
   etk_status status = etk_value_parse_texts(e, out, arena, kind, limits, &text, 1, true, what);
-  return status || !check_files ? status : etk_value_check_files(e, kind, limits, out, what);
+  return status || !check_files ? status : etk_value_check_files(e, out, arena, kind, limits, what);
 }

@@ -115,7 +115,7 @@ static etk_status go_run(etk_run *run, const struct go_options *o) {
 }
 END
 mkdir -p "$tmp/linked"
-for libraries in "etk" "etk-ml" "etk-media" "etk-io" "etk etk-ml etk-media etk-io"; do
+for libraries in "etk" "etk-ml" "etk-media" "etk-io" "etk-net" "etk etk-ml etk-media etk-io etk-net"; do
   # shellcheck disable=SC2046,SC2086
   case "$libraries" in
   "etk "*) $CC -std=c11 -Werror=implicit -fPIC -shared -fvisibility=hidden "$tmp/linked.c" $(pkg-config --cflags --libs $libraries) -o "$tmp/linked/libproj-linked.so" 2>"$tmp/.err" ;;

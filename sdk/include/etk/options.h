@@ -59,8 +59,8 @@ typedef struct etk_option_table {
 /* ---- values ---- */
 
 /* Parses one text as a value of the kind and checks the limits: lists split at ',' ("\\," is a comma of an item), maps at the first '='. `what` names
- * it in messages: "--rank", "train.yaml:3:7: lora.rank": "--rank: 0 is below 1 (allowed: 1..256)". check_files: path limits (exists, file, dir, new) look
- * at the file system. Text of *out is copied to the arena; source and origin are left alone. */
+ * it in messages: "--rank", "train.yaml:3:7: lora.rank": "--rank: 0 is below 1 (allowed: 1..256)". check_files: path limits (exists, file, dir, new,
+ * model: see etk_hub_resolve) look at the file system. Text of *out is copied to the arena; source and origin are left alone. */
 etk_status etk_value_parse(etk_error *e, etk_value *out, etk_arena *arena, uint32_t kind, const char *limits, const char *text, const char *what,
                            bool check_files);
 /* The same from several texts: lists and maps take every one, other kinds the last. split: each text of a list is cut at ',' (the items of a list in a
@@ -74,8 +74,8 @@ etk_status etk_value_parse_items(etk_error *e, etk_value *out, etk_arena *arena,
  * of lists, key=value of maps. A list or map where none is wanted is an error; the node is not null. An empty list or map gives count 0. */
 etk_status etk_value_texts(etk_error *e, const char *const **out, size_t *count, bool *split, etk_arena *arena, uint32_t kind, const etk_config_node *node,
                            const char *what);
-/* The part of the limits that looks at the file system, alone. */
-etk_status etk_value_check_files(etk_error *e, uint32_t kind, const char *limits, const etk_value *value, const char *what);
+/* The part of the limits that looks at the file system, alone. The name of a pulled model (limit "model") becomes the path of its folder, in arena. */
+etk_status etk_value_check_files(etk_error *e, etk_value *value, etk_arena *arena, uint32_t kind, const char *limits, const char *what);
 /* Whether a limits string is one of its kind. */
 etk_status etk_limits_check(etk_error *e, uint32_t kind, const char *limits);
 /* The value as it would be typed ("4GiB", "1,2,3"); secrets are "(set)" or "(unset)", an unset value is "-". */
