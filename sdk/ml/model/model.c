@@ -6,29 +6,32 @@
 #include <etk/text.h>
 #include <math.h>
 
+/* Only the weights of linear layers may come with their dims exchanged. */
 static etk_status bind(etk_error *e, etk_model *m, const struct weight_row *row, void *base, const char *name, const struct weight_source *source) {
   etk_shape shape = etk__weight_shape(&m->config, row);
   etk_tensor *tensor = NULL;
-  etk_status status = source->fetch(e, source->user, &tensor, name, &shape);
+  bool swapped = false;
+  etk_status status = source->fetch(e, source->user, &tensor, name, &shape, row->linear ? &swapped : NULL);
   if (status) return status;
+  if (swapped) shape = etk_shape_of(2, shape.dims[1], shape.dims[0]);
   if (!etk_shape_equal(etk_tensor_shape(tensor), &shape)) {
     char seen[96], wanted[96];
-    status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, config.json wants %s", m->path, name,
-                      etk_shape_text(seen, sizeof seen, etk_tensor_shape(tensor)), etk_shape_text(wanted, sizeof wanted, &shape));
+    status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, %s %s", m->path, name, etk_shape_text(seen, sizeof seen, etk_tensor_shape(tensor)), source->wants,
+                      etk_shape_text(wanted, sizeof wanted, &shape));
     etk_tensor_unref(tensor);
     return status;
   }
   *(etk_tensor **)((char *)base + row->offset) = tensor;
-  m->weights[m->weight_count++] = (struct weight){name, tensor};
+  m->weights[m->weight_count++] = (struct weight){name, tensor, swapped};
   return ETK_OK;
 }
 
-/* The name of a linear layer is its weight's without ".weight". */
+/* The name of a linear layer is its weight's, the last one bound, without ".weight". */
 static etk_status add_linear(etk_error *e, etk_model *m, struct linear *linear, const char *weight_name) {
   linear->name = etk_arena_strndup(&m->arena, weight_name, strlen(weight_name) - strlen(".weight"));
   if (!linear->name) return etk_fail_memory(e);
   linear->index = m->linear_count;
-  linear->transposed = m->family->conv1d;
+  linear->transposed = m->family->conv1d != m->weights[m->weight_count - 1].swapped;
   m->linears[m->linear_count++] = linear;
   return ETK_OK;
 }
@@ -63,19 +66,6 @@ static etk_status bind_layer(etk_error *e, etk_model *m, int64_t index, const st
   return m->family->expert_rows ? bind_experts(e, m, index, source) : ETK_OK;
 }
 
-/* Values that follow from the configuration alone. */
-static etk_status derive(etk_error *e, etk_model *m) {
-  const etk_model_config *c = &m->config;
-  etk_status status = m->position_embedding ? ETK_OK : etk_tensor_new(e, &m->inverse_frequency, ETK_F32, etk_shape_of(1, etk__rotary_dims(c) / 2));
-  if (status) return status;
-  if (m->inverse_frequency) etk__rope_frequencies(etk_tensor_data(m->inverse_frequency), c);
-  if (!m->family->norm_from_one) return ETK_OK;
-  status = etk_tensor_new(e, &m->ones, ETK_F32, etk_shape_of(1, c->hidden_size));
-  if (status) return status;
-  for (int64_t i = 0; i < c->hidden_size; i++) ((float *)etk_tensor_data(m->ones))[i] = 1;
-  return ETK_OK;
-}
-
 static etk_status build(etk_error *e, etk_model *m, const struct weight_source *source) {
   const etk_model_config *c = &m->config;
   const struct family *family = m->family;
@@ -92,7 +82,7 @@ static etk_status build(etk_error *e, etk_model *m, const struct weight_source *
   m->head.name = "lm_head";
   m->head.index = -1;
   if (c->tie_word_embeddings) m->head.weight = m->embedding;
-  return derive(e, m);
+  return etk__model_derive(e, m);
 }
 
 etk_status etk__model_build(etk_error *e, etk_model **out, const etk_model_config *config, const char *path, const struct weight_source *source) {
@@ -114,11 +104,8 @@ etk_status etk__model_build(etk_error *e, etk_model **out, const etk_model_confi
   return ETK_OK;
 }
 
-bool etk__model_expects(const etk_model *m, const char *name) {
-  size_t skip = m->family->optional_prefix && strncmp(name, m->family->optional_prefix, strlen(m->family->optional_prefix)) ? strlen(m->family->optional_prefix) : 0;
-  for (size_t i = 0; i < m->weight_count; i++)
-    if (strlen(m->weights[i].name) > skip && !strcmp(m->weights[i].name + skip, name)) return true;
-  /* Derived values that old checkpoints carry (frequencies, masks), and the copy of a tied head. */
+bool etk__model_derives(const etk_model *m, const char *name) {
+  /* Frequencies, masks, and the copy of a tied head. */
   static const char *const derived[] = {".attention.bias", ".attention.masked_bias", ".attn.bias", ".attn.masked_bias"};
   for (size_t i = 0; i < sizeof derived / sizeof *derived && m->family->layer_norm; i++)
     if (strlen(name) > strlen(derived[i]) && !strcmp(name + strlen(name) - strlen(derived[i]), derived[i])) return true;
@@ -154,8 +141,9 @@ static const struct weight_row *row_of(const struct family *family, const char *
   return NULL;
 }
 
-static etk_status fetch_fresh(etk_error *e, void *user, etk_tensor **out, const char *name, const etk_shape *shape) {
+static etk_status fetch_fresh(etk_error *e, void *user, etk_tensor **out, const char *name, const etk_shape *shape, bool *swapped) {
   struct fresh *fresh = user;
+  (void)swapped;
   etk_status status = etk_tensor_new(e, out, ETK_F32, *shape);
   if (status) return status;
   etk_tensor_set_trainable(*out, true);
@@ -175,17 +163,8 @@ etk_status etk_model_new(etk_error *e, etk_model **out, const etk_model_config *
   etk_status status = etk__model_config_check(e, config, "new model");
   if (status) return status;
   struct fresh fresh = {config, seed, 1};
-  struct weight_source source = {fetch_fresh, &fresh};
+  struct weight_source source = {fetch_fresh, &fresh, "its configuration wants"};
   return etk__model_build(e, out, config, "", &source);
-}
-
-etk_status etk_model_open(etk_error *e, etk_model **out, const char *path, const etk_model_options *options) {
-  bool trainable = options && options->trainable;
-  *out = NULL;
-  if (!etk_fs_exists(path))
-    return etk_fail(e, ETK_E_NOT_FOUND, "model %s: no such file or folder; wanted a Hugging Face folder (config.json, model.safetensors) or a llama2.c .bin", path);
-  etk_status status = etk_fs_is_dir(path) ? etk__model_open_folder(e, out, path, trainable) : etk__model_open_llama2c(e, out, path, trainable);
-  return status;
 }
 
 etk_model *etk_model_ref(etk_model *m) {
@@ -196,8 +175,7 @@ etk_model *etk_model_ref(etk_model *m) {
 void etk_model_unref(etk_model *m) {
   if (!m || atomic_fetch_sub(&m->references, 1) != 1) return;
   for (size_t i = 0; i < m->weight_count; i++) etk_tensor_unref(m->weights[i].tensor);
-  etk_tensor_unref(m->inverse_frequency);
-  etk_tensor_unref(m->ones);
+  etk__model_forget_derived(m);
   etk_arena_fini(&m->arena);
   etk_free(m->path);
   etk_free(m);
@@ -227,31 +205,45 @@ size_t etk_model_bytes(const etk_model *m) {
   return total;
 }
 
-/* tokenizer.json in the folder; beside a llama2.c file tokenizer.json, tokenizer.bin or tok<vocabulary>.bin. */
-etk_status etk_model_tokenizer(etk_error *e, etk_tokenizer **out, const etk_model *m) {
-  *out = NULL;
-  char *folder = m->llama2c ? etk_path_dir(m->path) : etk_strdup(m->path);
-  char numbered[40];
-  snprintf(numbered, sizeof numbered, "tok%lld.bin", (long long)m->config.vocab_size);
-  const char *const names[] = {"tokenizer.json", m->llama2c ? numbered : NULL, m->llama2c ? "tokenizer.bin" : NULL};
-  char *found = NULL;
-  for (size_t i = 0; i < 3 && folder && !found; i++) {
-    if (!names[i]) continue;
-    char *path = etk_path_join(folder, names[i]);
-    if (path && etk_fs_exists(path)) found = path;
-    else etk_free(path);
-  }
-  etk_status status = !folder ? etk_fail_memory(e)
-                      : found ? etk_tokenizer_open(e, out, found, m->config.vocab_size)
-                              : etk_fail(e, ETK_E_NOT_FOUND, "model %s has no tokenizer (looked for tokenizer.json%s%s%s); only data given as ids can be used with it",
-                                         m->path, m->llama2c ? ", " : "", m->llama2c ? numbered : "", m->llama2c ? " and tokenizer.bin" : "");
-  if (!status && etk_tokenizer_size(*out) > m->config.vocab_size) {
-    status = etk_fail(e, ETK_E_INVALID, "%s has ids up to %lld, the model's vocab_size is %lld: the tokenizer belongs to another model", found,
-                      (long long)etk_tokenizer_size(*out) - 1, (long long)m->config.vocab_size);
-    etk_tokenizer_free(*out);
-    *out = NULL;
-  }
-  etk_free(found);
+/* ---- the tokenizer that belongs to it ---- */
+
+static etk_status no_tokenizer(etk_error *e, const etk_model *m, const etk_error *why) {
+  return etk_fail(e, ETK_E_NOT_FOUND, "model %s has no tokenizer (%s); only data given as ids can be used with it", m->path, why->message);
+}
+
+/* tok<vocabulary>.bin, the custom of llama2.c's small models, comes before what a folder may have. */
+static char *numbered_file(const etk_model *m, const char *folder) {
+  char name[40];
+  snprintf(name, sizeof name, "tok%lld.bin", (long long)m->config.vocab_size);
+  char *path = m->llama2c ? etk_path_join(folder, name) : NULL, *whole = m->llama2c ? etk_path_join(folder, "tokenizer.json") : NULL;
+  bool taken = path && whole && etk_fs_exists(path) && !etk_fs_exists(whole);
+  etk_free(whole);
+  if (taken) return path;
+  etk_free(path);
+  return NULL;
+}
+
+static etk_status open_tokenizer(etk_error *e, etk_tokenizer **out, const etk_model *m) {
+  if (m->gguf) return etk_tokenizer_open(e, out, m->path, 0);
+  char *folder = etk_fs_is_dir(m->path) ? etk_strdup(m->path) : etk_path_dir(m->path);
+  if (!folder) return etk_fail_memory(e);
+  char *numbered = numbered_file(m, folder);
+  etk_status status = etk_tokenizer_open(e, out, numbered ? numbered : folder, m->llama2c ? m->config.vocab_size : 0);
+  etk_free(numbered);
   etk_free(folder);
+  return status;
+}
+
+etk_status etk_model_tokenizer(etk_error *e, etk_tokenizer **out, const etk_model *m) {
+  etk_error why = ETK_ERROR_INIT;
+  *out = NULL;
+  etk_status status = *m->path ? open_tokenizer(&why, out, m) : etk_fail(&why, ETK_E_NOT_FOUND, "it is new");
+  if (status == ETK_E_NOT_FOUND) return no_tokenizer(e, m, &why);
+  if (status) return etk_fail(e, status, "%s", why.message);
+  if (etk_tokenizer_size(*out) <= m->config.vocab_size) return ETK_OK;
+  status = etk_fail(e, ETK_E_INVALID, "%s: its tokenizer has ids up to %lld, the model's vocab_size is %lld: it belongs to another model", m->path,
+                    (long long)etk_tokenizer_size(*out) - 1, (long long)m->config.vocab_size);
+  etk_tokenizer_free(*out);
+  *out = NULL;
   return status;
 }

@@ -33,7 +33,7 @@ static void gather_range(void *user, int64_t begin, int64_t end, int slot) {
   for (int64_t i = begin; i < end; i++) {
     float *to = out(c, 0) + (size_t)i * d;
     if (index[i] < 0) memset(to, 0, bytes);
-    else memcpy(to, in(c, 0) + (size_t)index[i] * d, bytes);
+    else etk__stored_decode_flat(to, c->node->inputs[0], index[i] * (int64_t)d, (int64_t)d);
   }
 }
 static etk_status gather_forward(etk_error *e, const struct call *c) {
@@ -86,8 +86,8 @@ static void gather_backward(struct reverse *r) {
   r->accumulated[0] = r->running[0] != NULL;
 }
 
-static const struct op rows_row = {"rows", 0, 2, 2, 2, gather_shape, gather_forward, gather_backward, NULL};
-static const struct op embedding_row = {"embedding", 0, 2, 2, 2, gather_shape, gather_forward, gather_backward, NULL};
+static const struct op rows_row = {"rows", OP_STORED_0, 2, 2, 2, gather_shape, gather_forward, gather_backward, NULL};
+static const struct op embedding_row = {"embedding", OP_STORED_0, 2, 2, 2, gather_shape, gather_forward, gather_backward, NULL};
 etk_tensor *etk_rows(etk_graph *g, etk_tensor *a, etk_tensor *index) {
   struct gather attributes = {.absent = true};
   return RECORD_WITH(g, rows_row, &attributes, a, index);

@@ -26,6 +26,9 @@ static etk_status matmul_shape(etk_error *e, const struct node *node, struct res
   if (b->rank != 2 || a->rank < (x->ta ? 2 : 1) || (x->ta && a->rank != 2))
     return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s: wants (..., k) x (k, n); a transposed side must have rank 2", name, a_text, a_mark, b_text, b_mark);
   struct sizes s = sizes_of(node);
+  if (x->ta && etk__is_stored(node->inputs[1]->dtype))
+    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s of %s: a stored weight wants a first factor that is not transposed", name, a_text, a_mark, b_text, b_mark,
+                    etk_dtype_name(node->inputs[1]->dtype));
   if (s.k != s.b_rows)
     return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s: inner sizes %lld and %lld differ", name, a_text, a_mark, b_text, b_mark, (long long)s.k, (long long)s.b_rows);
   etk_shape shape = *a;
@@ -44,8 +47,14 @@ static etk_status matmul_forward(etk_error *e, const struct call *c) {
   struct gemm g = {.ta = x->ta, .tb = x->tb, .m = s.m, .n = s.n, .k = s.k, .alpha = x->factor, .beta = x->has_sum, .a = in(c, 0), .b = in(c, 1), .c = out(c, 0),
                    .lda = x->ta ? s.m : s.k, .ldb = x->tb ? s.k : s.n, .ldc = s.n};
   if (x->has_sum && in(c, 2) != g.c) memcpy(g.c, in(c, 2), (size_t)(s.m * s.n) * sizeof(float));
-  etk__gemm_parallel(&g);
+  if (etk__is_stored(c->in[1].dtype)) etk__stored_gemm(&g, c->node->inputs[1], c->scratch);
+  else etk__gemm_parallel(&g);
   return ETK_OK;
+}
+
+static size_t matmul_scratch(const struct node *node, int threads) {
+  const struct matmul *x = node->attributes;
+  return etk__is_stored(node->inputs[1]->dtype) ? etk__stored_gemm_scratch(node->inputs[1], x->tb, threads) : 0;
 }
 
 static etk_tensor *as_matrix(etk_graph *g, etk_tensor *t) {
@@ -81,8 +90,8 @@ static void matmul_backward(struct reverse *r) {
   if (x->has_sum) r->gradients[2] = dy;
 }
 
-static const struct op matmul_row = {"matmul", 0, 2, 2, 0, matmul_shape, matmul_forward, matmul_backward, NULL};
-static const struct op matmul_add_row = {"matmul_add", OP_INPLACE_2, 3, 3, 0, matmul_shape, matmul_forward, matmul_backward, NULL};
+static const struct op matmul_row = {"matmul", OP_STORED_1, 2, 2, 0, matmul_shape, matmul_forward, matmul_backward, matmul_scratch};
+static const struct op matmul_add_row = {"matmul_add", OP_INPLACE_2 | OP_STORED_1, 3, 3, 0, matmul_shape, matmul_forward, matmul_backward, matmul_scratch};
 
 static etk_tensor *record(etk_graph *g, etk_tensor *a, etk_tensor *b, etk_tensor *sum, const struct matmul *x) {
   if (x->has_sum) return RECORD_WITH(g, matmul_add_row, x, a, b, sum);

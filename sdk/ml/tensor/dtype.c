@@ -15,7 +15,10 @@ static const struct {
 };
 
 size_t etk_dtype_size(etk_dtype dtype) { return (unsigned)dtype < ETK_DTYPE_COUNT ? dtypes[dtype].size : 0; }
-const char *etk_dtype_name(etk_dtype dtype) { return (unsigned)dtype < ETK_DTYPE_COUNT ? dtypes[dtype].name : "?"; }
+const char *etk_dtype_name(etk_dtype dtype) {
+  if (etk_type_is_block((etk_type)dtype) || etk_type_is_float8((etk_type)dtype)) return etk_type_name((etk_type)dtype);
+  return (unsigned)dtype < ETK_DTYPE_COUNT ? dtypes[dtype].name : dtype == ETK_AFFINE ? "AFFINE" : dtype == ETK_NF4 ? "NF4" : "?";
+}
 
 bool etk_dtype_parse(etk_dtype *out, const char *name) {
   for (int i = 0; i < ETK_DTYPE_COUNT; i++)

@@ -146,6 +146,8 @@ static etk_tensor *adopt(etk_graph *g, etk_tensor *t) {
   etk_tensor *own = grow_sources(g) ? add_tensor(g, t->dtype, &t->shape) : NULL;
   if (!own) return no_memory(g);
   own->data = t->data;
+  own->bytes = t->bytes;
+  own->parts = t->parts;
   own->source = etk_tensor_ref(t);
   g->sources[slot_of(g, t)] = (size_t)own->id + 1;
   g->source_count++;
@@ -160,7 +162,8 @@ static etk_tensor *check_input(etk_graph *g, const struct op *op, int index, etk
   if (t->graph && t->graph != g) return etk__poison(g, ETK_E_INVALID, "%s: input %d belongs to another graph", op->name, index);
   if (etk__poisoned(t)) return t;
   etk_dtype wanted = op->integers >> index & 1 ? ETK_I32 : ETK_F32;
-  if (t->dtype != wanted)
+  bool stored = index < 2 && op->flags & (unsigned)(OP_STORED_0 << index) && etk__is_stored(t->dtype);
+  if (t->dtype != wanted && !stored)
     return etk__poison(g, ETK_E_SHAPE, "%s: input %d %s is %s, wants %s%s", op->name, index, etk_shape_text(text, sizeof text, &t->shape), etk_dtype_name(t->dtype),
                        etk_dtype_name(wanted), wanted == ETK_F32 ? " (etk_tensor_cast converts)" : "");
   if (t->elements <= 0) return etk__poison(g, ETK_E_SHAPE, "%s: input %d %s has no elements", op->name, index, etk_shape_text(text, sizeof text, &t->shape));

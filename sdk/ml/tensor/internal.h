@@ -7,6 +7,7 @@
 
 #include <etk/alloc.h>
 #include <etk/graph.h>
+#include <etk/quant.h>
 #include <stdatomic.h>
 
 #include "../kernels/kernels.h"
@@ -15,6 +16,12 @@ enum { MAX_INPUTS = 8, MAX_OUTPUTS = 3, ALIGNMENT = 64 };
 
 struct node;
 
+/* What a tensor of AFFINE or NF4 is made of: references to its codes and scales (and biases). */
+struct parts {
+  etk_affine affine;
+  etk_tensor *codes, *scales, *biases;
+};
+
 struct etk_tensor {
   etk_dtype dtype;
   bool trainable, kept, input;
@@ -22,6 +29,7 @@ struct etk_tensor {
   int64_t elements;
   size_t bytes;
   void *data;
+  struct parts *parts; /* AFFINE and NF4, else NULL; a stand-in has its source's */
   /* Outside graphs (graph NULL): shared by reference count. */
   atomic_int references;
   void (*release)(void *owner); /* of wrapped memory; NULL: data is ours or needs no release (owned tells) */
@@ -68,7 +76,8 @@ enum {
   OP_ALIAS = 1,       /* output 0 is input 0's storage; nothing runs */
   OP_ORDERED = 2,     /* has an effect outside the graph: never dropped, never moved */
   OP_ELEMENTWISE = 4, /* reads element i of its inputs before it writes element i of output 0, so that inputs may overlap it */
-  OP_INPLACE_0 = 8, OP_INPLACE_1 = 16, OP_INPLACE_2 = 32, OP_INPLACE_4 = 128 /* output 0 may take over input i's storage when that dies here */
+  OP_INPLACE_0 = 8, OP_INPLACE_1 = 16, OP_INPLACE_2 = 32, OP_INPLACE_4 = 128, /* output 0 may take over input i's storage when that dies here */
+  OP_STORED_0 = 256, OP_STORED_1 = 512 /* input i may also be of a stored type (etk__is_stored) */
 };
 
 /* One const row for each operation. */
@@ -144,6 +153,20 @@ void etk__graph_set_debug_poison(etk_graph *graph, bool on);
 bool etk__shape_is_suffix(const etk_shape *suffix, const etk_shape *shape);
 static inline int64_t etk__last(const etk_shape *shape) { return shape->rank ? shape->dims[shape->rank - 1] : 1; }
 #define SHAPE_TEXT 160
+
+/* ---- stored.c: weights as they are stored ---- */
+bool etk__is_stored(etk_dtype dtype);               /* F16, BF16, 8-bit floats, a block type, AFFINE or NF4 */
+int64_t etk__stored_unit(const etk_tensor *tensor); /* columns that are decoded together; a row has a multiple of them */
+/* Columns [column, column + columns) of rows [row, row + rows) to out, row after row `stride` floats apart. column and columns are multiples of the unit. Any
+ * stored type, or F32. Part of the work is the calling thread's alone, so call it inside regions. */
+void etk__stored_decode(float *out, int64_t stride, const etk_tensor *tensor, int64_t row, int64_t rows, int64_t column, int64_t columns);
+/* Elements [first, first + count), multiples of the unit, of the tensor as one row. */
+void etk__stored_decode_flat(float *out, const etk_tensor *tensor, int64_t first, int64_t count);
+
+/* ---- stored_gemm.c ---- */
+/* g with the stored tensor for g->b (which is not read); g->ta is false. scratch: as many bytes as the other function says. */
+void etk__stored_gemm(const struct gemm *g, const etk_tensor *b, void *scratch);
+size_t etk__stored_gemm_scratch(const etk_tensor *b, bool transposed, int threads);
 
 /* ---- blas.c: products of matrices (struct gemm) ---- */
 void etk__blas_open(void);                      /* once; call it outside parallel regions before products inside them */
