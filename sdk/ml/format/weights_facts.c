@@ -1,4 +1,4 @@
-/* What a model's configuration tells: config.json in the spellings of its families, GGUF's keys; and the names that GGUF's tensors have in a Hugging Face folder. */
+/* What a model's configuration tells: config.json in the spellings of its families, and GGUF's keys. */
 #include "weights_internal.h"
 
 #include <etk/config.h>
@@ -22,6 +22,7 @@ static const struct fact {
     {FACT(num_key_value_heads), false, {"num_key_value_heads"}, {"attention.head_count_kv"}},
     {FACT(head_dim), false, {"head_dim"}, {"attention.key_length"}},
     {FACT(max_position_embeddings), false, {"max_position_embeddings", "n_positions", "n_ctx"}, {"context_length"}},
+    {FACT(num_experts), false, {"num_local_experts", "num_experts"}, {"expert_count"}},
     {FACT(norm_eps), true, {"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_eps"}, {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"}},
     {FACT(rope_theta), true, {"rope_theta", "rotary_emb_base"}, {"rope.freq_base"}},
 };
@@ -30,6 +31,19 @@ enum { FACTS = sizeof facts / sizeof *facts };
 static void derive(etk_weights_facts *f) {
   if (!f->num_key_value_heads) f->num_key_value_heads = f->num_attention_heads;
   if (!f->head_dim && f->num_attention_heads > 0 && f->hidden_size % f->num_attention_heads == 0) f->head_dim = f->hidden_size / f->num_attention_heads;
+}
+
+int64_t etk_weights_extent(const etk_weights_facts *f, char letter) {
+  switch (letter) {
+  case 'V': return f->vocab_size;
+  case 'D': return f->hidden_size;
+  case 'H': return f->intermediate_size;
+  case 'Q': return f->num_attention_heads * f->head_dim;
+  case 'K': return f->num_key_value_heads * f->head_dim;
+  case 'E': return f->head_dim;
+  case 'S': return f->max_position_embeddings;
+  default: return 0;
+  }
 }
 
 /* ---- config.json ---- */
@@ -72,6 +86,18 @@ etk_status etk__weights_facts_json(etk_error *e, etk_weights_facts *out, const c
 }
 
 /* ---- GGUF ---- */
+
+/* A whole number, or a list of equal ones (a value a layer); lists of different ones tell no single number. */
+static bool one_number(const etk_gguf *file, const char *key, int64_t *out) {
+  const etk_gguf_value *list = NULL;
+  if (!etk_gguf_get_int(NULL, out, file, key)) return true;
+  if (etk_gguf_get_array(NULL, &list, file, key, ETK_GGUF_I64) || !list->count) return false;
+  *out = etk_gguf_int_at(list, 0);
+  for (uint64_t i = 1; i < list->count; i++)
+    if (etk_gguf_int_at(list, i) != *out) return false;
+  return true;
+}
+
 void etk__weights_facts_gguf(etk_weights_facts *out, const etk_gguf *file) {
   const char *architecture = NULL;
   if (etk_gguf_get_text(NULL, &architecture, file, "general.architecture")) return;
@@ -82,55 +108,12 @@ void etk__weights_facts_gguf(etk_weights_facts *out, const etk_gguf *file) {
       int64_t whole = 0;
       double real = 0;
       snprintf(key, sizeof key, "%s.%s", out->architecture, facts[i].gguf[k]);
-      /* A list (one value a layer) tells no single number. */
-      etk_status status = facts[i].real ? etk_gguf_get_real(NULL, &real, file, key) : etk_gguf_get_int(NULL, &whole, file, key);
-      if (status || whole < 0) continue;
+      bool told = facts[i].real ? !etk_gguf_get_real(NULL, &real, file, key) : one_number(file, key, &whole);
+      if (!told || whole < 0) continue;
       memcpy((char *)out + facts[i].offset, facts[i].real ? (const void *)&real : (const void *)&whole, 8);
       break;
     }
   const etk_gguf_value *tokens = etk_gguf_find(file, "tokenizer.ggml.tokens");
   if (!out->vocab_size && tokens && tokens->kind == ETK_GGUF_ARRAY && tokens->count <= INT32_MAX) out->vocab_size = (int64_t)tokens->count;
   derive(out);
-}
-
-/* ---- names ---- */
-static const struct rename {
-  const char *gguf, *canonical;
-  bool rotary; /* in files of the architecture "llama", rows lie in interleaved rotary order */
-} whole_names[] = {{"token_embd", "model.embed_tokens", false}, {"output_norm", "model.norm", false}, {"output", "lm_head", false}},
-  block_names[] = {
-      {"attn_q", "self_attn.q_proj", true},       {"attn_k", "self_attn.k_proj", true},        {"attn_v", "self_attn.v_proj", false},
-      {"attn_output", "self_attn.o_proj", false}, {"attn_q_norm", "self_attn.q_norm", false},  {"attn_k_norm", "self_attn.k_norm", false},
-      {"ffn_gate", "mlp.gate_proj", false},       {"ffn_up", "mlp.up_proj", false},            {"ffn_down", "mlp.down_proj", false},
-      {"attn_norm", "input_layernorm", false},    {"ffn_norm", "post_attention_layernorm", false},
-};
-
-static const struct rename *look_up(const struct rename *table, size_t count, const char *name, size_t size) {
-  for (size_t i = 0; i < count; i++)
-    if (strlen(table[i].gguf) == size && !memcmp(table[i].gguf, name, size)) return &table[i];
-  return NULL;
-}
-
-etk_status etk__weights_canonical(etk_error *e, etk_weights *w, etk_weight *weight) {
-  static const char *const known[] = {"llama", "qwen2", "qwen3"};
-  bool mapped = false;
-  for (size_t i = 0; i < sizeof known / sizeof *known; i++) mapped |= !strcmp(w->facts.architecture, known[i]);
-  const char *dot = strrchr(weight->name, '.');
-  if (!mapped || !dot || (strcmp(dot, ".weight") && strcmp(dot, ".bias"))) return ETK_OK;
-  const char *name = weight->name;
-  long layer = -1;
-  if (!strncmp(name, "blk.", 4) && name[4] >= '0' && name[4] <= '9') {
-    char *end = NULL;
-    layer = strtol(name + 4, &end, 10);
-    if (*end != '.' || layer > 1000000) return ETK_OK;
-    name = end + 1;
-  }
-  if (name > dot) return ETK_OK;
-  const struct rename *found = layer < 0 ? look_up(whole_names, sizeof whole_names / sizeof *whole_names, name, (size_t)(dot - name))
-                                         : look_up(block_names, sizeof block_names / sizeof *block_names, name, (size_t)(dot - name));
-  if (!found) return ETK_OK;
-  weight->canonical = layer < 0 ? etk_arena_printf(&w->arena, "%s%s", found->canonical, dot) : etk_arena_printf(&w->arena, "model.layers.%ld.%s%s", layer, found->canonical, dot);
-  if (!weight->canonical) return etk_fail_memory(e);
-  if (found->rotary && !strcmp(w->facts.architecture, "llama") && w->facts.head_dim > 0 && w->facts.head_dim % 2 == 0) weight->rotary = w->facts.head_dim;
-  return ETK_OK;
 }
