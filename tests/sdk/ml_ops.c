@@ -174,18 +174,50 @@ static void rope_turns_halves_by_position_times_frequency(void **state) {
   etk_graph_free(g);
 }
 
+/* Rows of one batch take the short or the long frequencies by their own last positions; what turns is scaled, the rest of a head is not. */
+static void rope_chooses_frequencies_for_each_row(void **state) {
+  (void)state;
+  etk_graph *g = etk_graph_new();
+  enum { B = 3, T = 2, D = 5, ORIGINAL = 4 };
+  const int32_t positions[B * T] = {0, 1, 3, 4, 0, 1}, last[B * 1] = {3, 4, 900};
+  const float frequencies[2][2] = {{1, 0.25f}, {0.5f, 0.01f}};
+  etk_tensor *x = random_input(g, etk_shape_of(4, B, T, 1, D), 1), *f[2];
+  for (int i = 0; i < 2; i++) {
+    f[i] = etk_graph_input(g, ETK_F32, etk_shape_of(1, 2), "f");
+    memcpy(etk_tensor_data(f[i]), frequencies[i], sizeof frequencies[i]);
+  }
+  etk_tensor *y = etk_rope_scaled(g, x, integers(g, etk_shape_of(2, B, T), positions), etk_rope_choose(g, f[0], f[1], integers(g, etk_shape_of(2, B, 1), last), ORIGINAL), 1.5f);
+  eval(g, y);
+  for (int64_t i = 0; i < B * T; i++) {
+    const float *chosen = frequencies[last[i / T] >= ORIGINAL];
+    for (int64_t j = 0; j < 2; j++) {
+      double angle = (double)((float)positions[i] * chosen[j]), a = at(x, i * D + j), b = at(x, i * D + 2 + j);
+      near(at(y, i * D + j), 1.5 * (a * cos(angle) - b * sin(angle)), "rope_choose", i);
+      near(at(y, i * D + 2 + j), 1.5 * (b * cos(angle) + a * sin(angle)), "rope_choose", i);
+    }
+    assert_true(at(y, i * D + 4) == at(x, i * D + 4));
+  }
+  etk_graph_free(g);
+}
+
 /* out[d] of query (b, t, h): softmax over the first `length` keys. keys(j) is the offset of key j of the right head. */
-static void attend(double *out, const etk_tensor *q, int64_t at_q, const etk_tensor *k, const etk_tensor *v, int64_t first, int64_t stride, int64_t length, int64_t d, double scale) {
+static void attend_capped(double *out, const etk_tensor *q, int64_t at_q, const etk_tensor *k, const etk_tensor *v, int64_t first, int64_t stride, int64_t length, int64_t d,
+                          double scale, double cap) {
   double weights[256], sum = 0;
   for (int64_t j = 0; j < length; j++) {
     double score = 0;
     for (int64_t i = 0; i < d; i++) score += at(q, at_q + i) * at(k, first + j * stride + i);
-    sum += weights[j] = exp(scale * score);
+    score *= scale;
+    sum += weights[j] = exp(cap > 0 ? cap * tanh(score / cap) : score);
   }
   for (int64_t i = 0; i < d; i++) {
     out[i] = 0;
     for (int64_t j = 0; j < length; j++) out[i] += weights[j] / sum * at(v, first + j * stride + i);
   }
+}
+
+static void attend(double *out, const etk_tensor *q, int64_t at_q, const etk_tensor *k, const etk_tensor *v, int64_t first, int64_t stride, int64_t length, int64_t d, double scale) {
+  attend_capped(out, q, at_q, k, v, first, stride, length, d, scale, 0);
 }
 
 static void attention_is_causal_and_groups_queries(void **state) {
@@ -216,7 +248,7 @@ static void a_window_limits_attention_to_the_newest_keys(void **state) {
   for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
     etk_graph *g = etk_graph_new();
     etk_tensor *q = random_input(g, etk_shape_of(4, 1, T, H, D), 1), *k = random_input(g, etk_shape_of(4, 1, T, 1, D), 2), *v = random_input(g, etk_shape_of(4, 1, T, 1, D), 3);
-    etk_tensor *y = etk_attention_window(g, q, k, v, 0.6f, windows[w]);
+    etk_tensor *y = etk_attention_with(g, q, k, v, &(etk_attention_options){.scale = 0.6f, .window = windows[w]});
     eval(g, y);
     for (int64_t t = 0; t < T; t++)
       for (int64_t h = 0; h < H; h++) {
@@ -227,6 +259,25 @@ static void a_window_limits_attention_to_the_newest_keys(void **state) {
       }
     etk_graph_free(g);
   }
+}
+
+static void a_softcap_bounds_scores_and_logits(void **state) {
+  (void)state;
+  enum { T = 70, H = 2, D = 5, WINDOW = 66 };
+  etk_graph *g = etk_graph_new();
+  etk_tensor *q = random_input(g, etk_shape_of(4, 1, T, H, D), 1), *k = random_input(g, etk_shape_of(4, 1, T, 1, D), 2), *v = random_input(g, etk_shape_of(4, 1, T, 1, D), 3);
+  etk_tensor *y = etk_attention_with(g, q, k, v, &(etk_attention_options){.scale = 2.5f, .window = WINDOW, .softcap = 3}), *capped = etk_softcap(g, v, 0.75f);
+  etk_graph_keep(g, capped);
+  eval(g, y);
+  for (int64_t t = 0; t < T; t++)
+    for (int64_t h = 0; h < H; h++) {
+      double wanted[D];
+      int64_t i = (t * H + h) * D, first = t + 1 > WINDOW ? t + 1 - WINDOW : 0;
+      attend_capped(wanted, q, i, k, v, first * D, D, t + 1 - first, D, 2.5, 3);
+      for (int64_t j = 0; j < D; j++) near(at(y, i + j), wanted[j], "attention with a softcap", i + j);
+    }
+  for (int64_t i = 0; i < T * D; i++) near(at(capped, i), 0.75 * tanh(at(v, i) / 0.75), "softcap", i);
+  etk_graph_free(g);
 }
 
 static void gelu_follows_its_formulas(void **state) {
@@ -371,6 +422,8 @@ WRONG(matmul_rank, etk_matmul(g, f(g, S(3, 2, 2, 3)), f(g, S(2, 2, 4)), true, fa
 WRONG(matmul_add, etk_matmul_add(g, f(g, S(2, 2, 2)), f(g, S(2, 2, 3)), f(g, S(2, 3, 4)), 1, false, false))
 WRONG(rms_norm, etk_rms_norm(g, f(g, S(2, 2, 3)), f(g, S(1, 2)), 1e-5f))
 WRONG(rope, etk_rope(g, f(g, S(4, 1, 2, 1, 6)), n(g, S(2, 1, 2)), f(g, S(1, 4))))
+WRONG(rope_choose, etk_rope_choose(g, f(g, S(1, 2)), f(g, S(1, 3)), n(g, S(2, 1, 2)), 4))
+WRONG(softcap, etk_softcap(g, f(g, S(1, 2)), 0))
 WRONG(layer_norm, etk_layer_norm(g, f(g, S(2, 2, 3)), f(g, S(1, 3)), f(g, S(1, 2)), 1))
 WRONG(slice, etk_slice(g, f(g, S(2, 2, 3)), 2, 2))
 WRONG(attention, etk_attention(g, f(g, S(4, 1, 2, 3, 4)), f(g, S(4, 1, 2, 2, 4)), f(g, S(4, 1, 2, 2, 4)), 1))
@@ -395,6 +448,8 @@ static const struct wrong wrongs[] = {
     {"matmul_add: (2, 3) x (3, 4) gives (2, 4), which cannot be added to (2, 2)", wrong_matmul_add},
     {"rms_norm: x (2, 3) and weight (2): the weight must have the size of x's last axis", wrong_rms_norm},
     {"rope: x (1, 2, 1, 6), positions (1, 2), inverse_frequency (4): wants (batch, tokens, heads, d), (batch, tokens), (at most d/2)", wrong_rope},
+    {"rope_choose: short (2), long (3), last (1, 2): wants (n), (n), (batch, any)", wrong_rope_choose},
+    {"softcap: cap 0, wanted a number above 0", wrong_softcap},
     {"layer_norm: x (2, 3), weight (3) and bias (2): weight and bias must have the size of x's last axis", wrong_layer_norm},
     {"slice: columns 2 to 4 of (2, 3) do not exist", wrong_slice},
     {"attention: q (1, 2, 3, 4), k (1, 2, 2, 4), v (1, 2, 2, 4): wants (batch, tokens, heads, d) and twice (batch, tokens, kv_heads, d), heads a multiple of kv_heads", wrong_attention},
@@ -426,8 +481,10 @@ int main(void) {
       cmocka_unit_test(products_agree_with_sums_of_products_for_all_transposes),
       cmocka_unit_test(matmul_takes_leading_dims_as_rows),
       cmocka_unit_test(rope_turns_halves_by_position_times_frequency),
+      cmocka_unit_test(rope_chooses_frequencies_for_each_row),
       cmocka_unit_test(attention_is_causal_and_groups_queries),
       cmocka_unit_test(a_window_limits_attention_to_the_newest_keys),
+      cmocka_unit_test(a_softcap_bounds_scores_and_logits),
       cmocka_unit_test(gelu_follows_its_formulas),
       cmocka_unit_test(route_keeps_the_largest_of_a_softmax),
       cmocka_unit_test(layer_norm_follows_its_formula_and_slice_takes_columns),

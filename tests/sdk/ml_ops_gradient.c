@@ -39,6 +39,12 @@ static etk_tensor *frequencies(etk_graph *g) {
   return t;
 }
 
+static etk_tensor *longer(etk_graph *g) {
+  etk_tensor *t = etk_graph_input(g, ETK_F32, etk_shape_of(1, 3), "long frequencies");
+  memcpy(etk_tensor_data(t), (const float[]){0.5f, 0.1f, 0.002f}, 12);
+  return t;
+}
+
 #define ROW(label, expression)                                              \
   static etk_tensor *build_##label(etk_graph *g, etk_tensor *const *x) {    \
     (void)g;                                                                \
@@ -52,6 +58,7 @@ ROW(square, etk_mul(g, x[0], x[0]))
 ROW(scale, etk_scale(g, x[0], -1.7f))
 ROW(sigmoid, etk_sigmoid(g, x[0]))
 ROW(silu, etk_silu(g, x[0]))
+ROW(softcap, etk_softcap(g, x[0], 1.5f))
 ROW(swiglu, etk_swiglu(g, x[0], x[1]))
 ROW(gelu, etk_gelu(g, x[0], false))
 ROW(gelu_tanh, etk_gelu(g, x[0], true))
@@ -76,6 +83,8 @@ ROW(matmul_add_shared, etk_matmul_add(g, x[0], x[0], x[1], 0.6f, false, true))
 ROW(matmul_add_chain, etk_matmul_add(g, etk_matmul_add(g, etk_matmul(g, x[0], x[1], false, true), x[0], x[1], 2, false, true), x[0], x[1], -0.7f, false, true))
 ROW(rms_norm, etk_rms_norm(g, x[0], x[1], 1e-5f))
 ROW(rms_norm_residual, etk_add(g, x[0], etk_rms_norm(g, x[0], x[1], 1e-5f)))
+ROW(rope_scaled, etk_rope_scaled(g, x[0], positions(g), frequencies(g), 1.3f))
+ROW(rope_of_rows, etk_rope(g, x[0], positions(g), etk_rope_choose(g, frequencies(g), longer(g), positions(g), 5)))
 ROW(rope, etk_rope(g, x[0], positions(g), frequencies(g)))
 ROW(layer_norm, etk_layer_norm(g, x[0], x[1], x[2], 1e-5f))
 ROW(layer_norm_residual, etk_add(g, x[0], etk_layer_norm(g, x[0], x[1], x[2], 1e-5f)))
@@ -85,8 +94,17 @@ ROW(scale_rows, etk_scale_rows(g, x[0], x[1]))
 ROW(route, etk_route(g, x[0], 2, false))
 ROW(route_normalised, etk_route(g, x[0], 2, true))
 ROW(attention, etk_attention(g, x[0], x[1], x[2], 0.5f))
-ROW(attention_window, etk_attention_window(g, x[0], x[1], x[2], 0.5f, 3))
+ROW(attention_window, etk_attention_with(g, x[0], x[1], x[2], &(etk_attention_options){.scale = 0.5f, .window = 3}))
+ROW(attention_softcap, etk_attention_with(g, x[0], x[1], x[2], &(etk_attention_options){.scale = 1.5f, .window = 3, .softcap = 2}))
 ROW(attention_shared, etk_attention(g, x[0], x[0], x[0], 0.5f))
+static etk_tensor *seen(etk_graph *g) { return integers(g, etk_shape_of(1, 2), (const int32_t[]){4, 1}); }
+static etk_tensor *partly(etk_graph *g) { return integers(g, etk_shape_of(1, 3), (const int32_t[]){2, 0, 4}); }
+ROW(full_attention, etk_full_attention(g, x[0], x[1], x[2], NULL, 0.5f))
+ROW(full_attention_lengths, etk_full_attention(g, x[0], x[1], x[2], seen(g), 0.5f))
+ROW(full_attention_shared, etk_full_attention(g, x[0], x[0], x[0], NULL, 0.5f))
+ROW(mean_pool, etk_mean_pool(g, x[0], partly(g)))
+ROW(max_pool, etk_max_pool(g, etk_scale(g, x[0], 8), partly(g))) /* far apart: a step must not change which is the largest */
+ROW(patches, etk_patches(g, x[0], 2))
 ROW(cross_entropy, etk_cross_entropy(g, x[0], targets(g)))
 ROW(mean_counted, etk_mean_counted(g, x[0], targets(g)))
 ROW(dropout, etk_dropout(g, x[0], 0.3f))
@@ -103,6 +121,7 @@ static const struct row rows[] = {
     {"sigmoid", build_sigmoid, {S(2, 3, 7)}, 2},
     {"silu", build_silu, {S(2, 3, 7)}, 2},
     {"swiglu", build_swiglu, {S(2, 3, 19), S(2, 3, 19)}, 0},
+    {"softcap", build_softcap, {S(2, 3, 7)}, 2},
     {"gelu", build_gelu, {S(2, 3, 7)}, 2},
     {"gelu, tanh form", build_gelu_tanh, {S(2, 3, 7)}, 2},
     {"reshape", build_reshape, {S(3, 2, 2, 3), S(1, 4)}, 0},
@@ -130,6 +149,8 @@ static const struct row rows[] = {
     {"rms_norm in a residual", build_rms_norm_residual, {S(3, 2, 3, 19), S(1, 19)}, 0},
     {"rope", build_rope, {S(4, 2, 3, 2, 6)}, 0.7},
     {"rope of a part of each head", build_rope, {S(4, 2, 3, 2, 9)}, 0.7},
+    {"rope, scaled", build_rope_scaled, {S(4, 2, 3, 2, 9)}, 0.7},
+    {"rope with frequencies for each row", build_rope_of_rows, {S(4, 2, 3, 2, 9)}, 0.7},
     {"layer_norm", build_layer_norm, {S(3, 2, 3, 7), S(1, 7), S(1, 7)}, 0},
     {"layer_norm in a residual", build_layer_norm_residual, {S(3, 2, 3, 19), S(1, 19), S(1, 19)}, 0},
     {"slice", build_slice, {S(3, 2, 2, 7)}, 0},
@@ -141,8 +162,17 @@ static const struct row rows[] = {
     {"attention with grouped queries", build_attention, {S(4, 2, 3, 4, 2), S(4, 2, 3, 2, 2), S(4, 2, 3, 2, 2)}, 0.7},
     {"attention over several blocks", build_attention, {S(4, 1, 67, 2, 1), S(4, 1, 67, 1, 1), S(4, 1, 67, 1, 1)}, 0.7},
     {"attention in a window", build_attention_window, {S(4, 2, 5, 2, 3), S(4, 2, 5, 1, 3), S(4, 2, 5, 1, 3)}, 0.7},
+    {"attention with a softcap in a window", build_attention_softcap, {S(4, 2, 5, 2, 3), S(4, 2, 5, 1, 3), S(4, 2, 5, 1, 3)}, 0.7},
+    {"attention with a softcap over several blocks", build_attention_softcap, {S(4, 1, 67, 2, 1), S(4, 1, 67, 1, 1), S(4, 1, 67, 1, 1)}, 0.7},
     {"attention in a window over several blocks", build_attention_window, {S(4, 1, 67, 2, 1), S(4, 1, 67, 1, 1), S(4, 1, 67, 1, 1)}, 0.7},
     {"attention to itself", build_attention_shared, {S(4, 1, 4, 1, 3)}, 0.7},
+    {"full_attention", build_full_attention, {S(4, 2, 5, 2, 3), S(4, 2, 5, 2, 3), S(4, 2, 5, 2, 3)}, 0.7},
+    {"full_attention with lengths and grouped queries", build_full_attention_lengths, {S(4, 2, 3, 4, 2), S(4, 2, 5, 2, 2), S(4, 2, 5, 2, 2)}, 0.7},
+    {"full_attention of several blocks to fewer keys", build_full_attention, {S(4, 1, 67, 2, 1), S(4, 1, 3, 1, 1), S(4, 1, 3, 1, 1)}, 0.7},
+    {"full_attention to itself", build_full_attention_shared, {S(4, 1, 4, 1, 3)}, 0.7},
+    {"mean_pool", build_mean_pool, {S(3, 3, 4, 5)}, 0},
+    {"max_pool", build_max_pool, {S(3, 3, 4, 5)}, 0},
+    {"patches", build_patches, {S(4, 2, 3, 4, 6)}, 0},
     {"cross_entropy", build_cross_entropy, {S(2, 4, 5)}, 0},
     {"mean_counted", build_mean_counted, {S(1, 4)}, 0},
     {"dropout", build_dropout, {S(2, 5, 7)}, 0},
@@ -222,12 +252,18 @@ static void gradients_are_finite_differences(void **state) {
 /* Second derivatives: the gradient's own gradient against differences of the gradient. */
 ROW(chain, etk_sigmoid(g, etk_matmul(g, etk_mul(g, x[0], x[0]), x[1], false, true)))
 ROW(chain_silu, etk_silu(g, etk_matmul(g, etk_sigmoid(g, x[0]), x[1], false, false)))
+ROW(mean_pool_squared, etk_sigmoid(g, etk_mean_pool(g, etk_mul(g, x[0], x[0]), partly(g))))
+ROW(patches_squared, etk_sigmoid(g, etk_patches(g, etk_mul(g, x[0], x[0]), 2)))
 static const struct row second_rows[] = {
     {"sigmoid(x*x W')", build_chain, {S(2, 3, 4), S(2, 5, 4)}, 0.7},
     {"silu(sigmoid(x) W)", build_chain_silu, {S(2, 3, 4), S(2, 4, 5)}, 0.7},
     {"embedding tied to a product", build_tied_embedding, {S(2, 3, 5)}, 0.7},
     {"mul of a suffix", build_mul, {S(3, 2, 3, 5), S(1, 5)}, 0},
     {"rope", build_rope, {S(4, 2, 3, 2, 6)}, 0.7},
+    {"rope, scaled", build_rope_scaled, {S(4, 2, 3, 2, 6)}, 0.7},
+    {"softcap", build_softcap, {S(2, 3, 7)}, 1},
+    {"square of mean_pool", build_mean_pool_squared, {S(3, 3, 4, 2)}, 0.7},
+    {"square of patches", build_patches_squared, {S(4, 1, 2, 4, 2)}, 0.7},
 };
 
 static void second_derivatives_are_differences_of_gradients(void **state) {

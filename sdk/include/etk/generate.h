@@ -22,7 +22,8 @@ typedef struct etk_candidate { float logit; int32_t id; } etk_candidate;
 int32_t etk_sample(float *logits, int64_t vocab, const etk_sampling *sampling, const int32_t *seen, size_t seen_count, etk_rng *rng, etk_candidate *scratch, double *logprob);
 
 typedef struct etk_generator etk_generator;
-/* capacity: tokens (prompt and answer) that fit; 0: the model's context. Borrows model and adapter. */
+/* capacity: tokens (prompt and answer) that fit; 0: the model's context. Borrows model and adapter. With longrope (phi3) the capacity does not choose the
+ * factors: a text within the original context has the short ones, and one that grows past it is computed again with the long ones at that token. */
 etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, int64_t capacity);
 void etk_generator_free(etk_generator *generator);
 

@@ -1,4 +1,6 @@
-/* Prefill in chunks, then one token at a time: graphs recorded once per shape and replayed; positions and block tables are run-time data. */
+/* Prefill in chunks, then one token at a time: graphs recorded once per shape and replayed; positions and block tables are run-time data.
+ * With longrope the keys of a sequence that stays within the original context are turned otherwise than those of a longer one: where a text grows past it,
+ * all of it is fed again, as transformers' generate does for phi3. */
 #include <etk/alloc.h>
 #include <etk/generate.h>
 #include <etk/hardware.h>
@@ -11,6 +13,7 @@ static const int64_t step_tokens[STEPS] = {1, 16, 128}; /* graph widths: decode,
 struct step {
   etk_graph *graph;
   etk_tensor *ids, *positions, *select, *block_table, *logits;
+  etk_tensor *last; /* longrope, else NULL: the sequence's last position */
   int64_t tokens;
 };
 
@@ -19,6 +22,7 @@ struct etk_generator {
   const etk_adapter *adapter;
   etk_cache *cache;
   int64_t capacity, max_blocks, vocab;
+  int64_t original; /* longrope, else 0: positions of the original context */
   int sequence;
   struct step steps[STEPS];
   etk_candidate *scratch; /* (vocab) */
@@ -34,8 +38,9 @@ static etk_status record(etk_error *e, etk_generator *gen, struct step *s, int64
   s->positions = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, tokens), "positions");
   s->select = etk_graph_input(s->graph, ETK_I32, etk_shape_of(1, 1), "select");
   s->block_table = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, gen->max_blocks), "block_table");
+  if (gen->original) s->last = etk_graph_input(s->graph, ETK_I32, etk_shape_of(2, 1, 1), "last");
   etk_forward forward = {.ids = s->ids, .positions = s->positions, .select = tokens > 1 ? s->select : NULL, .adapter = gen->adapter,
-                         .cache = gen->cache, .block_table = s->block_table};
+                         .cache = gen->cache, .block_table = s->block_table, .last = s->last};
   s->logits = etk_model_forward(s->graph, gen->model, &forward); /* (1, vocab) */
   etk_graph_keep(s->graph, s->logits);
   return etk_graph_plan(e, s->graph, NULL);
@@ -52,6 +57,7 @@ etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model 
   gen->capacity = capacity;
   gen->max_blocks = (capacity + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
   gen->vocab = c->vocab_size;
+  gen->original = c->rope_scaling == ETK_ROPE_LONGROPE ? (int64_t)c->rope_original_positions : 0;
   etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim,
                                .block_tokens = BLOCK_TOKENS, .blocks = (int)gen->max_blocks};
   gen->scratch = etk_calloc((size_t)gen->vocab, sizeof *gen->scratch);
@@ -75,8 +81,8 @@ void etk_generator_free(etk_generator *gen) {
   etk_free(gen);
 }
 
-/* Feeds `count` tokens that stand from `position` on; the logits of the last are then in the step's tensor. */
-static etk_status feed(etk_error *e, etk_generator *gen, struct step *s, const int32_t *ids, int64_t count, int64_t position) {
+/* Feeds `count` tokens that stand from `position` on, of a sequence that goes on to position `last`; the logits of the last token are then in the step's tensor. */
+static etk_status feed(etk_error *e, etk_generator *gen, struct step *s, const int32_t *ids, int64_t count, int64_t position, int64_t last) {
   etk_status status = etk_cache_sequence_reserve(e, gen->cache, gen->sequence, (int)(position + count));
   if (status) return status;
   int32_t *to = etk_tensor_data(s->ids), *positions = etk_tensor_data(s->positions), *table = etk_tensor_data(s->block_table);
@@ -85,6 +91,7 @@ static etk_status feed(etk_error *e, etk_generator *gen, struct step *s, const i
     positions[i] = i < count ? (int32_t)(position + i) : -1;
   }
   *(int32_t *)etk_tensor_data(s->select) = (int32_t)(count - 1);
+  if (s->last) *(int32_t *)etk_tensor_data(s->last) = (int32_t)last;
   int blocks;
   const int32_t *numbers = etk_cache_sequence_blocks(gen->cache, gen->sequence, &blocks);
   for (int64_t i = 0; i < gen->max_blocks; i++) table[i] = i < blocks ? numbers[i] : -1;
@@ -98,12 +105,22 @@ static etk_status prefill(etk_error *e, etk_generator *gen, const int32_t *ids, 
     struct step *s = &gen->steps[which];
     etk_status status = s->graph ? ETK_OK : record(e, gen, s, step_tokens[which]);
     int64_t part = left < step_tokens[which] ? left : step_tokens[which];
-    if (!status) status = feed(e, gen, s, ids + done, part, done);
+    if (!status) status = feed(e, gen, s, ids + done, part, done, count - 1);
     if (status) return status;
     done += part;
     *last = s;
   }
   return ETK_OK;
+}
+
+/* One more token, the one that seen[position] holds. */
+static etk_status step(etk_error *e, etk_generator *gen, struct step **s, int64_t position) {
+  if (gen->original && position == gen->original) { /* past the original context: keys so far were turned with short factors */
+    etk_cache_sequence_trim(gen->cache, gen->sequence, 0);
+    return prefill(e, gen, gen->seen, position + 1, s);
+  }
+  *s = &gen->steps[0];
+  return feed(e, gen, *s, &gen->seen[position], 1, position, position);
 }
 
 static bool is_eos(const etk_model_config *c, int32_t id) {
@@ -132,8 +149,7 @@ static etk_status decode(etk_error *e, etk_generator *gen, struct step *s, int64
     }
     if ((int64_t)out->ids.count == o->max_tokens || position == gen->capacity) return ETK_OK;
     gen->seen[position] = id;
-    s = &gen->steps[0];
-    etk_status status = feed(e, gen, s, &id, 1, position++);
+    etk_status status = step(e, gen, &s, position++);
     if (status) return status;
   }
   return ETK_OK;

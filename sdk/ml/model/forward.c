@@ -1,8 +1,20 @@
-/* What the forward functions of all families share: linear layers with their adapters, residual joins, attention with and without a cache. */
+/* What the forward functions of all families share: linear layers with their adapters, residual joins, turning, attention with and without a cache. */
 #include "internal.h"
+
+#include "ml/tensor/internal.h"
 
 #include <etk/ops.h>
 #include <math.h>
+
+struct pass etk__pass(etk_graph *g, const etk_model *m, const etk_forward *f) {
+  struct pass p = {g, m, f, m->frequency};
+  if (!m->long_frequency) return p;
+  if (f->cache && !f->last)
+    etk__poison(g, ETK_E_INVALID, "model: with longrope and a cache etk_forward.last is needed, which tells whether the sequence stays within the original %.0f positions",
+                m->config.rope_original_positions);
+  p.frequency = etk_rope_choose(g, m->frequency, m->long_frequency, f->last ? f->last : f->positions, (int64_t)m->config.rope_original_positions);
+  return p;
+}
 
 etk_tensor *etk__linear(const struct pass *p, etk_tensor *sum, etk_tensor *x, const struct linear *layer) {
   etk_graph *g = p->g;
@@ -20,15 +32,21 @@ etk_tensor *etk__join(const struct pass *p, etk_tensor *residual, etk_tensor *x,
   return etk_add(p->g, residual, etk_dropout(p->g, etk__linear(p, NULL, x, layer), p->f->dropout));
 }
 
+etk_tensor *etk__turn(const struct pass *p, int layer, etk_tensor *x) {
+  const etk_model_config *c = &p->m->config;
+  if (!p->frequency || !etk__layer_turns(c, layer)) return x;
+  if (etk__layer_is_local(c, layer)) return etk_rope(p->g, x, p->f->positions, p->m->local_frequency);
+  bool scaled = c->rope_scaling == ETK_ROPE_YARN || c->rope_scaling == ETK_ROPE_LONGROPE;
+  return etk_rope_scaled(p->g, x, p->f->positions, p->frequency, scaled ? (float)c->rope_attention_factor : 1);
+}
+
 etk_tensor *etk__attend(const struct pass *p, int layer, etk_tensor *q, etk_tensor *k, etk_tensor *v) {
   const etk_model_config *c = &p->m->config;
   const etk_forward *f = p->f;
-  etk_graph *g = p->g;
-  double turned = c->rope_scaling == ETK_ROPE_YARN ? c->rope_attention_factor : 1; /* of q and of k */
-  float scale = (float)(turned * turned / sqrt((double)c->head_dim));
-  etk_tensor *y = f->cache ? etk_cached_attention_window(g, q, k, v, f->cache, layer, f->block_table, f->positions, scale, c->sliding_window)
-                           : etk_attention_window(g, q, k, v, scale, c->sliding_window);
-  return etk_reshape(g, y, etk_shape_of(3, etk_tensor_dim(f->ids, 0), etk_tensor_dim(f->ids, 1), c->num_attention_heads * c->head_dim));
+  double scalar = c->query_pre_attn_scalar > 0 ? c->query_pre_attn_scalar : (double)c->head_dim;
+  const etk_attention_options options = {(float)(1 / sqrt(scalar)), etk__layer_window(c, layer), (float)c->attn_logit_softcapping};
+  etk_tensor *y = f->cache ? etk_cached_attention_with(p->g, q, k, v, f->cache, layer, f->block_table, f->positions, &options) : etk_attention_with(p->g, q, k, v, &options);
+  return etk_reshape(p->g, y, etk_shape_of(3, etk_tensor_dim(f->ids, 0), etk_tensor_dim(f->ids, 1), c->num_attention_heads * c->head_dim));
 }
 
 etk_tensor *etk__select(const struct pass *p, etk_tensor *x) {

@@ -23,15 +23,11 @@ static etk_tensor *part(const struct pass *p, etk_tensor *qkv, int index) {
 static etk_tensor *attention(const struct pass *p, int index, etk_tensor *x, etk_tensor *residual) {
   const struct layer *layer = &p->m->layers[index];
   etk_tensor *qkv = etk__linear(p, NULL, x, &layer->qkv), *q = part(p, qkv, 0), *k = part(p, qkv, 1), *v = part(p, qkv, 2);
-  if (p->m->inverse_frequency) {
-    q = etk_rope(p->g, q, p->f->positions, p->m->inverse_frequency);
-    k = etk_rope(p->g, k, p->f->positions, p->m->inverse_frequency);
-  }
-  return etk__join(p, residual, etk__attend(p, index, q, k, v), &layer->o);
+  return etk__join(p, residual, etk__attend(p, index, etk__turn(p, index, q), etk__turn(p, index, k), v), &layer->o);
 }
 
 etk_tensor *etk__gpt_forward(etk_graph *g, const etk_model *m, const etk_forward *f) {
-  const struct pass pass = {g, m, f}, *p = &pass;
+  const struct pass pass = etk__pass(g, m, f), *p = &pass;
   etk_tensor *x = etk_embedding(g, m->embedding, f->ids); /* (batch, tokens, hidden) */
   if (m->position_embedding) x = etk_add(g, x, etk_rows(g, m->position_embedding, f->positions)); /* -1, an unused token: zeros */
   if (f->training && f->dropout > 0) x = etk_dropout(g, x, f->dropout);

@@ -3,12 +3,8 @@
 
 enum { BLOCK = 64 }; /* query rows at a time */
 
-struct attention {
-  float scale;
-  int64_t window; /* keys a query sees, its own included; 0: all before it */
-};
 /* The first key that query i sees. */
-static int64_t first_key(const struct attention *a, int64_t i) { return a->window > 0 && i >= a->window ? i + 1 - a->window : 0; }
+static int64_t first_key(const etk_attention_options *a, int64_t i) { return a->window > 0 && i >= a->window ? i + 1 - a->window : 0; }
 
 /* Where things lie: q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d). */
 struct layout {
@@ -39,10 +35,9 @@ static etk_status attention_shape(etk_error *e, const struct node *node, struct 
 
 /* Unit: one block of query rows of one head of one batch row. */
 static void attention_unit(const struct call *c, const struct layout *l, int64_t unit, float *scores) {
-  const struct kernels *kernels = etk__kernels();
   int64_t block = unit % l->blocks, h = unit / l->blocks % l->heads, b = unit / l->blocks / l->heads;
   int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, kv = h / (l->heads / l->kv_heads);
-  const struct attention *a = c->attributes;
+  const etk_attention_options *a = c->attributes;
   int64_t start = first_key(a, from), keys = to - start; /* what some row of the block sees */
   int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = (b * l->tokens + start) * l->k_row + kv * l->d;
   etk__gemm(&(struct gemm){.tb = true, .m = to - from, .n = keys, .k = l->d, .alpha = 1, .a = in(c, 0) + at_q, .lda = l->q_row, .b = in(c, 1) + at_k, .ldb = l->k_row,
@@ -51,7 +46,7 @@ static void attention_unit(const struct call *c, const struct layout *l, int64_t
     float *row = scores + (i - from) * keys;
     int64_t first = first_key(a, i) - start, end = i + 1 - start;
     memset(row, 0, (size_t)first * sizeof *row);
-    kernels->softmax_f32(row + first, row + first, a->scale, end - first);
+    etk__attention_softmax(row + first, a, NULL, end - first);
     memset(row + end, 0, (size_t)(keys - end) * sizeof *row);
   }
   etk__gemm(&(struct gemm){.m = to - from, .n = l->d, .k = keys, .alpha = 1, .a = scores, .lda = keys, .b = in(c, 2) + at_k, .ldb = l->k_row, .c = out(c, 0) + at_q,
@@ -94,13 +89,14 @@ static float mean_under(const float *p, const float *dp, int64_t n) {
   return (float)(sum / total);
 }
 
-/* One block of query rows of head h. Scores are computed again; p and ds are (rows, to). first: dk and dv are set, not added to. */
-static void backward_block(const struct call *c, const struct layout *l, int64_t b, int64_t h, int64_t block, bool first, float *p, float *ds) {
+/* One block of query rows of head h. Scores are computed again; p and ds are (rows, to), slope (to) with a softcap. first: dk and dv are set, not added
+ * to. */
+static void backward_block(const struct call *c, const struct layout *l, int64_t b, int64_t h, int64_t block, bool first, float *p, float *ds, float *slope) {
   const struct kernels *kernels = etk__kernels();
   int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, rows = to - from, kv = h / (l->heads / l->kv_heads);
   int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
   const float *dy = in(c, 0) + at_q, *q = in(c, 1) + at_q, *k = in(c, 2) + at_k, *v = in(c, 3) + at_k;
-  const struct attention *a = c->attributes;
+  const etk_attention_options *a = c->attributes;
   float beta = first ? 0 : 1;
   etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row, .b = k, .ldb = l->k_row, .c = p, .ldc = to});
   etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row, .b = v, .ldb = l->k_row, .c = ds, .ldc = to});
@@ -109,8 +105,9 @@ static void backward_block(const struct call *c, const struct layout *l, int64_t
     int64_t seen = first_key(a, i), n = i + 1 - seen;
     memset(p_row, 0, (size_t)seen * sizeof(float));
     memset(ds_row, 0, (size_t)seen * sizeof(float));
-    kernels->softmax_f32(p_row + seen, p_row + seen, a->scale, n);
+    etk__attention_softmax(p_row + seen, a, slope, n);
     kernels->softmax_backward_f32(ds_row + seen, p_row + seen, ds_row + seen, mean_under(p_row + seen, ds_row + seen, n), a->scale, n);
+    if (slope) kernels->mul_f32(ds_row + seen, ds_row + seen, slope, n);
     memset(p_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
     memset(ds_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
   }
@@ -127,11 +124,11 @@ static void backward_units(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
   struct layout l = layout_of(&c->in[1].shape, &c->in[2].shape);
   int64_t group = l.heads / l.kv_heads, size = block_rows(&l) * l.tokens;
-  float *p = (float *)c->scratch + slot * 2 * size;
+  float *p = (float *)c->scratch + slot * (2 * size + l.tokens), *slope = ((const etk_attention_options *)c->attributes)->softcap > 0 ? p + 2 * size : NULL;
   for (int64_t i = begin; i < end; i++)
     for (int64_t h = 0; h < group; h++)
       for (int64_t block = l.blocks; block-- > 0;)
-        backward_block(c, &l, i / l.kv_heads, i % l.kv_heads * group + h, block, h == 0 && block == l.blocks - 1, p, p + size);
+        backward_block(c, &l, i / l.kv_heads, i % l.kv_heads * group + h, block, h == 0 && block == l.blocks - 1, p, p + size, slope);
 }
 static etk_status backward_forward(etk_error *e, const struct call *c) {
   (void)e;
@@ -141,18 +138,20 @@ static etk_status backward_forward(etk_error *e, const struct call *c) {
 }
 static size_t backward_scratch(const struct node *node, int threads) {
   struct layout l = layout_of(shape_of(node, 1), shape_of(node, 2));
-  return (size_t)(threads * 2 * block_rows(&l) * l.tokens) * sizeof(float);
+  return (size_t)(threads * (2 * block_rows(&l) + 1) * l.tokens) * sizeof(float);
 }
 static const struct op attention_backward_row = {"attention_backward", 0, 4, 4, 0, backward_shape, backward_forward, NULL, backward_scratch};
 
 static void attention_backward(struct reverse *r) {
   etk_tensor *const *x = r->node->inputs;
-  etk_tensor *d = RECORD_WITH(r->graph, attention_backward_row, (const struct attention *)r->node->attributes, r->outputs[0], x[0], x[1], x[2]);
+  etk_tensor *d = RECORD_WITH(r->graph, attention_backward_row, (const etk_attention_options *)r->node->attributes, r->outputs[0], x[0], x[1], x[2]);
   for (int i = 0; i < 3; i++) r->gradients[i] = etk__output(d, i);
 }
 
 static const struct op attention_row = {"attention", 0, 3, 3, 0, attention_shape, attention_forward, attention_backward, attention_scratch};
-etk_tensor *etk_attention_window(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale, int64_t window) {
-  return RECORD_WITH(g, attention_row, (&(struct attention){scale, window}), q, k, v);
+etk_tensor *etk_attention_with(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, const etk_attention_options *options) {
+  return RECORD_WITH(g, attention_row, options, q, k, v);
 }
-etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale) { return etk_attention_window(g, q, k, v, scale, 0); }
+etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale) {
+  return etk_attention_with(g, q, k, v, &(etk_attention_options){.scale = scale});
+}

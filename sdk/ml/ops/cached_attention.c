@@ -4,8 +4,7 @@
 struct cached {
   etk_cache *cache;
   int layer;
-  float scale;
-  int64_t window; /* positions a token sees, its own included; 0: all before it */
+  etk_attention_options options;
 };
 
 /* q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d), block_table (batch, blocks) i32, positions (batch, tokens) i32 -> like q */
@@ -90,12 +89,12 @@ static void attend(const struct pages *p, int64_t token, int64_t h, float *score
   memset(y, 0, (size_t)p->d * sizeof *y);
   if (length <= 0) return;
   const struct cached *a = p->call->attributes;
-  int64_t first = a->window > 0 && length > a->window ? length - a->window : 0;
+  int64_t window = a->options.window, first = window > 0 && length > window ? length - window : 0;
   for (int64_t j = first / size * size; j < length; j += size) {
     int64_t n = length - j < size ? length - j : size;
     kernels->matvec_f32(scores + j, p->keys + offset_of(p, b, j) + head, p->row, in(p->call, 0) + at, n, p->d);
   }
-  kernels->softmax_f32(scores + first, scores + first, a->scale, length - first);
+  etk__attention_softmax(scores + first, &a->options, NULL, length - first);
   for (int64_t j = first; j < length; j++) kernels->axpy_f32(y, scores[j], p->values + offset_of(p, b, j) + head, p->d);
 }
 
@@ -120,13 +119,13 @@ static size_t cached_scratch(const struct node *node, int threads) {
 }
 
 static const struct op cached_row = {"cached_attention", OP_ORDERED, 5, 5, 8 | 16, cached_shape, cached_forward, NULL, cached_scratch};
-etk_tensor *etk_cached_attention_window(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table,
-                                        etk_tensor *positions, float scale, int64_t window) {
+etk_tensor *etk_cached_attention_with(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table,
+                                      etk_tensor *positions, const etk_attention_options *options) {
   if (!cache) return etk__poison(g, ETK_E_INVALID, "cached_attention: no cache");
-  struct cached attributes = {cache, layer, scale, window};
+  struct cached attributes = {cache, layer, *options};
   return RECORD_WITH(g, cached_row, &attributes, q, k, v, block_table, positions);
 }
 etk_tensor *etk_cached_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table, etk_tensor *positions,
                                  float scale) {
-  return etk_cached_attention_window(g, q, k, v, cache, layer, block_table, positions, scale, 0);
+  return etk_cached_attention_with(g, q, k, v, cache, layer, block_table, positions, &(etk_attention_options){.scale = scale});
 }
