@@ -1,23 +1,16 @@
-/* LoRA adapters: modules bound to a model's linear layers; PEFT's files. */
-#include "internal.h"
-#include "ml/format/json.h"
+/* LoRA adapters: modules bound to a model's linear layers. */
+#include "adapter_parts.h"
 
-#include <etk/fs.h>
 #include <etk/rng.h>
-#include <etk/safetensors.h>
-#include <jansson.h>
 #include <math.h>
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-static const char prefix[] = "base_model.model.";
-enum { CONFIG_LIMIT = 1 << 20 };
 
 struct etk_adapter {
   etk_arena arena;
   etk_model *model; /* one reference */
   etk_lora_options options;
-  char *pattern;    /* target_modules as a regular expression, or NULL */
+  json_t *config;   /* PEFT's settings as read, or NULL */
+  int64_t *layers;  /* see etk__adapter_parts */
+  size_t layer_count;
   etk_adapter_module *modules;
   size_t count;
   int *by_linear;   /* index into modules, or -1 */
@@ -46,19 +39,14 @@ void etk_adapter_free(etk_adapter *a) {
     etk_tensor_unref(a->modules[i].b);
   }
   etk_model_unref(a->model);
+  json_decref(a->config);
   etk_arena_fini(&a->arena);
   etk_free(a);
 }
 
-/* PEFT's rule: a whole name or its last dotted part. */
-static bool names_module(const char *target, const char *module) {
-  size_t t = strlen(target), m = strlen(module);
-  return m == t ? !strcmp(target, module) : m > t && module[m - t - 1] == '.' && !strcmp(module + m - t, target);
-}
-
 static bool targets(const etk_lora_options *o, const char *module) {
   for (size_t i = 0; i < o->target_count; i++)
-    if (!strcmp(o->target_modules[i], "all-linear") || names_module(o->target_modules[i], module)) return true;
+    if (!strcmp(o->target_modules[i], "all-linear") || etk__names_module(o->target_modules[i], module)) return true;
   return false;
 }
 
@@ -85,9 +73,7 @@ static etk_status adapter_alloc(etk_error *e, etk_adapter **out, const etk_model
   return ETK_OK;
 }
 
-static void add_module(etk_adapter *a, const struct linear *linear, etk_tensor *ta, etk_tensor *tb, bool trainable) {
-  double rank = (double)etk_tensor_dim(ta, 0);
-  double scale = a->options.use_rslora ? a->options.alpha / sqrt(rank) : a->options.alpha / rank;
+static void add_module(etk_adapter *a, const struct linear *linear, etk_tensor *ta, etk_tensor *tb, double scale, bool trainable) {
   etk_tensor_set_trainable(ta, trainable);
   etk_tensor_set_trainable(tb, trainable);
   a->by_linear[linear->index] = (int)a->count;
@@ -106,7 +92,8 @@ static etk_status new_module(etk_error *e, etk_adapter *a, const struct linear *
   float *data = etk_tensor_data(ta);
   double bound = 1.0 / sqrt((double)etk__linear_in(linear));
   for (int64_t i = 0; i < etk_tensor_elements(ta); i++) data[i] = (float)((2 * etk_rng_uniform(&rng) - 1) * bound);
-  add_module(a, linear, ta, tb, true);
+  double rank = (double)a->options.rank;
+  add_module(a, linear, ta, tb, a->options.use_rslora ? a->options.alpha / sqrt(rank) : a->options.alpha / rank, true);
   return ETK_OK;
 }
 
@@ -123,7 +110,7 @@ static etk_status targets_used(etk_error *e, const etk_adapter *a) {
   for (size_t t = 0; t < a->options.target_count; t++) {
     const char *target = a->options.target_modules[t];
     bool used = !strcmp(target, "all-linear");
-    for (size_t i = 0; i < a->count && !used; i++) used = names_module(target, a->modules[i].name);
+    for (size_t i = 0; i < a->count && !used; i++) used = etk__names_module(target, a->modules[i].name);
     if (!used) {
       char names[256];
       return etk_fail(e, ETK_E_INVALID, "target module \"%s\" names no linear layer of the model; it has %s in each layer (or use all-linear)", target,
@@ -146,231 +133,106 @@ etk_status etk_adapter_new(etk_error *e, etk_adapter **out, const etk_model *mod
   return status;
 }
 
-/* ---- reading PEFT's files ---- */
+/* ---- binding what a file holds ---- */
 
-struct peft {
-  etk_lora_options options;
-  const char *targets[256];
-  const char *pattern; /* target_modules given as one regular expression */
-};
+/* F32 of the adapter's own where it is to be trained or was stored otherwise, else the map's. */
+static etk_status prepare(etk_error *e, etk_tensor **out, etk_tensor *stored, bool trainable) {
+  if (trainable || etk_tensor_dtype(stored) != ETK_F32) return etk_tensor_cast(e, out, stored, ETK_F32);
+  *out = etk_tensor_ref(stored);
+  return ETK_OK;
+}
 
-static etk_status unsupported(etk_error *e, const char *name, const char *key, const json_t *value) {
-  char *seen = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-  etk_status status = etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"%s\" is %.60s, which changes the adapter's meaning and is not supported by this version", name, key, seen ? seen : "?");
-  free(seen);
+static etk_status bind_part(etk_error *e, etk_adapter *a, const struct linear *linear, const etk__adapter_parts *p, const etk__adapter_part *part, bool trainable) {
+  etk_tensor *ta = NULL, *tb = NULL;
+  etk_status status = etk__adapter_check_shape(e, p, part, etk__linear_out(linear), etk__linear_in(linear));
+  if (!status) status = prepare(e, &ta, part->a, trainable);
+  if (!status) status = prepare(e, &tb, part->b, trainable);
+  if (status) etk_tensor_unref(ta);
+  else add_module(a, linear, ta, tb, part->scale, trainable);
   return status;
 }
 
-/* Keys that this version reads nothing from: anything but empty, false or null would change the result. */
-static etk_status check_unsupported(etk_error *e, const char *name, const json_t *root) {
-  static const char *const keys[] = {"use_dora", "modules_to_save", "layers_to_transform", "rank_pattern", "alpha_pattern", "layer_replication", "lora_bias",
-                                     "target_parameters", "trainable_token_indices", "exclude_modules", "megatron_config", "corda_config", "eva_config"};
-  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-    const json_t *value = json_object_get(root, keys[i]);
-    bool empty = !value || json_is_null(value) || json_is_false(value) || (json_is_object(value) && !json_object_size(value)) ||
-                 (json_is_array(value) && !json_array_size(value));
-    if (!empty) return unsupported(e, name, keys[i], value);
-  }
-  const json_t *bias = json_object_get(root, "bias");
-  if (bias && !(json_is_string(bias) && !strcmp(json_string_value(bias), "none"))) return unsupported(e, name, "bias", bias);
-  return ETK_OK;
-}
-
-static etk_status read_peft(etk_error *e, struct peft *p, const char *name, const json_t *root, const etk_model *model) {
-  const json_t *type = json_object_get(root, "peft_type");
-  if (!json_is_string(type) || strcmp(json_string_value(type), "LORA"))
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: peft_type is %s, wanted \"LORA\"", name, json_is_string(type) ? json_string_value(type) : "missing");
-  etk_status status = check_unsupported(e, name, root);
-  if (status) return status;
-  const json_t *fan = json_object_get(root, "fan_in_fan_out"); /* says that the base's weights are (in, out), which the architecture tells */
-  if (json_is_true(fan) && !model->family->conv1d) return unsupported(e, name, "fan_in_fan_out", fan);
-  const json_t *rank = json_object_get(root, "r"), *alpha = json_object_get(root, "lora_alpha"), *dropout = json_object_get(root, "lora_dropout");
-  if (!json_is_integer(rank)) return etk_fail(e, ETK_E_FORMAT, "%s: \"r\" is missing or no whole number", name);
-  if (alpha && !json_is_number(alpha)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_alpha\" is no number", name);
-  if (alpha && !(json_number_value(alpha) > 0)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_alpha\" is %g; above 0 is wanted", name, json_number_value(alpha));
-  if (dropout && !json_is_number(dropout)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_dropout\" is no number", name);
-  p->options = (etk_lora_options){.rank = json_integer_value(rank), .alpha = alpha ? json_number_value(alpha) : 8, .dropout = dropout ? json_number_value(dropout) : 0,
-                                  .use_rslora = json_is_true(json_object_get(root, "use_rslora")), .target_modules = p->targets};
-  const json_t *list = json_object_get(root, "target_modules");
-  if (json_is_string(list)) {
-    if (!strcmp(json_string_value(list), "all-linear")) p->targets[p->options.target_count++] = json_string_value(list);
-    else p->pattern = json_string_value(list);
-    return ETK_OK;
-  }
-  if (!json_is_array(list) || !json_array_size(list)) return etk_fail(e, ETK_E_FORMAT, "%s: \"target_modules\" is no list of names, no regular expression and not \"all-linear\"", name);
-  if (json_array_size(list) > 256) return etk_fail(e, ETK_E_FORMAT, "%s: \"target_modules\" has %zu entries, wanted at most 256", name, json_array_size(list));
-  size_t i;
-  json_t *item;
-  json_array_foreach(list, i, item) {
-    if (!json_is_string(item)) return etk_fail(e, ETK_E_FORMAT, "%s: \"target_modules\" entry %zu is no text", name, i);
-    p->targets[p->options.target_count++] = json_string_value(item);
-  }
-  return ETK_OK;
-}
-
-/* Which linear layers a regular expression means (PEFT: re.fullmatch on the module's name). */
-static etk_status match_pattern(etk_error *e, const char *name, const char *pattern, const etk_model *model, bool *wanted) {
-  int code;
-  PCRE2_SIZE offset;
-  pcre2_code *regex = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_UTF, &code, &offset, NULL);
-  pcre2_match_data *match = regex ? pcre2_match_data_create_from_pattern(regex, NULL) : NULL;
-  pcre2_match_context *limits = pcre2_match_context_create(NULL);
-  etk_status status = ETK_OK;
-  if (!regex) status = etk_fail(e, ETK_E_FORMAT, "%s: \"target_modules\" is no regular expression (error at character %zu)", name, (size_t)offset);
-  else if (!match || !limits) status = etk_fail_memory(e);
-  else {
-    pcre2_set_match_limit(limits, 100000); /* a hostile pattern fails instead of hanging */
-    for (int i = 0; i < model->linear_count && !status; i++) {
-      int found = pcre2_match(regex, (PCRE2_SPTR)model->linears[i]->name, PCRE2_ZERO_TERMINATED, 0, 0, match, limits);
-      wanted[i] = found > 0;
-      if (found < 0 && found != PCRE2_ERROR_NOMATCH) status = etk_fail(e, ETK_E_FORMAT, "%s: \"target_modules\" is too costly a regular expression", name);
-    }
-  }
-  pcre2_match_context_free(limits);
-  pcre2_match_data_free(match);
-  pcre2_code_free(regex);
+/* Does PEFT's rule, where there is one, call for this layer? The names in the settings may lack the family's optional prefix, as those in the file. */
+static etk_status is_wanted(etk_error *e, const etk__adapter_parts *p, const etk_model *model, const char *module, bool *wanted) {
+  const char *optional = model->family->optional_prefix;
+  *wanted = false;
+  etk_status status = etk__adapter_targets_select(e, p->targets, module, wanted);
+  if (!status && !*wanted && optional && !strncmp(module, optional, strlen(optional))) status = etk__adapter_targets_select(e, p->targets, module + strlen(optional), wanted);
   return status;
 }
 
-static etk_status take_tensor(etk_error *e, etk_tensor **out, etk_safetensors *file, const char *path, const struct linear *linear, bool first, int64_t rank, bool trainable) {
-  etk_shape wanted = first ? etk_shape_of(2, rank, etk__linear_in(linear)) : etk_shape_of(2, etk__linear_out(linear), rank);
-  char name[512], a[96], b[96];
-  snprintf(name, sizeof name, "%s%s.lora_%c.weight", prefix, linear->name, first ? 'A' : 'B');
-  if (!etk_safetensors_find(file, name))
-    return etk_fail(e, ETK_E_FORMAT, "%s has no tensor %s, which adapter_config.json's target_modules call for", path, name);
-  etk_tensor *mapped = NULL;
-  etk_status status = etk_safetensors_tensor(e, &mapped, file, name);
-  if (status) return status;
-  if (!etk_shape_equal(etk_tensor_shape(mapped), &wanted)) {
-    status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, this base model and rank want %s: the adapter belongs to another model", path, name,
-                      etk_shape_text(a, sizeof a, etk_tensor_shape(mapped)), etk_shape_text(b, sizeof b, &wanted));
-    etk_tensor_unref(mapped);
-    return status;
-  }
-  return etk__weight_prepare(e, out, mapped, trainable);
-}
-
-/* Nothing in the file may go unused: an adapter that "applies" without effect is the field's most silent failure. */
-static etk_status check_leftovers(etk_error *e, const etk_adapter *a, const etk_safetensors *file, const char *path) {
-  for (size_t i = 0; i < etk_safetensors_count(file); i++) {
-    const char *name = etk_safetensors_at(file, i)->name;
-    bool known = false;
-    for (size_t m = 0; m < a->count && !known; m++) {
-      size_t size = strlen(a->modules[m].name);
-      const char *rest = name + strlen(prefix) + size;
-      known = !strncmp(name, prefix, strlen(prefix)) && !strncmp(name + strlen(prefix), a->modules[m].name, size) &&
-              (!strcmp(rest, ".lora_A.weight") || !strcmp(rest, ".lora_B.weight"));
-    }
-    if (!known)
-      return etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which fits no targeted layer of the model (%zu of its layers are targeted)", path, name, a->count);
-  }
-  return ETK_OK;
-}
-
-static etk_status bind_modules(etk_error *e, etk_adapter *a, const bool *wanted, etk_safetensors *file, const char *path, bool trainable) {
+static etk_status bind_parts(etk_error *e, etk_adapter *a, const etk__adapter_parts *p, bool trainable) {
+  size_t called = 0;
+  const char *lacking = NULL;
   for (int i = 0; i < a->model->linear_count; i++) {
     const struct linear *linear = a->model->linears[i];
-    if (!wanted[i]) continue;
-    etk_tensor *ta = NULL, *tb = NULL;
-    etk_status status = take_tensor(e, &ta, file, path, linear, true, a->options.rank, trainable);
-    if (!status) status = take_tensor(e, &tb, file, path, linear, false, a->options.rank, trainable);
-    if (status) {
-      etk_tensor_unref(ta);
-      return status;
-    }
-    add_module(a, linear, ta, tb, trainable);
+    const etk__adapter_part *part = etk__adapter_parts_for(p, a->model, linear->name);
+    bool wanted = part != NULL;
+    etk_status status = p->targets ? is_wanted(e, p, a->model, linear->name, &wanted) : ETK_OK;
+    if (!status && wanted && part) status = bind_part(e, a, linear, p, part, trainable);
+    if (status) return status;
+    called += wanted;
+    if (wanted && !part && !lacking) lacking = linear->name;
   }
-  if (!a->count) return etk_fail(e, ETK_E_FORMAT, "%s: target_modules names no linear layer of the model; the adapter would do nothing", path);
+  if (!called && p->targets) return etk_fail(e, ETK_E_FORMAT, "%s: target_modules names no linear layer of the model; the adapter would do nothing", p->path);
+  if (lacking) return etk_fail(e, ETK_E_FORMAT, "%s has no tensor base_model.model.%s.lora_A.weight, which adapter_config.json's target_modules call for", p->path, lacking);
+  if (a->count == p->count) return ETK_OK;
+  for (size_t i = 0; i < p->count; i++) {
+    bool used = false;
+    for (size_t m = 0; m < a->count && !used; m++) used = etk__adapter_parts_for(p, a->model, a->modules[m].name) == &p->parts[i];
+    if (!used)
+      return etk_fail(e, ETK_E_FORMAT,
+                      "%s holds the tensor %s, which fits no targeted layer of the model (%zu of its layers are targeted); an adapter of embeddings or of the head "
+                      "can be converted, not run",
+                      p->path, p->parts[i].name, called);
+  }
   return ETK_OK;
 }
 
-static etk_status open_files(etk_error *e, etk_adapter **out, const etk_model *model, const char *config_path, const char *weights_path, bool trainable) {
-  char *text = NULL;
-  size_t size = 0;
-  etk_status status = etk_fs_read(e, &text, &size, config_path, CONFIG_LIMIT);
-  if (status) return status;
-  json_t *root = NULL;
-  status = etk__json_parse(e, &root, config_path, text, size);
-  etk_free(text);
-  if (status) return status;
-  struct peft *peft = etk_calloc(1, sizeof *peft);
-  bool *wanted = etk_calloc((size_t)model->linear_count, sizeof *wanted);
+static etk_status check_runs(etk_error *e, const etk__adapter_parts *p) {
+  if (p->saved_count)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"modules_to_save\" gave %s as a whole weight; it can be converted to PEFT's form, not run by this version", p->config_path, p->saved[0].name);
+  const json_t *saved = json_object_get(p->config, "modules_to_save");
+  if (json_array_size(saved)) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"modules_to_save\" calls for whole weights, which are not run by this version", p->config_path);
+  if (p->count && p->parts[0].magnitude)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s: DoRA can be converted between PEFT's and mlx-lm's forms, not run by this version", p->config_path,
+                    p->form == ETK_ADAPTER_MLX ? "\"fine_tune_type\" is \"dora\"" : "\"use_dora\" is true");
+  return ETK_OK;
+}
+
+/* What the parts know of their origin and the adapter is to be saved with. */
+static etk_status keep_settings(etk_error *e, etk_adapter *a, const etk__adapter_parts *p) {
+  a->config = p->config ? json_incref(p->config) : NULL;
+  a->layers = etk_arena_array(&a->arena, p->layer_count + 1, sizeof *a->layers);
+  if (!a->layers) return etk_fail_memory(e);
+  if (p->layer_count) memcpy(a->layers, p->layers, p->layer_count * sizeof *a->layers);
+  a->layer_count = p->layer_count;
+  return ETK_OK;
+}
+
+etk_status etk__adapter_bind(etk_error *e, etk_adapter **out, const etk_model *model, const etk__adapter_parts *p, bool trainable) {
   etk_adapter *a = NULL;
-  etk_safetensors *file = NULL;
-  status = peft && wanted ? read_peft(e, peft, config_path, root, model) : etk_fail_memory(e);
-  if (!status) status = adapter_alloc(e, &a, model, &peft->options);
-  if (!status && peft->pattern) {
-    a->pattern = etk_arena_strdup(&a->arena, peft->pattern);
-    status = a->pattern ? match_pattern(e, config_path, peft->pattern, model, wanted) : etk_fail_memory(e);
-  } else if (!status)
-    for (int i = 0; i < model->linear_count; i++) wanted[i] = targets(&a->options, model->linears[i]->name);
-  if (!status) status = etk_safetensors_open(e, &file, weights_path);
-  if (!status) status = bind_modules(e, a, wanted, file, weights_path, trainable);
-  if (!status) status = check_leftovers(e, a, file, weights_path);
-  etk_safetensors_close(file);
-  json_decref(root);
-  etk_free(wanted);
-  etk_free(peft);
+  *out = NULL;
+  etk_status status = check_runs(e, p);
+  if (!status) status = adapter_alloc(e, &a, model, &p->options);
+  if (!status) status = keep_settings(e, a, p);
+  if (!status) status = bind_parts(e, a, p, trainable);
   if (status) etk_adapter_free(a);
   else *out = a;
   return status;
 }
 
-etk_status etk_adapter_open(etk_error *e, etk_adapter **out, const etk_model *model, const char *folder, bool trainable) {
-  *out = NULL;
-  char *config = etk_path_join(folder, "adapter_config.json"), *weights = etk_path_join(folder, "adapter_model.safetensors");
-  etk_status status;
-  if (!config || !weights) status = etk_fail_memory(e);
-  else if (!etk_fs_exists(folder)) status = etk_fail(e, ETK_E_NOT_FOUND, "adapter %s: no such folder", folder);
-  else if (!etk_fs_exists(config) || !etk_fs_exists(weights))
-    status = etk_fail(e, ETK_E_NOT_FOUND, "adapter %s has no %s; wanted a PEFT adapter folder (adapter_config.json and adapter_model.safetensors)", folder,
-                      etk_fs_exists(config) ? "adapter_model.safetensors" : "adapter_config.json");
-  else status = open_files(e, out, model, config, weights, trainable);
-  etk_free(config);
-  etk_free(weights);
-  return status;
+etk_status etk__adapter_unbind(etk_error *e, etk__adapter_parts *out, const etk_adapter *a) {
+  *out = (etk__adapter_parts){.form = ETK_ADAPTER_PEFT, .path = "the adapter", .options = a->options, .config = a->config ? json_incref(a->config) : NULL, .layers = a->layers,
+                              .layer_count = a->layer_count, .num_layers = -1};
+  out->parts = etk_arena_array(&out->arena, a->count + 1, sizeof *out->parts);
+  if (!out->parts) return etk_fail_memory(e);
+  for (size_t i = 0; i < a->count; i++) {
+    const etk_adapter_module *m = &a->modules[i];
+    out->parts[out->count++] = (etk__adapter_part){.module = m->name, .name = m->name, .a = etk_tensor_ref(m->a), .b = etk_tensor_ref(m->b), .scale = (double)m->scale};
+  }
+  etk__adapter_parts_sort(out);
+  return ETK_OK;
 }
 
-/* ---- writing ---- */
-static json_t *peft_json(const etk_adapter *a) {
-  json_t *list = a->pattern ? json_string(a->pattern) : NULL;
-  if (!list && a->options.target_count == 1 && !strcmp(a->options.target_modules[0], "all-linear")) list = json_string("all-linear");
-  if (!list) {
-    list = json_array();
-    for (size_t i = 0; i < a->options.target_count; i++) json_array_append_new(list, json_string(a->options.target_modules[i]));
-  }
-  json_t *base = json_string(etk_model_path(a->model));
-  if (!base) base = json_string(""); /* a path that is no UTF-8 */
-  json_t *alpha = a->options.alpha == floor(a->options.alpha) && fabs(a->options.alpha) < 1e15 ? json_integer((json_int_t)a->options.alpha) : json_real(a->options.alpha);
-  return json_pack("{s:s, s:s, s:o, s:n, s:n, s:b, s:I, s:o, s:f, s:o, s:b, s:s, s:b, s:b, s:b, s:n, s:n, s:n, s:n, s:n, s:s, s:{}, s:{}, s:{}}", "peft_type", "LORA",
-                   "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "revision", "auto_mapping", "inference_mode", 1, "r",
-                   (json_int_t)a->options.rank, "lora_alpha", alpha, "lora_dropout", a->options.dropout, "target_modules", list, "fan_in_fan_out", a->model->family->conv1d, "bias", "none",
-                   "use_rslora", a->options.use_rslora, "use_dora", 0, "init_lora_weights", 1, "modules_to_save", "layers_to_transform", "layers_pattern",
-                   "layer_replication", "megatron_config", "megatron_core", "megatron.core", "loftq_config", "rank_pattern", "alpha_pattern");
-}
-
-etk_status etk_adapter_save(etk_error *e, const etk_adapter *a, const char *folder, const char *const *metadata, size_t metadata_count) {
-  etk_status status = etk__json_write(e, peft_json(a), folder, "adapter_config.json");
-  if (status) return status;
-  etk_arena names = ETK_ARENA_INIT;
-  etk_safetensors_item *items = etk_arena_array(&names, 2 * a->count, sizeof *items);
-  const char **pairs = etk_arena_array(&names, 2 * (metadata_count + 1), sizeof *pairs);
-  char *path = etk_path_join(folder, "adapter_model.safetensors");
-  bool failed = !items || !pairs || !path;
-  for (size_t i = 0; i < 2 * a->count && !failed; i++) {
-    const etk_adapter_module *m = &a->modules[i / 2];
-    const char *name = etk_arena_printf(&names, "%s%s.lora_%c.weight", prefix, m->name, i % 2 ? 'B' : 'A');
-    if (name) items[i] = (etk_safetensors_item){name, i % 2 ? m->b : m->a, ETK_F32};
-    else failed = true;
-  }
-  if (failed) status = etk_fail_memory(e);
-  else {
-    pairs[0] = "format";
-    pairs[1] = "pt";
-    for (size_t i = 0; i < 2 * metadata_count; i++) pairs[2 + i] = metadata[i];
-    status = etk_safetensors_write(e, path, items, 2 * a->count, pairs, metadata_count + 1, true);
-  }
-  etk_free(path);
-  etk_arena_fini(&names);
-  return status;
-}
+const etk_model *etk__adapter_model(const etk_adapter *a) { return a->model; }
