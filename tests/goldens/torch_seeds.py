@@ -62,3 +62,6 @@ put("numpy", "object.npy", npy("|O", False, (1,), evil))
 put("numpy", "stored.npz", archive([("a.npy", npy("<f4", False, (2, 3), floats)), ("b.npy", npy("<i8", True, (1, 3), floats))]))
 put("numpy", "deflated.npz", archive([("a.npy", npy("<f4", True, (2, 3), floats)), ("n/b.npy", npy("|u1", False, (24,), floats))], zipfile.ZIP_DEFLATED))
 put("numpy", "zip64.npz", large("a.npy", npy("<f4", False, (6,), floats)))
+# [[0, 1, 2], [3, 4, 5]] seen from the other side, and a number beside it.
+put("torch", "strided.pth", archive([("m/data.pkl", b"\x80\x02}(" + text("step") + b"K\x07" + text("turned") + tensor(b"FloatStorage", "0", 6, (3, 2), (1, 3)) + b"u."),
+                                     ("m/data/0", struct.pack("<6f", *range(6))), ("m/version", b"3\n")]))

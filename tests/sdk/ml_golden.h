@@ -157,9 +157,11 @@ static inline void forward_cached(const etk_model *model, const etk_adapter *ada
   f.ids = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, chunk), "ids");
   f.positions = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, chunk), "positions");
   f.block_table = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, blocks), "block_table");
+  if (c->rope_scaling == ETK_ROPE_LONGROPE) f.last = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, 1), "last");
   etk_tensor *logits = etk_model_forward(g, model, &f);
   etk_graph_keep(g, logits);
   works(etk_graph_plan(e, g, NULL));
+  if (f.last) *(int32_t *)etk_tensor_data(f.last) = (int32_t)count - 1;
   for (int64_t done = 0; done < (int64_t)count; done += chunk) {
     int64_t part = (int64_t)count - done < chunk ? (int64_t)count - done : chunk;
     works(etk_cache_sequence_reserve(e, cache, sequence, (int)(done + part)));

@@ -1,7 +1,8 @@
 /* etk/numpy.h: NumPy's files: .npy (one array, versions 1 to 3) and .npz (a ZIP archive of them).
  *
  * Little-endian numbers and booleans are read; Python objects, records, texts, dates, complex and big-endian numbers are an error. Arrays in Fortran order
- * are copied into row-major order. BF16 has no NumPy type, so it cannot be written: convert to F32 first. */
+ * are copied into row-major order. NumPy has no bfloat16: it is written as ml_dtypes and MLX do, as '<V2', and read from '<V2' and '|V2'; in Python,
+ * array.view(ml_dtypes.bfloat16) gives the numbers back. */
 #ifndef ETK_NUMPY_H
 #define ETK_NUMPY_H
 

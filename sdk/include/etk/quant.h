@@ -15,10 +15,13 @@ extern "C" {
 
 /* What a stored tensor is made of. Values below ETK_DTYPE_COUNT are etk_dtype's own; block types are appended, never renumbered. */
 typedef enum etk_type {
+  ETK_TYPE_FIRST_FLOAT8 = 32, /* one byte an element, decoded only: OCP's FP8 and MX formats, and the kinds of FP8 without infinity and negative zero */
+  ETK_F8_E4M3 = 32, ETK_F8_E5M2, ETK_F8_E4M3FNUZ, ETK_F8_E5M2FNUZ, ETK_F8_E8M0, ETK_TYPE_FLOAT8_END,
   ETK_TYPE_FIRST_BLOCK = 64,
   ETK_Q4_0 = 64, ETK_Q4_1, ETK_Q5_0, ETK_Q5_1, ETK_Q8_0, ETK_Q2_K, ETK_Q3_K, ETK_Q4_K, ETK_Q5_K, ETK_Q6_K, ETK_IQ4_NL, ETK_TYPE_END
 } etk_type;
 bool etk_type_is_block(etk_type type);
+bool etk_type_is_float8(etk_type type);
 const char *etk_type_name(etk_type type);                 /* "Q4_K", or etk_dtype_name's; "?" for no type */
 bool etk_type_parse(etk_type *out, const char *name);     /* any case */
 int etk_type_gguf(etk_type type);                         /* GGUF's number of it, or -1 */
@@ -28,7 +31,7 @@ int64_t etk_type_block_bytes(etk_type type);
 /* Bytes of rows of `columns` elements. Fails where columns is no multiple of the block, or the product overflows. */
 etk_status etk_type_bytes(etk_error *e, size_t *out, etk_type type, int64_t rows, int64_t columns);
 
-/* out (rows, columns) from packed rows. type: a block type, F32, F16, BF16 or F64. */
+/* out (rows, columns) from packed rows. type: a block type, F32, F16, BF16, F64 or one of 8 bits (its NaN as a quiet NaN). */
 etk_status etk_quant_decode(etk_error *e, float *out, etk_type type, const void *in, int64_t rows, int64_t columns);
 /* The other way. importance: NULL, or columns weights >= 0 (how much an error in that column matters), for all rows. Values must be finite and
  * fit the type's range (scales are binary16). Q8_0 and plain types round; importance changes nothing for them. */

@@ -41,6 +41,26 @@ typedef struct etk_safetensors_item {
 etk_status etk_safetensors_write(etk_error *e, const char *path, const etk_safetensors_item *items, size_t count,
                                  const char *const *metadata, size_t metadata_count, bool replace);
 
+/* A tensor whose stored bytes are in memory (data), or made while they are written (data NULL): fill puts `rows` rows from `row` on, of all dims but the last, into
+ * out, about a megabyte a time and in order; a tensor that is given twice, or written after a failure, is filled from its start. */
+typedef etk_status (*etk_safetensors_fill)(etk_error *e, void *user, void *out, int64_t row, int64_t rows);
+typedef struct etk_safetensors_stream {
+  const char *name;
+  etk_dtype dtype;
+  etk_shape shape;
+  const void *data;
+  etk_safetensors_fill fill;
+  void *user;
+} etk_safetensors_stream;
+typedef struct etk_safetensors_write_options {
+  bool replace;
+  int64_t shard_bytes; /* 0: one file; else, where more bytes of tensors are to be written: files of at most so many (of one tensor at least), in the order given */
+} etk_safetensors_write_options;
+/* Writes atomically: no file gets its name before all are written. Shards of "model.safetensors" are "model-00001-of-00002.safetensors" …, each with the metadata, and
+ * "model.safetensors.index.json" says which tensor lies where. options may be NULL; shards (may be NULL): how many files there are, the index not counted. */
+etk_status etk_safetensors_write_streams(etk_error *e, const char *path, const etk_safetensors_stream *streams, size_t count, const char *const *metadata,
+                                         size_t metadata_count, const etk_safetensors_write_options *options, int *shards);
+
 #ifdef __cplusplus
 }
 #endif

@@ -50,6 +50,22 @@ struct etk_gguf; /* etk/gguf.h; the tokenizer keeps nothing of it */
 etk_status etk_tokenizer_open_gguf(etk_error *e, etk_tokenizer **out, const struct etk_gguf *file, const char *name);
 void etk_tokenizer_free(etk_tokenizer *tokenizer);
 
+/* ---- from one model's files to another's ---- */
+
+/* Sets the keys tokenizer.ggml.* and tokenizer.chat_template* from the tokenizer files of a folder (any that etk_tokenizer_open reads; a tokenizer.model
+ * beside a SentencePiece-like tokenizer.json gives the scores). Rows up to vocabulary_size (0: as many as there are tokens) that have no token become
+ * "[PADn]", unused. Special added tokens are control tokens, other added ones user-defined. A tokenizer that llama.cpp would not follow (another
+ * pre-tokenizer, normalizer or model than it has a name for) is ETK_E_UNSUPPORTED, with three exceptions that its own converter makes too. Lost there are:
+ * NFC before byte-level BPE; SentencePiece's removal of repeated spaces before its BPE; where a prefix space is left out (Metaspace: before a space, or
+ * behind a control token). These, and whatever else of a tokenizer.json GGUF has no place for, are kept under the key etk.tokenizer.parts (JSON; no other program reads it) for the way back. */
+struct etk_gguf_writer;
+etk_status etk_tokenizer_to_gguf(etk_error *e, struct etk_gguf_writer *writer, const char *folder, int64_t vocabulary_size);
+/* Writes tokenizer.json, tokenizer_config.json (with the chat template) and special_tokens_map.json from a GGUF file's vocabulary into `folder`, which is
+ * made where it is missing. With etk.tokenizer.parts the ids are those of the tokenizer that the file was made from; without, those of the GGUF file. */
+etk_status etk_tokenizer_write_folder(etk_error *e, const struct etk_gguf *file, const char *name, const char *folder, bool replace);
+/* Copies whatever tokenizer files (vocabularies, configuration, chat templates) a folder has to another one, byte for byte. */
+etk_status etk_tokenizer_copy_files(etk_error *e, const char *from, const char *to, bool replace);
+
 int64_t etk_tokenizer_size(const etk_tokenizer *tokenizer); /* largest id + 1 */
 int32_t etk_tokenizer_bos(const etk_tokenizer *tokenizer);  /* -1: none */
 int32_t etk_tokenizer_eos(const etk_tokenizer *tokenizer);  /* -1: none */
@@ -99,6 +115,24 @@ typedef struct etk_bpe_options {
   void *user;
 } etk_bpe_options;
 etk_status etk_bpe_train(etk_error *e, const char *path, const char *const *texts, const size_t *sizes, size_t count, const etk_bpe_options *options, bool replace);
+
+/* Trains a Unigram model (Kudo 2018) over words that begin with U+2581 for their space, and writes it as etk_bpe_train does (Metaspace, scores that are
+ * natural logarithms). special[0..] get the first ids, "<unk>" the next unless it is one of them, then the bytes <0x00> to <0xFF> where byte_fallback is
+ * set, then pieces of up to 16 characters, likeliest first. Fewer pieces than wanted where the text has no more that repeat. All of the pool's threads
+ * work; the file does not depend on how many they are. No normal form is applied; characters beyond `coverage` become unknown, or bytes. */
+typedef struct etk_unigram_options {
+  int vocabulary_size;       /* including all of these */
+  double coverage;           /* share of the text whose characters are pieces; 0: 0.9995 */
+  bool byte_fallback;
+  const char *const *special;
+  size_t special_count;
+  const char *bos, *eos;     /* of the specials; NULL: none. bos is added by the post-processor */
+  void (*progress)(void *user, int64_t done, int64_t total); /* pieces wanted, pieces left */
+  void (*round)(void *user, int64_t pieces, double bits);    /* each step of expectation maximization: bits a character before it; NULL: not told */
+  void *user;
+} etk_unigram_options;
+etk_status etk_unigram_train(etk_error *e, const char *path, const char *const *texts, const size_t *sizes, size_t count, const etk_unigram_options *options,
+                             bool replace);
 
 #ifdef __cplusplus
 }

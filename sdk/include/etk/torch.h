@@ -1,4 +1,4 @@
-/* etk/torch.h: the tensors of a file that torch.save wrote (.pth, .pt, .bin), read without running anything it names.
+/* etk/torch.h: the tensors of a file that torch.save wrote (.pth, .pt, .bin), read without running anything it names; and such files written.
  *
  * The ZIP form (PyTorch 1.6 and later) and the one before it (a chain of pickles, then the storages) are read; a tar archive (before 0.1.10), a
  * TorchScript program and a bare pickle are an error that says so. The pickle may hold tensors, parameters, numbers, texts, tuples, lists and
@@ -55,6 +55,14 @@ const etk_torch_value *etk_torch_value_at(const etk_torch *file, size_t index);
 /* Reads everything and compares the archive's CRC-32s; a file of the older form has none. PyTorch can be told not to write them
  * (torch.serialization.set_crc32_options): such a file fails here and is fine otherwise. */
 etk_status etk_torch_verify(etk_error *e, const etk_torch *file);
+
+typedef struct etk_torch_item {
+  const char *name;
+  const etk_tensor *tensor; /* F32, F16, BF16, F64, I8, U8, I16, I32, I64 or BOOL */
+} etk_torch_item;
+/* Writes what torch.load gives as an OrderedDict of tensors, as torch.save(state_dict) does since PyTorch 1.6: atomically, in the order given, stored, each tensor's
+ * values on a multiple of 64 bytes and apart from all others; the same items give the same bytes. Below 4 GiB. */
+etk_status etk_torch_write(etk_error *e, const char *path, const etk_torch_item *items, size_t count, bool replace);
 
 #ifdef __cplusplus
 }

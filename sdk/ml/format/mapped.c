@@ -40,6 +40,7 @@ void etk__mapped_ref(etk__mapped *file) { atomic_fetch_add(&file->references, 1)
 void etk__mapped_unref(void *owner) {
   etk__mapped *file = owner;
   if (!file || atomic_fetch_sub(&file->references, 1) != 1) return;
+  if (file->release) file->release(file);
   etk_map_close(&file->map);
   etk_arena_fini(&file->arena);
   etk_free(file);

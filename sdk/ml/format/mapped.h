@@ -11,6 +11,7 @@ typedef struct etk__mapped {
   atomic_int references; /* the handle and every tensor taken from it */
   etk_map map;           /* data NULL when the bytes are the caller's */
   etk_arena arena;       /* everything the reader keeps */
+  void (*release)(void *file); /* what else goes with the last reference; NULL: nothing */
   const char *name;
 } etk__mapped;
 

@@ -7,9 +7,17 @@
 static const struct {
   const char *descr; /* without the byte order */
   etk_dtype dtype;
-} types[] = {{"f4", ETK_F32}, {"f2", ETK_F16}, {"f8", ETK_F64}, {"i1", ETK_I8},  {"u1", ETK_U8},  {"i2", ETK_I16},
-             {"u2", ETK_U16}, {"i4", ETK_I32}, {"u4", ETK_U32}, {"i8", ETK_I64}, {"u8", ETK_U64}, {"b1", ETK_BOOL}};
+  const char *name;
+} types[] = {{"f4", ETK_F32, "float32"}, {"f2", ETK_F16, "float16"}, {"f8", ETK_F64, "float64"}, {"i1", ETK_I8, "int8"},   {"u1", ETK_U8, "uint8"},
+             {"i2", ETK_I16, "int16"},   {"u2", ETK_U16, "uint16"},  {"i4", ETK_I32, "int32"},   {"u4", ETK_U32, "uint32"}, {"i8", ETK_I64, "int64"},
+             {"u8", ETK_U64, "uint64"},  {"b1", ETK_BOOL, "bool"},   {"V2", ETK_BF16, "bfloat16"}};
 enum { TYPES = sizeof types / sizeof *types };
+
+const char *etk__npy_type_name(etk_dtype dtype) {
+  for (int i = 0; i < TYPES; i++)
+    if (types[i].dtype == dtype) return types[i].name;
+  return "?";
+}
 
 /* ---- header ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -91,7 +99,8 @@ static etk_status read_type(reader *r, etk_dtype *out) {
     if (strcmp(types[i].descr, text + 1) != 0) continue;
     if (text[0] == '>')
       return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: the array is big-endian ('%s'); save it with astype('<%s')", r->name, text, types[i].descr);
-    if ((text[0] == '|') != (etk_dtype_size(types[i].dtype) == 1)) break;
+    bool unordered = etk_dtype_size(types[i].dtype) == 1;
+    if ((text[0] == '|') != unordered && types[i].dtype != ETK_BF16) break; /* NumPy calls it two bytes of no type, '|V2' */
     *out = types[i].dtype;
     return ETK_OK;
   }

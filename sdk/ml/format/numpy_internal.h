@@ -25,4 +25,9 @@ etk_status etk__npy_put_header(etk_error *e, etk_text *out, const char *name, co
 void etk__strided_copy(void *out, const void *in, size_t element, const etk_shape *shape, const int64_t *strides, bool swap);
 void etk__npy_strides(const etk__npy *array, int64_t strides[ETK_MAX_RANK]);
 
+const char *etk__npy_type_name(etk_dtype dtype); /* NumPy's: "float32" */
+/* The row-major values of an entry in the map, at any alignment and not checked against their CRC-32; NULL: they must be unpacked. */
+const void *etk__npz_data(const etk_npz *file, size_t index);
+etk_status etk__npz_check(etk_error *e, const etk_npz *file); /* every entry against its CRC-32 */
+
 #endif

@@ -3,9 +3,7 @@
 #include "numpy_internal.h"
 #include "zip.h"
 
-#include <etk/fs.h>
 #include <inttypes.h>
-#include <zlib.h>
 
 struct etk_npz {
   etk__mapped base; /* first */
@@ -89,6 +87,18 @@ static size_t find(const etk_npz *file, const char *name) {
 }
 const etk_npz_entry *etk_npz_find(const etk_npz *file, const char *name) { return etk_npz_at(file, find(file, name)); }
 
+const void *etk__npz_data(const etk_npz *file, size_t index) {
+  const etk_npz_entry *entry = &file->entries[index];
+  bool in_order = !entry->compressed && !(entry->fortran_order && entry->shape.rank > 1);
+  return in_order ? file->zip.bytes + file->zip.entries[index].at + file->data_at[index] : NULL;
+}
+
+etk_status etk__npz_check(etk_error *e, const etk_npz *file) {
+  etk_status s = ETK_OK;
+  for (size_t i = 0; i < file->zip.count && s == ETK_OK; i++) s = etk__zip_check(e, &file->zip, &file->zip.entries[i]);
+  return s;
+}
+
 static void release_memory(void *owner) { etk_free(owner); }
 
 etk_status etk_npz_tensor(etk_error *e, etk_tensor **out, etk_npz *file, const char *name) {
@@ -123,116 +133,26 @@ etk_status etk_npz_tensor(etk_error *e, etk_tensor **out, etk_npz *file, const c
 
 /* ---- writing ----------------------------------------------------------------------------------------------------------------------- */
 
-enum { ALIGNMENT = 64, FILL_ID = 0xd935 /* the registered field that aligns data */ };
-
-typedef struct piece {
-  const etk_npz_item *item;
-  etk_text header; /* of the array */
-  uint32_t crc;
-  uint64_t size, begin;
-} piece;
-
-static void put16(etk_text *t, uint32_t v) { etk_text_append(t, (char[]){(char)(v & 255), (char)(v >> 8 & 255)}, 2); }
-static void put32(etk_text *t, uint64_t v) {
-  put16(t, (uint32_t)(v & 0xffff));
-  put16(t, (uint32_t)(v >> 16));
-}
-
-/* The fields that the local header and the directory share: version, flags (names are UTF-8), stored, 1980-01-01, sizes. */
-static void put_common(etk_text *t, const piece *p, size_t extra) {
-  put16(t, 20), put16(t, 1u << 11), put16(t, 0), put16(t, 0), put16(t, 1 << 5 | 1);
-  put32(t, p->crc), put32(t, p->size), put32(t, p->size);
-  put16(t, (uint32_t)strlen(p->item->name) + 4), put16(t, (uint32_t)extra);
-}
-static void put_name(etk_text *t, const piece *p) {
-  etk_text_puts(t, p->item->name);
-  etk_text_puts(t, ".npy");
-}
-
-static etk_status put_local(etk_error *e, etk_file *file, const char *path, piece *p, uint64_t *at) {
-  etk_text t = ETK_TEXT_INIT;
-  size_t before = 30 + strlen(p->item->name) + 4 + 6; /* with the field's id, size and alignment */
-  size_t fill = (size_t)(ALIGNMENT - (*at + before + p->header.size) % ALIGNMENT) % ALIGNMENT;
-  put32(&t, 0x04034b50u), put_common(&t, p, fill + 6), put_name(&t, p);
-  put16(&t, FILL_ID), put16(&t, (uint32_t)fill + 2), put16(&t, ALIGNMENT);
-  for (size_t i = 0; i < fill; i++) etk_text_putc(&t, 0);
-  p->begin = *at;
-  *at += t.size + p->size;
-  size_t bytes = etk_tensor_bytes(p->item->tensor);
-  etk_status s = t.failed ? no_memory(e, path) : etk_file_write(e, file, t.data, t.size);
-  if (s == ETK_OK) s = etk_file_write(e, file, p->header.data, p->header.size);
-  if (s == ETK_OK && bytes) s = etk_file_write(e, file, etk_tensor_data(p->item->tensor), bytes);
-  etk_text_free(&t);
-  return s == ETK_OK ? s : etk_error_while(e, s, "while writing array '%s'", p->item->name);
-}
-
-static etk_status put_directory(etk_error *e, etk_file *file, const char *path, const piece *pieces, size_t count, uint64_t at) {
-  etk_text t = ETK_TEXT_INIT;
-  for (size_t i = 0; i < count; i++) {
-    put32(&t, 0x02014b50u), put16(&t, 20), put_common(&t, &pieces[i], 0);
-    put16(&t, 0), put16(&t, 0), put16(&t, 0), put32(&t, 0), put32(&t, pieces[i].begin), put_name(&t, &pieces[i]);
-  }
-  size_t size = t.size;
-  put32(&t, 0x06054b50u), put32(&t, 0), put16(&t, (uint32_t)count), put16(&t, (uint32_t)count), put32(&t, size), put32(&t, at), put16(&t, 0);
-  etk_status s = t.failed ? no_memory(e, path) : etk_file_write(e, file, t.data, t.size);
-  etk_text_free(&t);
-  return s;
-}
-
-static etk_status prepare(etk_error *e, const char *path, piece *p, uint64_t *total) {
-  const char *name = p->item->name;
-  if (!name || !name[0] || strlen(name) > 60000 || !etk_utf8_valid(name, strlen(name)) || !etk_path_is_inside(name))
-    return etk_fail(e, ETK_E_INVALID, "%s: '%.200s' cannot be the name of an array", path, name ? name : "(none)");
-  etk_status s = etk__npy_put_header(e, &p->header, name, p->item->tensor);
+static etk_status prepare(etk_error *e, const char *path, etk_arena *arena, const etk_npz_item *item, etk_text *header, etk__zip_piece *out) {
+  const char *name = item->name;
+  if (!name || !name[0]) return etk_fail(e, ETK_E_INVALID, "%s: '%s' cannot be the name of an array", path, name ? name : "(none)");
+  etk_status s = etk__npy_put_header(e, header, name, item->tensor);
   if (s != ETK_OK) return etk_error_while(e, s, "%s", path);
-  p->size = p->header.size + etk_tensor_bytes(p->item->tensor);
-  *total += p->size + 2 * strlen(name) + 256;
-  if (*total > 0xffffffffu - 22)
-    return etk_fail(e, ETK_E_UNSUPPORTED,
-                    "%s: the arrays up to '%s' take more than the 4 GiB that an .npz file can hold; write safetensors, or several files", path, name);
-  p->crc = (uint32_t)crc32_z(0, (const Bytef *)p->header.data, p->header.size);
-  if (etk_tensor_bytes(p->item->tensor)) p->crc = (uint32_t)crc32_z(p->crc, etk_tensor_data(p->item->tensor), etk_tensor_bytes(p->item->tensor));
+  char *whole = etk_arena_printf(arena, "%s.npy", name);
+  if (!whole) return no_memory(e, path);
+  *out = (etk__zip_piece){.name = whole, .head = header->data, .head_size = header->size, .data = etk_tensor_data(item->tensor), .size = etk_tensor_bytes(item->tensor)};
   return ETK_OK;
 }
 
-static int name_order(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-static etk_status check_names(etk_error *e, const char *path, const etk_npz_item *items, size_t count) {
-  const char **names = etk_calloc(count + 1, sizeof *names);
-  if (!names) return no_memory(e, path);
-  etk_status s = ETK_OK;
-  for (size_t i = 0; i < count; i++) names[i] = items[i].name;
-  qsort(names, count, sizeof *names, name_order);
-  for (size_t i = 1; i < count && s == ETK_OK; i++)
-    if (!strcmp(names[i - 1], names[i])) s = etk_fail(e, ETK_E_INVALID, "%s: the array name '%s' is given twice", path, names[i]);
-  etk_free(names);
-  return s;
-}
-
-static etk_status put_all(etk_error *e, const char *path, piece *pieces, size_t count, bool replace) {
-  etk_file *file = NULL;
-  uint64_t at = 0;
-  etk_status s = etk_file_create(e, &file, path, replace);
-  for (size_t i = 0; i < count && s == ETK_OK; i++) s = put_local(e, file, path, &pieces[i], &at);
-  if (s == ETK_OK) s = put_directory(e, file, path, pieces, count, at);
-  if (s == ETK_OK) return etk_file_commit(e, file);
-  etk_file_abort(file);
-  return s;
-}
-
 etk_status etk_npz_write(etk_error *e, const char *path, const etk_npz_item *items, size_t count, bool replace) {
-  if (count >= 0xffff) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %zu arrays; an .npz file can hold 65534", path, count);
-  piece *pieces = etk_calloc(count + 1, sizeof *pieces);
-  if (!pieces) return no_memory(e, path);
-  uint64_t total = 0;
-  etk_status s = ETK_OK;
-  for (size_t i = 0; i < count && s == ETK_OK; i++) {
-    pieces[i].item = &items[i];
-    s = prepare(e, path, &pieces[i], &total);
-  }
-  if (s == ETK_OK) s = check_names(e, path, items, count);
-  if (s == ETK_OK) s = put_all(e, path, pieces, count, replace);
-  for (size_t i = 0; i < count; i++) etk_text_free(&pieces[i].header);
-  etk_free(pieces);
+  etk_arena arena = ETK_ARENA_INIT;
+  etk_text *headers = etk_calloc(count + 1, sizeof *headers);
+  etk__zip_piece *pieces = etk_arena_array(&arena, count + 1, sizeof *pieces);
+  etk_status s = headers && pieces ? ETK_OK : no_memory(e, path);
+  for (size_t i = 0; i < count && s == ETK_OK; i++) s = prepare(e, path, &arena, &items[i], &headers[i], &pieces[i]);
+  if (s == ETK_OK) s = etk__zip_write(e, path, "an .npz file", pieces, count, replace);
+  for (size_t i = 0; headers && i < count; i++) etk_text_free(&headers[i]);
+  etk_free(headers);
+  etk_arena_fini(&arena);
   return s;
 }

@@ -230,8 +230,10 @@ static etk_status parse(etk_error *e, void *reader, const unsigned char *bytes, 
   file->buffer = bytes + 8 + header_size;
   file->buffer_size = size - 8 - header_size;
   json_error_t problem;
-  json_t *header = etk__json_loadb(text, (size_t)header_size, JSON_REJECT_DUPLICATES, &problem);
+  size_t limit = size > SIZE_MAX / 8 ? SIZE_MAX : size * 5 + ((size_t)10 << 20); /* a tensor's entry takes another five times its text */
+  json_t *header = etk__json_load_within(text, (size_t)header_size, limit, JSON_REJECT_DUPLICATES, &problem);
   if (!header && json_error_code(&problem) == json_error_out_of_memory) return no_memory(e, file->base.name);
+  if (!header && json_error_code(&problem) == json_error_unknown) return etk_fail(e, ETK_E_FORMAT, "%s: the header: %s", file->base.name, problem.text);
   if (!header)
     return etk_fail(e, ETK_E_FORMAT, "%s: the header is not valid JSON: %s (byte %d of the header)", file->base.name, problem.text, problem.position);
   etk_status s =

@@ -120,14 +120,16 @@ static bool is_contiguous(const etk_shape *shape, const int64_t *strides) {
   return true;
 }
 
+static bool lies_in_order(const etk_torch *file, const etk__torch_tensor *t) {
+  return (!t->bytes || is_contiguous(&t->shape, t->strides)) && t->storage->data && (!file->swap || t->type->size == 1);
+}
+
 static void fill_entry(const etk_torch *file, etk_torch_entry *entry, const char *name, const etk__torch_tensor *t) {
   *entry = (etk_torch_entry){
       .name = name, .dtype_name = t->type->name, .dtype = t->type->dtype, .shape = t->shape, .parameter = t->parameter, .bytes = (size_t)t->bytes};
   entry->storage = t->storage->key;
   memcpy(entry->strides, t->strides, sizeof entry->strides);
-  bool contiguous = !t->bytes || is_contiguous(&t->shape, t->strides);
-  const unsigned char *data = t->storage->data;
-  entry->in_place = contiguous && data && (!file->swap || t->type->size == 1) && (uintptr_t)(data + t->offset * t->type->size) % t->type->size == 0;
+  entry->in_place = lies_in_order(file, t) && (uintptr_t)(t->storage->data + t->offset * t->type->size) % t->type->size == 0;
 }
 
 static etk_status fill_value(etk_error *e, etk_torch *file, etk__pickle *pickle, etk_torch_value *out, const item *from) {
@@ -432,18 +434,27 @@ size_t etk_torch_value_count(const etk_torch *file) { return file->value_count; 
 const etk_torch_value *etk_torch_value_at(const etk_torch *file, size_t index) { return index < file->value_count ? &file->values[index] : NULL; }
 
 /* A tensor may repeat its values (stride 0), so that few bytes ask for much memory: what is out of proportion is refused. */
-static etk_status copy_out(etk_error *e, etk_tensor **out, const etk_torch *file, const etk_torch_entry *entry, const etk__torch_tensor *t) {
+etk_status etk__torch_unpack(etk_error *e, etk_tensor **out, const etk_torch *file, size_t index) {
+  const etk_torch_entry *entry = &file->entries[index];
+  const etk__torch_tensor *t = file->tensors[index];
+  *out = NULL;
   if (entry->bytes > t->storage->bytes && entry->bytes - t->storage->bytes > file->size * 8 + ((size_t)12 << 20))
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' repeats the %" PRIu64 " bytes of its storage to %zu; save it as tensor.clone()",
                     file->base.name, entry->name, t->storage->bytes, entry->bytes);
   const unsigned char *data = t->storage->data;
   unsigned char *owned = NULL;
   etk_status s = data ? ETK_OK : etk__zip_data(e, &file->zip, t->storage->entry, &data, &owned);
-  if (s == ETK_OK) s = etk_tensor_new(e, out, (etk_dtype)entry->dtype, entry->shape);
+  if (s == ETK_OK && entry->dtype >= 0) s = etk_tensor_new(e, out, (etk_dtype)entry->dtype, entry->shape);
+  else if (s == ETK_OK) s = etk_tensor_new(e, out, ETK_U8, etk_shape_of(1, (int64_t)entry->bytes));
   if (s == ETK_OK && entry->bytes)
     etk__strided_copy(etk_tensor_data(*out), data + t->offset * t->type->size, t->type->size, &t->shape, t->strides, file->swap);
   etk_free(owned);
   return s;
+}
+
+const void *etk__torch_data(const etk_torch *file, size_t index) {
+  const etk__torch_tensor *t = file->tensors[index];
+  return lies_in_order(file, t) ? t->storage->data + t->offset * t->type->size : NULL;
 }
 
 etk_status etk_torch_tensor(etk_error *e, etk_tensor **out, etk_torch *file, const char *name) {
@@ -454,7 +465,7 @@ etk_status etk_torch_tensor(etk_error *e, etk_tensor **out, etk_torch *file, con
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor '%s' has the element type %s, which this version cannot compute with", file->base.name, name,
                     entry->dtype_name);
   const etk__torch_tensor *t = file->tensors[entry - file->entries];
-  if (!entry->in_place) return copy_out(e, out, file, entry, t);
+  if (!entry->in_place) return etk__torch_unpack(e, out, file, (size_t)(entry - file->entries));
   etk__mapped_ref(&file->base);
   etk_status s = etk_tensor_wrap(e, out, (etk_dtype)entry->dtype, entry->shape, t->storage->data + t->offset * t->type->size, etk__mapped_unref, file);
   if (s != ETK_OK) etk__mapped_unref(file);

@@ -40,4 +40,10 @@ typedef struct etk__torch_source {
   size_t storage_count;
 } etk__torch_source;
 
+/* The row-major values in the map, at any alignment; NULL: they must be unpacked. */
+const void *etk__torch_data(const etk_torch *file, size_t index);
+const char *etk__torch_storage_class(etk_dtype dtype); /* "FloatStorage"; NULL: PyTorch had none for it before its untyped storages */
+/* A copy of them; of a type that tensors cannot have, as bytes. */
+etk_status etk__torch_unpack(etk_error *e, etk_tensor **out, const etk_torch *file, size_t index);
+
 #endif

@@ -30,8 +30,15 @@ static const etk__torch_type types[] = {
     {"float8_e4m3fn", NULL, 1, -1},
     {"float8_e5m2fnuz", NULL, 1, -1},
     {"float8_e4m3fnuz", NULL, 1, -1},
+    {"float8_e8m0fnu", NULL, 1, -1},
 };
 enum { TYPES = sizeof types / sizeof *types };
+
+const char *etk__torch_storage_class(etk_dtype dtype) {
+  for (int i = 0; i < TYPES; i++)
+    if (types[i].dtype == (int)dtype) return types[i].storage;
+  return NULL;
+}
 
 /* ---- reading arguments ------------------------------------------------------------------------------------------------------------- */
 

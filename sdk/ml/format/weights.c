@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const format_names[ETK_WEIGHTS_FORMAT_COUNT] = {"safetensors", "GGUF", "llama2.c"};
+static const char *const format_names[ETK_WEIGHTS_FORMAT_COUNT] = {"safetensors", "GGUF", "llama2.c", "PyTorch", "NumPy", "ONNX"};
 const char *etk_weights_format_name(etk_weights_format format) {
   return (unsigned)format < ETK_WEIGHTS_FORMAT_COUNT ? format_names[format] : "?";
 }
@@ -54,20 +54,67 @@ static etk_status open_gguf(etk_error *e, etk_weights *w, const char *path) {
   return status;
 }
 
+/* ---- formats with a reader of their own ---- */
+etk_status etk__weights_open_part(etk_error *e, etk_weights *w, const etk__weights_reader *reader, const char *path) {
+  void *file = NULL;
+  etk_status status = reader->open(e, &file, path);
+  if (status) return status;
+  w->reader = reader;
+  w->format = reader->format;
+  struct part *part = etk__weights_add_part(e, w, path);
+  if (!part) return reader->close(file), ETK_E_NO_MEMORY;
+  part->file = file;
+  part->first = w->part_count > 1 ? part[-1].first + reader->count(part[-1].file) : 0;
+  return ETK_OK;
+}
+
+etk_status etk__weights_list(etk_error *e, etk_weights *w) {
+  const etk__weights_reader *reader = w->reader;
+  size_t count = 0;
+  for (size_t p = 0; p < w->part_count; p++) count += reader->count(w->parts[p].file);
+  w->weights = etk_arena_array(&w->arena, count + 1, sizeof *w->weights);
+  if (!w->weights) return etk_fail_memory(e);
+  for (size_t p = 0; p < w->part_count; p++)
+    for (size_t i = 0; w->parts[p].first + i < count && i < reader->count(w->parts[p].file); i++) {
+      etk_weight *weight = &w->weights[w->count++];
+      reader->at(weight, w->parts[p].file, i);
+      weight->canonical = weight->name;
+      weight->part = (int)p;
+    }
+  return ETK_OK;
+}
+
+static etk_status open_one(etk_error *e, etk_weights *w, const etk__weights_reader *reader, const char *path) {
+  etk_status status = etk__weights_open_part(e, w, reader, path);
+  if (!status) status = etk__weights_list(e, w);
+  return status ? status : etk__weights_facts_beside(e, w, path);
+}
+
 /* ---- any ---- */
+/* ir_version, a small number, and then one of the fields that may follow it; llama2.c's first number has a zero in its fourth byte. */
+static bool looks_like_onnx(const unsigned char *head, const char *extension) {
+  bool field = head[2] == 0x12 || head[2] == 0x1a || head[2] == 0x22 || head[2] == 0x28 || head[2] == 0x32 || head[2] == 0x3a || head[2] == 0x42;
+  return !strcmp(extension, ".onnx") || (head[0] == 0x08 && head[1] > 0 && head[1] < 128 && field && head[3]);
+}
+
 static etk_status open_file(etk_error *e, etk_weights *w, const char *path) {
   unsigned char head[16] = {0};
   etk_map map;
   etk_status status = etk_map_open(e, &map, path);
   if (status) return status;
-  size_t size = map.size;
-  if (size) memcpy(head, map.data, size < sizeof head ? size : sizeof head);
+  if (map.size) memcpy(head, map.data, map.size < sizeof head ? map.size : sizeof head);
+  const etk__weights_reader *archive = NULL;
+  if (!memcmp(head, "PK\3\4", 4)) status = etk__weights_archive(e, &archive, path, map.data, map.size);
+  bool torch = etk__weights_is_torch(map.data, map.size);
   etk_map_close(&map);
+  if (status) return status;
+  const char *dot = strrchr(etk_path_base(path), '.'), *extension = dot ? dot : "";
   if (!memcmp(head, "GGUF", 4)) return open_gguf(e, w, path);
-  if (!memcmp(head, "PK\3\4", 4))
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: a zip archive (PyTorch or NumPy weights), which this version does not read; wanted safetensors, GGUF or llama2.c", path);
-  const char *dot = strrchr(path, '.');
-  if (head[8] == '{' || (dot && !strcmp(dot, ".safetensors"))) return etk__weights_open_safetensors(e, w, path);
+  if (archive) return open_one(e, w, archive, path);
+  if (!memcmp(head, "\x93NUMPY", 6)) return open_one(e, w, &etk__weights_npy, path);
+  if (head[8] == '{' || !strcmp(extension, ".safetensors")) return open_one(e, w, &etk__weights_safetensors, path);
+  if (torch) return open_one(e, w, &etk__weights_torch, path);
+  if (looks_like_onnx(head, extension)) return open_one(e, w, &etk__weights_onnx, path);
   return etk__weights_open_llama2c(e, w, path);
 }
 
@@ -92,7 +139,11 @@ static etk_status make_index(etk_error *e, etk_weights *w) {
   w->by_name = etk_arena_array(&w->arena, w->count + 1, sizeof *w->by_name);
   w->by_canonical = etk_arena_array(&w->arena, w->count + 1, sizeof *w->by_canonical);
   if (!w->by_name || !w->by_canonical) return etk_fail_memory(e);
-  for (size_t i = 0; i < w->count; i++) w->by_name[i] = w->by_canonical[i] = &w->weights[i];
+  for (size_t i = 0; i < w->count; i++) {
+    w->weights[i].owner = w;
+    w->weights[i].place = i;
+    w->by_name[i] = w->by_canonical[i] = &w->weights[i];
+  }
   qsort(w->by_name, w->count, sizeof *w->by_name, compare_names);
   qsort(w->by_canonical, w->count, sizeof *w->by_canonical, compare_canonicals);
   for (size_t i = 1; i < w->count; i++)
@@ -106,6 +157,8 @@ etk_status etk_weights_open(etk_error *e, etk_weights **out, const char *path) {
   *out = NULL;
   etk_weights *w = etk_calloc(1, sizeof *w);
   if (!w) return etk_fail_memory(e);
+  atomic_init(&w->references, 1);
+  pthread_mutex_init(&w->lock, NULL);
   w->path = etk_arena_strdup(&w->arena, path);
   etk_status status = !w->path ? etk_fail_memory(e) : etk_fs_is_dir(path) ? etk__weights_open_folder(e, w, path) : open_file(e, w, path);
   if (!status) status = make_index(e, w);
@@ -115,13 +168,38 @@ etk_status etk_weights_open(etk_error *e, etk_weights **out, const char *path) {
 }
 
 void etk_weights_close(etk_weights *w) {
-  if (!w) return;
-  for (size_t i = 0; i < w->part_count; i++) etk_safetensors_close(w->parts[i].safetensors);
+  if (!w || atomic_fetch_sub(&w->references, 1) > 1) return;
+  for (size_t i = 0; w->unpacked && i < w->count; i++) etk_tensor_unref(w->unpacked[i]);
+  for (size_t i = 0; w->reader && i < w->part_count; i++) w->reader->close(w->parts[i].file);
+  etk_free(w->unpacked);
   etk_free(w->parts);
   if (w->gguf) etk_gguf_close(w->gguf);
   etk_map_close(&w->map);
   etk_arena_fini(&w->arena);
+  pthread_mutex_destroy(&w->lock);
   etk_free(w);
+}
+
+static etk_status unpack(etk_error *e, etk_tensor **out, etk_weights *w, size_t place) {
+  const struct part *part = &w->parts[w->weights[place].part];
+  if (!w->unpacked) w->unpacked = etk_calloc(w->count, sizeof *w->unpacked);
+  if (!w->unpacked) return etk_fail_memory(e);
+  etk_status status = w->unpacked[place] ? ETK_OK : w->reader->unpack(e, &w->unpacked[place], part->file, place - part->first);
+  *out = w->unpacked[place];
+  return status;
+}
+
+etk_status etk_weight_data(etk_error *e, const void **out, const etk_weight *weight) {
+  etk_weights *w = weight->owner;
+  etk_tensor *tensor = NULL;
+  *out = weight->data;
+  if (weight->data || !weight->bytes) return ETK_OK;
+  if (!w || !w->reader || !w->reader->unpack) return etk_fail(e, ETK_E_INVALID, "tensor %s has no data", weight->name);
+  pthread_mutex_lock(&w->lock);
+  etk_status status = unpack(e, &tensor, w, weight->place);
+  pthread_mutex_unlock(&w->lock);
+  if (!status) *out = etk_tensor_data(tensor);
+  return status;
 }
 
 const char *etk_weights_path(const etk_weights *w) { return w->path; }
@@ -129,6 +207,9 @@ etk_weights_format etk_weights_get_format(const etk_weights *w) { return w->form
 const etk_weights_facts *etk_weights_get_facts(const etk_weights *w) { return &w->facts; }
 size_t etk_weights_part_count(const etk_weights *w) { return w->part_count; }
 const char *etk_weights_part_path(const etk_weights *w, size_t part) { return part < w->part_count ? w->parts[part].path : NULL; }
+etk_status etk_weights_check(etk_error *e, const etk_weights *w, size_t part) {
+  return part < w->part_count && w->reader && w->reader->check ? w->reader->check(e, w->parts[part].file) : ETK_OK;
+}
 size_t etk_weights_count(const etk_weights *w) { return w->count; }
 const etk_weight *etk_weights_at(const etk_weights *w, size_t index) { return index < w->count ? &w->weights[index] : NULL; }
 
@@ -162,19 +243,17 @@ enum { HEADER_KEYS = sizeof header_keys / sizeof *header_keys };
 size_t etk_weights_key_count(const etk_weights *w) {
   if (w->format == ETK_WEIGHTS_GGUF) return etk_gguf_key_count(w->gguf);
   if (w->format == ETK_WEIGHTS_LLAMA2C) return HEADER_KEYS;
-  size_t count = 0;
-  while (w->part_count && etk_safetensors_metadata_at(w->parts[0].safetensors, count, NULL)) count++;
-  return count;
+  return w->part_count ? w->reader->key_count(w->parts[0].file) : 0;
 }
 
 const char *etk_weights_key_at(const etk_weights *w, size_t index) {
   if (w->format == ETK_WEIGHTS_GGUF) return etk_gguf_key_at(w->gguf, index, NULL);
   if (w->format == ETK_WEIGHTS_LLAMA2C) return index < HEADER_KEYS ? header_keys[index].name : NULL;
-  return w->part_count ? etk_safetensors_metadata_at(w->parts[0].safetensors, index, NULL) : NULL;
+  return w->part_count ? w->reader->key_at(w->parts[0].file, index) : NULL;
 }
 
 const char *etk_weights_metadata(const etk_weights *w, const char *key) {
-  return w->format == ETK_WEIGHTS_SAFETENSORS && w->part_count ? etk_safetensors_metadata(w->parts[0].safetensors, key) : NULL;
+  return w->reader && w->reader->metadata && w->part_count ? w->reader->metadata(w->parts[0].file, key) : NULL;
 }
 
 static void put_gguf_value(etk_text *out, const etk_gguf_value *value, size_t items);
@@ -219,8 +298,5 @@ void etk_weights_key_value(const etk_weights *w, size_t index, size_t items, etk
     if (index >= HEADER_KEYS) return;
     memcpy(&value, (const char *)&w->facts + header_keys[index].offset, sizeof value);
     etk_text_printf(out, "%" PRId64, value);
-  } else {
-    const char *value = NULL;
-    if (w->part_count && etk_safetensors_metadata_at(w->parts[0].safetensors, index, &value)) etk_text_json(out, value, strlen(value));
-  }
+  } else if (w->part_count) w->reader->key_value(w->parts[0].file, index, out);
 }

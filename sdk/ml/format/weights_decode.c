@@ -41,7 +41,10 @@ etk_status etk_weight_decode(etk_error *e, float *out, const etk_weight *weight,
     return etk_fail(e, ETK_E_INVALID, "tensor %s: elements %lld and %lld more were asked for; it has %lld, in blocks of %lld", weight->name, (long long)first, (long long)count,
                     (long long)elements, (long long)block);
   if (!count) return ETK_OK;
-  const unsigned char *data = (const unsigned char *)weight->data + (size_t)(first / block) * (size_t)etk_type_block_bytes((etk_type)weight->type);
+  const void *stored;
+  etk_status status = etk_weight_data(e, &stored, weight);
+  if (status) return status;
+  const unsigned char *data = (const unsigned char *)stored + (size_t)(first / block) * (size_t)etk_type_block_bytes((etk_type)weight->type);
   if (weight->type < ETK_DTYPE_COUNT && whole[weight->type]) return whole[weight->type](out, data, count), ETK_OK;
   return etk_quant_decode(e, out, (etk_type)weight->type, data, 1, count);
 }

@@ -6,42 +6,31 @@
 static const struct kind {
   const char *name; /* of the tensor, or behind "model.layers.N." */
   bool per_layer, rotary;
-  char rows, columns; /* V: vocabulary, D: width, H: inner width, Q: all heads, K: key-value heads, 0: a vector */
+  char rows, columns; /* etk_weights_extent; 0: a vector */
 } kinds[] = {
     {"model.embed_tokens.weight", false, false, 'V', 'D'},  {"input_layernorm.weight", true, false, 0, 'D'},
     {"self_attn.q_proj.weight", true, true, 'Q', 'D'},      {"self_attn.k_proj.weight", true, true, 'K', 'D'},
     {"self_attn.v_proj.weight", true, false, 'K', 'D'},     {"self_attn.o_proj.weight", true, false, 'D', 'Q'},
     {"post_attention_layernorm.weight", true, false, 0, 'D'}, {"mlp.gate_proj.weight", true, false, 'H', 'D'},
     {"mlp.down_proj.weight", true, false, 'D', 'H'},        {"mlp.up_proj.weight", true, false, 'H', 'D'},
-    {"model.norm.weight", false, false, 0, 'D'},            {NULL, false, false, 'S', 'R'}, /* two tables of rotary values, half a head wide each */
+    {"model.norm.weight", false, false, 0, 'D'},            {NULL, false, false, 'S', 'E'}, /* two tables of rotary values, half a head wide each */
     {"lm_head.weight", false, false, 'V', 'D'},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds, LAYER_LIMIT = 4096 /* a description is larger than the smallest layer */ };
 
-static int64_t extent(const etk_weights_facts *f, char letter) {
-  switch (letter) {
-  case 'V': return f->vocab_size;
-  case 'D': return f->hidden_size;
-  case 'H': return f->intermediate_size;
-  case 'Q': return f->num_attention_heads * f->head_dim;
-  case 'K': return f->num_key_value_heads * f->head_dim;
-  case 'S': return f->max_position_embeddings;
-  case 'R': return f->head_dim;
-  default: return 1;
-  }
-}
+static int64_t extent(const etk_weights_facts *f, char letter) { return letter ? etk_weights_extent(f, letter) : 1; }
 
 static etk_status read_header(etk_error *e, etk_weights_facts *f, bool *tied, const etk_map *map, const char *path) {
   static const char *const names[] = {"dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len"};
   int32_t header[7];
   if (map->size < sizeof header)
-    return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors, GGUF or llama2.c file: %zu bytes are too few", path, map->size);
+    return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file: %zu bytes are too few", path, map->size);
   memcpy(header, map->data, sizeof header);
   *tied = header[5] > 0;
   if (header[5] < 0 && header[5] != INT32_MIN) header[5] = -header[5];
   for (int i = 0; i < 7; i++)
     if (header[i] < 1 || header[i] > 1 << 24)
-      return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors, GGUF or llama2.c file (as llama2.c, %s at byte %d would be %d; 1 to 2^24 is wanted)", path, names[i], i * 4, header[i]);
+      return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file (as llama2.c, %s at byte %d would be %d; 1 to 2^24 is wanted)", path, names[i], i * 4, header[i]);
   if (header[2] > LAYER_LIMIT) return etk_fail(e, ETK_E_FORMAT, "%s: n_layers at byte 8 is %d; at most %d are supported", path, header[2], LAYER_LIMIT);
   if (header[0] % header[3]) return etk_fail(e, ETK_E_FORMAT, "%s: not a llama2.c checkpoint: dim %d is not a multiple of n_heads %d", path, header[0], header[3]);
   *f = (etk_weights_facts){.architecture = "llama", .hidden_size = header[0], .intermediate_size = header[1], .num_hidden_layers = header[2],

@@ -36,4 +36,15 @@ etk_status etk__zip_head(etk_error *e, const etk__zip *zip, const etk__zip_entry
  * is taken (*owned: etk_free). */
 etk_status etk__zip_data(etk_error *e, const etk__zip *zip, const etk__zip_entry *entry, const unsigned char **data, unsigned char **owned);
 
+/* One entry of an archive to be written: head and then data, of which either may be empty. */
+typedef struct etk__zip_piece {
+  const char *name;
+  const void *head, *data;
+  size_t head_size, size;
+  uint32_t crc;   /* set by the writer, and so is begin */
+  uint64_t begin;
+} etk__zip_piece;
+/* Writes atomically, in the order given; the data of each entry, behind its head, on a multiple of 64 bytes. Below 4 GiB; `what` names the kind of file in messages. */
+etk_status etk__zip_write(etk_error *e, const char *path, const char *what, etk__zip_piece *pieces, size_t count, bool replace);
+
 #endif

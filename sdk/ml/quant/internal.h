@@ -44,6 +44,9 @@ QUANT_INLINE void quant_put_half(unsigned char *p, float x) {
   p[1] = (unsigned char)(h >> 8);
 }
 
+/* Types of one byte: float8.c. */
+void etk__float8_decode(float *out, etk_type type, const unsigned char *in, int64_t count);
+
 extern const int8_t etk__iq4_nl_levels[16];
 int etk__nearest_level(float x); /* its position in the table */
 

@@ -70,6 +70,7 @@ etk_status etk_quant_decode(etk_error *e, float *out, etk_type type, const void 
   size_t bytes;
   etk_status s = etk_type_bytes(e, &bytes, type, rows, columns);
   if (s != ETK_OK) return s;
+  if (etk_type_is_float8(type)) return etk__float8_decode(out, type, in, rows * columns), ETK_OK;
   if (!etk_type_is_block(type)) return etk_dtype_convert(e, out, ETK_F32, in, (etk_dtype)type, (size_t)(rows * columns));
   struct decode d = {etk__quant_decoders()->of[type - ETK_TYPE_FIRST_BLOCK], out, in, etk_type_block_elements(type), etk_type_block_bytes(type)};
   etk_parallel_for(rows * (columns / d.elements), (1 << 15) / d.elements, decode_range, &d);

@@ -16,18 +16,21 @@ static const struct {
   etk_dtype dtype;
   int gguf;
 } plain[] = {{ETK_F32, 0}, {ETK_F16, 1}, {ETK_I8, 24}, {ETK_I16, 25}, {ETK_I32, 26}, {ETK_I64, 27}, {ETK_F64, 28}, {ETK_BF16, 30}};
-enum { BLOCKS = sizeof blocks / sizeof *blocks, PLAIN = sizeof plain / sizeof *plain };
-_Static_assert((int)ETK_DTYPE_COUNT <= (int)ETK_TYPE_FIRST_BLOCK, "plain types lie below the blocks");
+static const char *const float8[ETK_TYPE_FLOAT8_END - ETK_TYPE_FIRST_FLOAT8] = {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"}; /* as safetensors spells them */
+enum { BLOCKS = sizeof blocks / sizeof *blocks, PLAIN = sizeof plain / sizeof *plain, FLOAT8 = sizeof float8 / sizeof *float8 };
+_Static_assert((int)ETK_DTYPE_COUNT <= (int)ETK_TYPE_FIRST_FLOAT8 && (int)ETK_TYPE_FLOAT8_END <= (int)ETK_TYPE_FIRST_BLOCK, "plain types lie below the blocks");
 
 bool etk_type_is_block(etk_type type) { return type >= ETK_TYPE_FIRST_BLOCK && type < ETK_TYPE_END; }
+bool etk_type_is_float8(etk_type type) { return type >= ETK_TYPE_FIRST_FLOAT8 && type < ETK_TYPE_FLOAT8_END; }
 
 const char *etk_type_name(etk_type type) {
+  if (etk_type_is_float8(type)) return float8[type - ETK_TYPE_FIRST_FLOAT8];
   return etk_type_is_block(type) ? blocks[type - ETK_TYPE_FIRST_BLOCK].name : etk_dtype_name((etk_dtype)type);
 }
 
 bool etk_type_parse(etk_type *out, const char *name) {
-  for (int i = 0; i < BLOCKS + ETK_DTYPE_COUNT; i++) {
-    etk_type type = (etk_type)(i < BLOCKS ? ETK_TYPE_FIRST_BLOCK + i : i - BLOCKS);
+  for (int i = 0; i < BLOCKS + FLOAT8 + ETK_DTYPE_COUNT; i++) {
+    etk_type type = (etk_type)(i < BLOCKS ? ETK_TYPE_FIRST_BLOCK + i : i < BLOCKS + FLOAT8 ? ETK_TYPE_FIRST_FLOAT8 + i - BLOCKS : i - BLOCKS - FLOAT8);
     if (strcasecmp(etk_type_name(type), name)) continue;
     *out = type;
     return true;
@@ -52,10 +55,12 @@ bool etk_type_from_gguf(etk_type *out, uint32_t number) {
 }
 
 int64_t etk_type_block_elements(etk_type type) {
+  if (etk_type_is_float8(type)) return 1;
   if (etk_type_is_block(type)) return blocks[type - ETK_TYPE_FIRST_BLOCK].elements;
   return etk_dtype_size((etk_dtype)type) ? 1 : 0;
 }
 int64_t etk_type_block_bytes(etk_type type) {
+  if (etk_type_is_float8(type)) return 1;
   return etk_type_is_block(type) ? blocks[type - ETK_TYPE_FIRST_BLOCK].bytes : (int64_t)etk_dtype_size((etk_dtype)type);
 }
 
