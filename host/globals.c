@@ -11,25 +11,25 @@ enum { FLAG, COUNT, TEXT, LIST, COLOR, PROGRESS, NO_PROGRESS };
 
 #define AT(field) offsetof(struct host, field)
 const struct host_option host_options[] = {
-    {"help", 'h', FLAG, AT(help), NULL, "show help for the host, a namespace or a command"},
-    {"help-all", 0, FLAG, AT(help_all), NULL, "the same with advanced options"},
-    {"version", 0, FLAG, AT(version), NULL, "show the version of the host or of a namespace"},
-    {"json", 0, FLAG, AT(json), NULL, "answer with one JSON document on standard output"},
-    {"jsonl", 0, FLAG, AT(jsonl), NULL, "answer with one JSON event a line while a command works"},
-    {"config", 0, TEXT, AT(config), "FILE", "read options from a YAML, TOML or JSON file"},
-    {"profile", 0, TEXT, AT(profile), "NAME", "read options from a named profile"},
-    {"set", 0, LIST, AT(sets), "GROUP.KEY=VALUE", "set one option by its configuration key (repeatable)"},
-    {"override", 0, LIST, AT(sets), "GROUP.KEY=VALUE", NULL},
-    {"dry-run", 0, FLAG, AT(dry_run), NULL, "show the values a command would get and where they come from, and stop"},
-    {"no-run", 0, FLAG, AT(no_run), NULL, "do not record this run"},
-    {"progress", 0, PROGRESS, AT(progress), "auto|bar|plain|off", "how progress is shown"},
-    {"no-progress", 0, NO_PROGRESS, AT(progress), NULL, "the same as --progress off"},
-    {"color", 0, COLOR, AT(color), "auto|always|never", "when to use colours"},
-    {"quiet", 'q', FLAG, AT(quiet), NULL, "only answers and errors"},
-    {"verbose", 'v', COUNT, AT(verbose), NULL, "say more (twice: everything)"},
-    {"plugin-dir", 0, LIST, AT(plugin_dirs), "DIR", "look for plugins there first (repeatable)"},
-    {"trust-dir", 0, LIST, AT(trust_dirs), "DIR", "load plugins from there whoever owns it (repeatable)"},
-    {"remote", 0, TEXT, AT(remote), "USER@MACHINE", "run the same command there, through ssh; paths are that machine's"},
+    {"help", 'h', FLAG, AT(help), NULL, "show help for the host, a namespace or a command", false},
+    {"help-all", 0, FLAG, AT(help_all), NULL, "the same with advanced options", false},
+    {"version", 0, FLAG, AT(version), NULL, "show the version of the host or of a namespace", false},
+    {"json", 0, FLAG, AT(json), NULL, "answer with one JSON document on standard output", false},
+    {"jsonl", 0, FLAG, AT(jsonl), NULL, "answer with one JSON event a line while a command works", true},
+    {"config", 0, TEXT, AT(config), "FILE", "read options from a YAML, TOML or JSON file", false},
+    {"profile", 0, TEXT, AT(profile), "NAME", "read options from a named profile", false},
+    {"set", 0, LIST, AT(sets), "GROUP.KEY=VALUE", "set one option by its configuration key (repeatable)", false},
+    {"override", 0, LIST, AT(sets), "GROUP.KEY=VALUE", NULL, false},
+    {"dry-run", 0, FLAG, AT(dry_run), NULL, "show the values a command would get and where they come from, and stop", false},
+    {"no-run", 0, FLAG, AT(no_run), NULL, "do not record this run", false},
+    {"progress", 0, PROGRESS, AT(progress), "auto|bar|plain|off", "how progress is shown", false},
+    {"no-progress", 0, NO_PROGRESS, AT(progress), NULL, "the same as --progress off", false},
+    {"color", 0, COLOR, AT(color), "auto|always|never", "when to use colours", false},
+    {"quiet", 'q', FLAG, AT(quiet), NULL, "only answers and errors", false},
+    {"verbose", 'v', COUNT, AT(verbose), NULL, "say more (twice: everything)", false},
+    {"plugin-dir", 0, LIST, AT(plugin_dirs), "DIR", "look for plugins there first (repeatable)", false},
+    {"trust-dir", 0, LIST, AT(trust_dirs), "DIR", "load plugins from there whoever owns it (repeatable)", false},
+    {"remote", 0, TEXT, AT(remote), "USER@MACHINE", "run the same command there, through ssh; paths are that machine's", false},
     {0}};
 
 const struct host_variable host_variables[] = {{"EFFICIENTAI_STATE_DIR", "where runs are recorded"},
@@ -156,6 +156,12 @@ void globals_letter(struct host *host, char letter) {
   if (option) apply(NULL, host, option, NULL, 0);
 }
 
+/* Behind "NAMESPACE COMMAND" or "NAMESPACE:COMMAND", with something that can be its value: the command's, if it has such an option (words.c). */
+static bool may_be_the_commands(const struct host_option *option, char **rest, int rest_count, const char *next) {
+  bool named = rest_count > 1 || (rest_count == 1 && strchr(rest[0], ':'));
+  return option && option->yields && named && next && !looks_like_option(next) && strcmp(next, "--");
+}
+
 static etk_status take_long(etk_error *e, struct host *host, int count, char **words, int *index, bool *taken) {
   const char *name = words[*index] + 2;
   size_t size = strcspn(name, "=");
@@ -195,7 +201,8 @@ etk_status globals_take(etk_error *e, struct host *host, int count, char **words
       continue;
     }
     bool taken = false;
-    if (word[0] == '-' && word[1] == '-') {
+    const struct host_option *plain = word[0] == '-' && word[1] == '-' ? host_option_find(word + 2, strlen(word + 2)) : NULL;
+    if (word[0] == '-' && word[1] == '-' && !may_be_the_commands(plain, *rest, *rest_count, i + 1 < count ? words[i + 1] : NULL)) {
       etk_status status = take_long(e, host, count, words, &i, &taken);
       if (status) return status;
     }

@@ -11,6 +11,7 @@ struct host_option {
   size_t offset;      /* of the field in struct host */
   const char *value;  /* what stands for the value in help; NULL: a flag */
   const char *help;   /* NULL: an alias, not listed */
+  bool yields;        /* a flag whose name a command may give to an option that takes a value: behind the command, with a value, it is that option */
 };
 extern const struct host_option host_options[]; /* ends with a NULL name */
 const struct host_option *host_option_find(const char *name, size_t size); /* '-' equals '_' */

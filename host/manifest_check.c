@@ -1,4 +1,5 @@
 /* manifest_check.c: what must hold of a manifest, and where two of them differ. */
+#include "globals.h"
 #include "manifest.h"
 #include "values.h"
 
@@ -72,12 +73,18 @@ static void check_opposites(struct findings *f, const struct manifest_command *c
     found(f, "command '%s': the name '%s' is the opposite of the flag '%s' too, which --no-%s means; choose another", of(shown, command), no, name, name);
 }
 
+/* The name of a host's flag that gives way to a command's option with a value (--jsonl FILE). */
+static bool yielded(const struct manifest_option *option) {
+  const struct host_option *host = host_option_find(option->name, strlen(option->name));
+  return host && host->yields && option->kind != ETK_KIND_flag;
+}
+
 static void check_names(struct findings *f, const struct manifest_command *command) {
   char word[NAME_SHOWN], shown[NAME_SHOWN];
   static const char *const hint = "it belongs to an option of the host; choose another";
   for (size_t i = 0; i < command->argument_count; i++) check_name(f, command, "argument", command->arguments[i].name, hint);
   for (size_t i = 0; i < command->option_count; i++) {
-    check_name(f, command, "option", command->options[i].name, hint);
+    if (!yielded(&command->options[i])) check_name(f, command, "option", command->options[i].name, hint);
     check_opposites(f, command, command->options[i].name, command->options[i].kind);
     for (const char *p = command->options[i].aliases; (p = alias(word, sizeof word, p));) {
       check_name(f, command, "alias", word, hint);

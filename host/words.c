@@ -93,6 +93,11 @@ static etk_status read_long(etk_error *e, struct resolver *r, int count, char **
                       (int)size - 3, word + 5, *value ? value : "no");
     if (slot) return etk_fail(e, ETK_E_USAGE, "%s: --%.*s takes a value (%s) and has no opposite", word, (int)size - 3, word + 5, etk_kind_name(slot_kind(slot)));
   }
+  const struct host_option *yielding = host_option_find(word + 2, size);
+  if (yielding && yielding->yields) { /* the host has taken it for its own flag so far */
+    if (!slot) return ETK_OK;
+    *(bool *)((char *)r->host + yielding->offset) = false;
+  }
   if (!slot) return unknown_option(e, r, word);
   if (!value && slot_kind(slot) == ETK_KIND_flag) value = "yes";
   if (!value) {

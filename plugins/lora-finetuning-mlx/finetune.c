@@ -15,6 +15,7 @@ struct job {
   etk_trainer *trainer;
   int64_t total_steps, steps_per_epoch;
   char *checkpoint;           /* <output>-checkpoint */
+  etk_provenance *made;       /* of the adapter */
 };
 
 static void job_close(struct job *j) {
@@ -24,6 +25,7 @@ static void job_close(struct job *j) {
   etk_adapter_free(j->adapter);
   session_close(&j->session);
   etk_free(j->checkpoint);
+  etk_provenance_free(j->made);
 }
 
 static bool same_targets(const etk_lora_options *a, const etk_lora_options *b) {
@@ -133,7 +135,12 @@ etk_status finetune_validate(etk_run *run, const struct finetune *f) {
   return status ? report(run, &e) : ETK_OK;
 }
 
-static etk_status save_adapter(etk_error *e, void *user, const char *folder) { return etk_adapter_save(e, user, folder, NULL, 0); }
+static etk_status save_adapter(etk_error *e, void *user, const char *folder) {
+  const struct job *j = user;
+  size_t count;
+  const char *const *pairs = etk_provenance_pairs(j->made, &count);
+  return etk_adapter_save(e, j->adapter, folder, pairs, count);
+}
 
 /* A place that cannot be written is said before hours of training, not after. */
 static etk_status try_output(etk_error *e, const struct finetune *f) {
@@ -147,7 +154,7 @@ static etk_status try_output(etk_error *e, const struct finetune *f) {
 static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struct finetune *f, struct loop_result *out) {
   struct loop loop = {.run = run, .label = "train", .session = &j->session, .adapter = j->adapter, .trainer = j->trainer, .train = j->train, .valid = j->valid,
                       .total_steps = j->total_steps, .eval_steps = f->eval_steps ? f->eval_steps : j->steps_per_epoch, .save_steps = f->save_steps,
-                      .batch_size = f->batch_size, .checkpoint = f->one_go ? NULL : j->checkpoint, .save = save_adapter, .user = j->adapter};
+                      .batch_size = f->batch_size, .checkpoint = f->one_go ? NULL : j->checkpoint, .save = save_adapter, .user = j};
   size_t bytes;
   etk_status status = session_output(e, f->output, f->force, "adapter_config.json");
   if (!status && !f->resume && !f->one_go && !f->force && etk_fs_exists(j->checkpoint))
@@ -155,8 +162,10 @@ static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struc
   if (!status && !f->one_go) status = session_output(e, j->checkpoint, true, "trainer_state.json"); /* never replace a stranger's folder */
   if (!status) status = try_output(e, f);
   if (!status) status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
+  if (!status) status = session_provenance(e, &j->made, f->one_go ? "lora-finetuning-mlx:demo" : "lora-finetuning-mlx:train", j->session.path, f->data);
+  if (!status && f->resume_adapter) status = etk_provenance_model(e, j->made, f->resume_adapter);
   if (!status) status = loop_run(e, &loop, out);
-  if (!status && (status = session_write(e, f->output, f->force, save_adapter, j->adapter))) etk_error_while(e, status, "while writing the adapter %s", f->output);
+  if (!status && (status = session_write(e, f->output, f->force, save_adapter, j))) etk_error_while(e, status, "while writing the adapter %s", f->output);
   if (status) return status;
   etk_error ignored = ETK_ERROR_INIT; /* what the checkpoint held is in the output now */
   if (!f->one_go) etk_fs_remove_tree(&ignored, j->checkpoint);

@@ -17,6 +17,7 @@ struct job {
   etk_trainer *trainer;
   char *checkpoint, *tokenizer; /* <output>-checkpoint, <output>-checkpoint/tokenizer.json */
   int64_t total_steps;
+  etk_provenance *made;         /* of the model */
 };
 
 static void job_close(struct job *j) {
@@ -26,6 +27,7 @@ static void job_close(struct job *j) {
   session_close(&j->session);
   etk_free(j->checkpoint);
   etk_free(j->tokenizer);
+  etk_provenance_free(j->made);
 }
 
 /* ---- the tokenizer: trained on the texts of the data ---- */
@@ -121,8 +123,9 @@ static const char tokenizer_config[] = "{\n  \"add_bos_token\": true,\n  \"add_e
 
 /* The whole folder: weights in dtype, config, tokenizer. */
 static etk_status save_folder(etk_error *e, const struct job *j, const char *folder, etk_dtype dtype) {
-  static const char *const metadata[] = {"made_by", "efficientai-toolkit lora-finetuning-mlx:pretrain"};
-  etk_status status = etk_model_save(e, j->session.model, folder, dtype, metadata, 1);
+  size_t count;
+  const char *const *pairs = etk_provenance_pairs(j->made, &count);
+  etk_status status = etk_model_save(e, j->session.model, folder, dtype, pairs, count);
   if (!status) status = copy_file(e, j->tokenizer, folder, "tokenizer.json");
   char *path = etk_path_join(folder, "tokenizer_config.json");
   etk_text text = ETK_TEXT_INIT;
@@ -204,7 +207,8 @@ static etk_status train(etk_error *e, etk_run *run, struct job *j, const struct 
   struct loop loop = {.run = run, .label = "pretrain", .session = &j->session, .trainer = j->trainer, .train = j->train, .valid = j->valid, .total_steps = j->total_steps,
                       .eval_steps = p->save_steps, .save_steps = p->save_steps, .batch_size = p->batch_size, .checkpoint = j->checkpoint, .save = save_checkpoint, .user = j};
   struct loop_result result;
-  etk_status status = loop_run(e, &loop, &result);
+  etk_status status = session_provenance(e, &j->made, "lora-finetuning-mlx:pretrain", NULL, p->data);
+  if (!status) status = loop_run(e, &loop, &result);
   if (!status) status = session_write(e, p->output, p->force, save_result, j);
   if (status) return status;
   etk_error ignored = ETK_ERROR_INIT;

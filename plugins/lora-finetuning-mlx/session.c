@@ -66,6 +66,23 @@ etk_status session_output(etk_error *e, const char *path, bool force, const char
   return ours ? ETK_OK : etk_fail(e, ETK_E_EXISTS, "%s holds %zu entries and no %s, so it is not what this command writes; even --force does not replace it", path, count, marker);
 }
 
+etk_status session_provenance(etk_error *e, etk_provenance **out, const char *command, const char *model, const char *data) {
+  static const char *const names[] = {"train.jsonl", "train.json", "train.txt", "valid.jsonl", "valid.json", "valid.txt"};
+  etk_status status = etk_provenance_new(e, out, command);
+  if (!status && model) status = etk_provenance_model(e, *out, model);
+  if (!status && !etk_fs_is_dir(data)) status = etk_provenance_source(e, *out, data, 0, NULL);
+  for (size_t i = 0; i < sizeof names / sizeof *names && !status && etk_fs_is_dir(data); i++) {
+    char *path = etk_path_join(data, names[i]);
+    if (!path) status = etk_fail_memory(e);
+    else if (etk_fs_exists(path)) status = etk_provenance_source(e, *out, path, 1, NULL);
+    etk_free(path);
+  }
+  if (!status) return ETK_OK;
+  etk_provenance_free(*out);
+  *out = NULL;
+  return status;
+}
+
 char *session_checkpoint(const char *output) {
   etk_text name = ETK_TEXT_INIT;
   size_t size = strlen(output);

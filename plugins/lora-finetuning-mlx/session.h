@@ -5,6 +5,7 @@
 #include <etk/dataset.h>
 #include <etk/generate.h>
 #include <etk/project.h>
+#include <etk/provenance.h>
 #include <etk/trainer.h>
 
 struct session {
@@ -54,6 +55,9 @@ etk_status session_answer(etk_error *e, char **out, etk_generation *stats, const
 /* Whether a command may write the folder `path`: not over anything without force, and with force only over an empty folder or one that holds `marker`, the file
  * that tells what such a folder is. */
 etk_status session_output(etk_error *e, const char *path, bool force, const char *marker);
+
+/* How what a command writes was made: from `model` (NULL: from nothing) and the data that session_data reads. */
+etk_status session_provenance(etk_error *e, etk_provenance **out, const char *command, const char *model, const char *data);
 
 /* "<output>-checkpoint" (etk_free); NULL: out of memory. */
 char *session_checkpoint(const char *output);

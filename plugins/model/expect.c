@@ -10,7 +10,7 @@ static const char *const family[] = {"llama", "mistral", "qwen2", "qwen3"};
 enum need { MUST, MAY, MUST_QWEN3 };
 static const struct expected {
   const char *name; /* whole, or behind "model.layers.N." */
-  char rows, columns; /* V: vocabulary, D: width, H: inner width, Q: all heads, K: key-value heads, E: a head; columns 0: a vector */
+  char rows, columns; /* etk_weights_extent; columns 0: a vector */
   enum need need;
 } whole[] = {{"model.embed_tokens.weight", 'V', 'D', MUST}, {"model.norm.weight", 'D', 0, MUST}, {"lm_head.weight", 'V', 'D', MAY}},
   block[] = {
@@ -22,18 +22,6 @@ static const struct expected {
       {"mlp.down_proj.bias", 'D', 0, MAY},          {"self_attn.q_norm.weight", 'E', 0, MUST_QWEN3},   {"self_attn.k_norm.weight", 'E', 0, MUST_QWEN3},
   };
 enum { WHOLE = sizeof whole / sizeof *whole, BLOCK = sizeof block / sizeof *block };
-
-static int64_t extent(const etk_weights_facts *f, char letter) {
-  switch (letter) {
-  case 'V': return f->vocab_size;
-  case 'D': return f->hidden_size;
-  case 'H': return f->intermediate_size;
-  case 'Q': return f->num_attention_heads * f->head_dim;
-  case 'K': return f->num_key_value_heads * f->head_dim;
-  case 'E': return f->head_dim;
-  default: return 0;
-  }
-}
 
 static bool ends_with(const char *text, const char *tail) {
   size_t size = strlen(text), end = strlen(tail);
@@ -67,7 +55,7 @@ static void check_one(const etk_weights *w, const struct expected *x, const char
     if (x->need == MUST || (x->need == MUST_QWEN3 && !strcmp(f->architecture, "qwen3"))) found(user, name, "missing");
     return;
   }
-  etk_shape right = x->columns ? etk_shape_of(2, extent(f, x->rows), extent(f, x->columns)) : etk_shape_of(1, extent(f, x->rows));
+  etk_shape right = x->columns ? etk_shape_of(2, etk_weights_extent(f, x->rows), etk_weights_extent(f, x->columns)) : etk_shape_of(1, etk_weights_extent(f, x->rows));
   if (etk_shape_equal(&weight->shape, &right)) return;
   snprintf(problem, sizeof problem, "is %s, the configuration calls for %s", etk_shape_text(shape, sizeof shape, &weight->shape), etk_shape_text(wanted, sizeof wanted, &right));
   found(user, weight->name, problem);

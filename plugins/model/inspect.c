@@ -2,6 +2,8 @@
 #include "values.h"
 
 #include <etk/alloc.h>
+#include <etk/config.h>
+#include <etk/convert.h>
 #include <etk/fs.h>
 #include <inttypes.h>
 #include <math.h>
@@ -196,12 +198,30 @@ static etk_status show_histogram(etk_error *e, etk_run *run, const etk_weights *
   return status;
 }
 
+/* How a file of ours was made. */
+static etk_status show_provenance(etk_error *e, etk_run *run, const etk_weights *w) {
+  etk_text text = ETK_TEXT_INIT;
+  etk_config *config = NULL;
+  etk_status status = etk_convert_provenance(e, &text, w);
+  if (!status) status = etk_config_parse(e, &config, "how it was made", text.data, text.size, ETK_CONFIG_JSON_ANY);
+  const etk_config_node *root = status ? NULL : etk_config_root(config);
+  for (const etk_config_node *n = root && root->kind == ETK_CONFIG_MAP ? root->first : NULL; n; n = n->next) {
+    if (strncmp(n->key, "efficientai.", strlen("efficientai.")) || !n->text) continue;
+    etk_cell cells[] = {etk_cell_text("made", n->key + strlen("efficientai.")), etk_cell_text("value", n->text)};
+    etk_run_result_row(run, "provenance", cells, 2);
+  }
+  etk_config_free(config);
+  etk_text_free(&text);
+  return status;
+}
+
 etk_status inspect_model(etk_run *run, const struct inspection *in) {
   etk_error e = ETK_ERROR_INIT;
   etk_weights *w = NULL;
   etk_status status = etk_weights_open(&e, &w, in->path);
   if (!status && in->histogram) status = show_histogram(&e, run, w, in->histogram, in->bins);
   else if (!status) status = show_summary(&e, run, w);
+  if (!status && !in->histogram) status = show_provenance(&e, run, w);
   if (!status && in->tensors) show_tensors(run, w);
   if (!status && in->keys) status = show_keys(&e, run, w);
   etk_weights_close(w);

@@ -122,7 +122,7 @@ static etk_status converted_files_agree(etk_run *run) {
   char *out = etk_path_join(etk_run_dir(run), "b.safetensors");
   etk_status status = make_pair(&e, &pair, run, ETK_Q8_0, false);
   if (!out || status) status = status ? model_failed(run, &e) : etk_run_fail(run, ETK_E_NO_MEMORY, "out of memory");
-  else status = convert_model(run, pair.safetensors, out, "bf16", false);
+  else status = convert_model(run, &(struct conversion){.input = pair.safetensors, .output = out, .options = {.type = "bf16"}});
   if (!status) {
     status = etk_weights_open(&e, &a, pair.safetensors);
     if (!status) status = etk_weights_open(&e, &b, out);

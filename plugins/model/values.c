@@ -12,8 +12,8 @@ etk_status model_failed(etk_run *run, const etk_error *e) { return etk_run_fail(
 /* One pass: piece i of a tensor goes through `visit`, which fills part i of its batch; parts are then folded in order. */
 struct pass {
   const etk_weight *a, *b;   /* b NULL: one tensor */
-  int64_t elements, columns; /* columns 0: pieces are CHUNK stored values; else they are `rows` canonical rows */
-  int64_t rows, pieces;
+  const float *x, *y;        /* instead of them */
+  int64_t elements, pieces;
   int64_t base;              /* first piece of the batch */
   size_t part_size;
   void *parts;
@@ -25,19 +25,9 @@ struct pass {
   int64_t bins;
 };
 
-static etk_status visit_rows(etk_error *e, const struct pass *p, int64_t piece, void *part, float *x, float *y) {
-  int64_t all = p->elements / p->columns, last = (piece + 1) * p->rows < all ? (piece + 1) * p->rows : all;
-  for (int64_t row = piece * p->rows; row < last; row++) {
-    etk_status status = etk_weight_decode(e, x, p->a, etk_weight_stored_row(p->a, row) * p->columns, p->columns);
-    if (!status) status = etk_weight_decode(e, y, p->b, etk_weight_stored_row(p->b, row) * p->columns, p->columns);
-    if (status) return status;
-    p->visit(p, part, x, y, p->columns);
-  }
-  return ETK_OK;
-}
-
 static etk_status visit_chunk(etk_error *e, const struct pass *p, int64_t piece, void *part, float *x, float *y) {
   int64_t first = piece * CHUNK, count = p->elements - first < CHUNK ? p->elements - first : CHUNK;
+  if (p->x) return p->visit(p, part, p->x + first, p->y + first, count), ETK_OK;
   etk_status status = etk_weight_decode(e, x, p->a, first, count);
   if (!status && p->b) status = etk_weight_decode(e, y, p->b, first, count);
   if (!status) p->visit(p, part, x, y, count);
@@ -50,20 +40,14 @@ static void visit_pieces(void *user, int64_t begin, int64_t end, int slot) {
   etk_error *e = &p->errors[slot];
   for (int64_t i = begin; i < end && !e->status; i++) {
     void *part = (char *)p->parts + (size_t)i * p->part_size;
-    if (p->columns) visit_rows(e, p, p->base + i, part, x, y);
-    else visit_chunk(e, p, p->base + i, part, x, y);
+    visit_chunk(e, p, p->base + i, part, x, y);
   }
 }
 
 static void plan(struct pass *p) {
-  p->elements = etk_weight_elements(p->a);
-  bool by_row = p->b && p->a->rotary != p->b->rotary;
-  const etk_shape *shape = &p->a->shape;
-  p->columns = !by_row ? 0 : shape->rank > 1 ? shape->dims[shape->rank - 1] : 1;
-  if (p->columns) p->rows = p->columns < CHUNK ? CHUNK / p->columns : 1;
-  int64_t whole = p->columns ? p->rows * p->columns : CHUNK;
-  p->pieces = p->elements / whole + (p->elements % whole != 0);
-  p->width = p->columns > CHUNK ? p->columns : p->elements < CHUNK ? p->elements : CHUNK;
+  if (!p->x) p->elements = etk_weight_elements(p->a);
+  p->pieces = p->elements / CHUNK + (p->elements % CHUNK != 0);
+  p->width = p->x ? 0 : p->elements < CHUNK ? p->elements : CHUNK;
 }
 
 static etk_status go(etk_error *e, struct pass *p, void *total, void (*fold)(const struct pass *p, void *total, const void *part)) {
@@ -72,7 +56,7 @@ static etk_status go(etk_error *e, struct pass *p, void *total, void (*fold)(con
   int slots = etk_parallel_threads();
   int64_t most = p->pieces < BATCH ? p->pieces : BATCH;
   p->parts = etk_calloc((size_t)most, p->part_size);
-  p->buffers = etk_calloc((size_t)slots * 2 * (size_t)p->width, sizeof *p->buffers);
+  p->buffers = etk_calloc((size_t)slots * 2 * (size_t)p->width + 1, sizeof *p->buffers);
   p->errors = etk_calloc((size_t)slots, sizeof *p->errors);
   etk_status status = p->parts && p->buffers && p->errors ? ETK_OK : etk_fail_memory(e);
   for (p->base = 0; p->base < p->pieces && !status; p->base += most) {
@@ -214,6 +198,11 @@ static void fold_difference(const struct pass *p, void *total, const void *part)
 etk_status values_difference(etk_error *e, struct difference *out, const etk_weight *a, const etk_weight *b) {
   *out = (struct difference){0};
   struct pass p = {.a = a, .b = b, .part_size = sizeof *out, .visit = see_difference};
+  return go(e, &p, out, fold_difference);
+}
+etk_status values_difference_f32(etk_error *e, struct difference *out, const float *a, const float *b, int64_t count) {
+  *out = (struct difference){0};
+  struct pass p = {.x = a, .y = b, .elements = count, .part_size = sizeof *out, .visit = see_difference};
   return go(e, &p, out, fold_difference);
 }
 double values_relative_rms(const struct difference *d) { return d->error > 0 ? sqrt(d->error / d->total) : 0; }

@@ -20,8 +20,10 @@ struct difference {
 etk_status values_statistics(etk_error *e, struct statistics *out, const etk_weight *weight);
 /* Counts finite values in `bins` equal parts of [min, max]. */
 etk_status values_histogram(etk_error *e, int64_t *counts, int64_t bins, const etk_weight *weight, const struct statistics *statistics);
-/* Of tensors of equal shape, in canonical order. */
+/* Of tensors of equal shape, in stored order, which must be that of both. */
 etk_status values_difference(etk_error *e, struct difference *out, const etk_weight *a, const etk_weight *b);
+/* Of F32 arrays. */
+etk_status values_difference_f32(etk_error *e, struct difference *out, const float *a, const float *b, int64_t count);
 double values_deviation(const struct statistics *statistics);     /* standard deviation of the whole population */
 double values_relative_rms(const struct difference *difference);  /* sqrt(error / total); 0 where nothing differs */
 

@@ -113,6 +113,23 @@ static void words_and_options_are_told_apart(void **state) {
   for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) assert_false(looks_like_option(values[i]));
 }
 
+/* --jsonl VALUE behind a command stays there for the command, which may have such an option; the flag is on until it does. */
+static void jsonl_with_a_value_is_left_to_the_command(void **state) {
+  struct line line;
+  (void)state;
+  static const struct {
+    const char *text;
+    int left;
+  } cases[] = {{"ns:command word --jsonl file", 4}, {"ns command --jsonl file", 4}, {"ns command --jsonl", 2}, {"ns command --jsonl --quiet", 2},
+               {"--jsonl ns command", 2},           {"ns --jsonl command", 2},      {"ns:command --jsonl=yes", 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    assert_int_equal(take(&line, cases[i].text), ETK_OK);
+    assert_true(line.host.jsonl);
+    assert_int_equal(line.count, cases[i].left);
+    done(&line);
+  }
+}
+
 static void reserved_names_are_reserved(void **state) {
   static const char *const taken[] = {"json", "plugin_dir", "plugin-dir", "override", "h", "q", "v", "run", "no_run", "help_all"};
   static const char *const free_names[] = {"rank", "n", "seed", "output", "j", "jsonx"};
@@ -142,6 +159,7 @@ int main(void) {
                                      cmocka_unit_test(mistakes_are_named),
                                      cmocka_unit_test(json_is_known_before_a_mistake),
                                      cmocka_unit_test(words_and_options_are_told_apart),
+                                     cmocka_unit_test(jsonl_with_a_value_is_left_to_the_command),
                                      cmocka_unit_test(reserved_names_are_reserved),
                                      cmocka_unit_test(every_allocation_may_fail)};
   return cmocka_run_group_tests_name("globals", tests, NULL, NULL);

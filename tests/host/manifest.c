@@ -246,6 +246,7 @@ static void each_broken_rule_is_one_finding(void **state) {
   (void)state;
   finds("option\tint\tBad\t1\t\t\t\t0\th\n", "the option 'Bad' is not a legal name");
   finds("option\tint\tjson\t1\t\t\t\t0\th\n", "the option 'json' is reserved");
+  finds("option\tflag\tjsonl\tno\t\t\t\t0\th\n", "the option 'jsonl' is reserved"); /* with a value it may be a command's */
   finds("option\tint\tn\t1\t\t\tplugin-dir\t0\th\n", "the alias 'plugin-dir' is reserved");
   finds("option\tint\tn\t1\t\t\tv\t0\th\n", "the alias 'v' is reserved");
   finds("option\tint\tn\t1\t\t\t?\t0\th\n", "the alias '?' is not a legal name");

@@ -57,6 +57,10 @@ golden() {
   expect_contains out '"steps":12' "the steps are reported"
   expect_contains out '"trainable_parameters":' "the parameters are reported"
   expect_contains out '"validation_loss":' "the validation loss is reported"
+  made=$("$exe" --json model inspect --keys "$tmp/out/adapter_model.safetensors" 2>/dev/null)
+  for words in '"efficientai.command","value":"\"lora-finetuning-mlx:train\""' '"llama-gqa-tied/model.safetensors' "$(sha256sum "$model/model.safetensors" | cut -d' ' -f1)" "$(sha256sum "$tmp/folder/train.jsonl" | cut -d' ' -f1)"; do
+    case "$made" in *"$words"*) ok "the adapter says how it was made: ${words%%/*}" ;; *) not_ok "the adapter says how it was made" "no $words in $made" ;; esac
+  done
   expect "the output is PEFT's two files" [ "$(ls "$tmp/out" | tr '\n' ' ')" = "adapter_config.json adapter_model.safetensors " ]
   expect "no checkpoint is left" absent "$tmp/out-checkpoint"
   dir=$(last_run)

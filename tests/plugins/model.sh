@@ -68,9 +68,10 @@ def gguf(path, kind):
     text = lambda t: struct.pack('<Q', len(t)) + t.encode()
     a = 'llama.'
     keys = [('general.architecture', 8, text('llama')), ('general.name', 8, text('tiny')), (a + 'block_count', 4, L), (a + 'embedding_length', 4, D),
-            (a + 'feed_forward_length', 4, H), (a + 'attention.head_count', 4, Q), (a + 'attention.head_count_kv', 4, K), (a + 'context_length', 4, 32), (a + 'vocab_size', 4, V)]
+            (a + 'feed_forward_length', 4, H), (a + 'attention.head_count', 4, Q), (a + 'attention.head_count_kv', 4, K), (a + 'context_length', 4, 32), (a + 'vocab_size', 4, V),
+            (a + 'attention.layer_norm_rms_epsilon', 6, 1e-5)]
     out, body = b'', b''
-    for k, t, v in keys: out += text(k) + struct.pack('<I', t) + (v if t == 8 else struct.pack('<I', v))
+    for k, t, v in keys: out += text(k) + struct.pack('<I', t) + (v if t == 8 else struct.pack('<f' if t == 6 else '<I', v))
     out += text('tokenizer.ggml.scores') + struct.pack('<IIQ', 9, 6, 20) + struct.pack('<20f', *range(20))
     table = b''
     for n, (s, _) in model.items():
@@ -90,6 +91,11 @@ gguf('tiny-q8.gguf', 8)
 kinds = ['input_layernorm', 'self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj', 'self_attn.o_proj', 'post_attention_layernorm', 'mlp.gate_proj', 'mlp.down_proj', 'mlp.up_proj']
 flat = stored('model.embed_tokens.weight') + [x for k in kinds for i in range(L) for x in stored('model.layers.%d.%s.weight' % (i, k))] + stored('model.norm.weight') + [0.0] * (32 * E)
 open('tiny.bin', 'wb').write(struct.pack('<7i', D, H, L, Q, K, V, 32) + struct.pack('<%df' % len(flat), *flat))
+# an adapter on both q_proj
+os.mkdir('adapter')
+json.dump(dict(peft_type='LORA', r=4, lora_alpha=8, target_modules=['q_proj'], task_type='CAUSAL_LM'), open('adapter/adapter_config.json', 'w'))
+part = 'base_model.model.model.layers.%d.self_attn.q_proj.lora_%s.weight'
+safetensors('adapter/adapter_model.safetensors', {part % (i, n): (s, pick(count(s))) for i in range(L) for n, s in (('A', (4, D)), ('B', (Q * E, 4)))}, {'format': 'pt'})
 # in shards
 os.mkdir('shards')
 json.dump(config, open('shards/config.json', 'w'))
@@ -238,13 +244,111 @@ run "$exe" model:convert tiny/model.safetensors back.safetensors
 expect_fail 1 "--force" "an existing file is not replaced unasked"
 run "$exe" model:convert tiny half
 expect_fail 1 "half exists" "nor is a folder"
-run "$exe" model:convert tiny.gguf new.safetensors
-expect_fail 1 "converts safetensors only" "another format is refused"
 run "$exe" model:convert tiny/model.safetensors new.bin
-expect_fail 2 ".safetensors" "and another name"
+expect_fail 1 "is one file of weights" "one file of weights makes no model's folder"
+run "$exe" model:convert tiny new.gguf --to hf
+expect_fail 2 "hf is a folder" "a target that is not the name's is refused"
+run "$exe" --json model:convert tiny made.gguf --type q8_0 --plan
+expect_exit 0 "a plan is made"
+expect_contains out '"written":false' "and nothing more"
+expect_contains out '{"name":"blk.0.attn_q.weight","source":"model.layers.0.self_attn.q_proj.weight","from":"F32","to":"Q8_0","shape":"(64, 64)","bytes_before":16384,"bytes_after":4352,"fell_back":false}' "it says what becomes of each tensor"
+expect "no file is made by a plan" [ ! -e made.gguf ]
+run "$exe" --json model:convert tiny made.gguf --type q8_0
+expect_contains out '"format":"gguf","type":"q8_0","written":true,"files":1,"converted_tensors":15' "a folder becomes GGUF"
+run "$exe" --json model:diff made.gguf tiny-q8.gguf
+expect_contains out '"only_in_a":0,"only_in_b":0' "with the names that an independent writer gives"
+run "$exe" --json model:inspect made.gguf
+expect_contains out '{"made":"command","value":"model:convert tiny made.gguf --type q8_0"}' "what is written says how it was made"
+expect_contains out "{\"made\":\"source.0.sha256\",\"value\":\"$(sha256sum tiny/model.safetensors | cut -d' ' -f1)\"}" "and from what"
+run "$exe" model:convert made.gguf again.gguf --type q4_0
+expect_fail 1 "is Q8_0 already and would become Q4_0" "blocks become other blocks only when asked to"
+run "$exe" model:convert made.gguf again.gguf --type q4_0 --allow-requantize
+expect_exit 0 "and then they do"
+for path in tiny.gguf tiny.bin; do
+  run "$exe" model:convert "$path" "from-$path.dir"
+  expect_exit 0 "$path becomes a folder"
+  run "$exe" --json model:diff tiny "from-$path.dir"
+  expect_contains out '"equal":true,"compared":20,"equal_tensors":20,' "with the values of tiny"
+done
+run "$exe" --json model:convert tiny types.gguf --type q4_0 --tensor-type 'ffn_down=q8_0' --tensor-type 'attn_(q|k)=f16' --output-tensor-type q5_1
+expect_contains out '{"from":"F32","to":"F16","tensors":4,' "tensors are given types of their own by their names"
+run "$exe" --json model:convert tiny pieces --shard-size 40kB
+expect "shards are written with their index" [ -e pieces/model.safetensors.index.json ]
+run "$exe" --json model:diff tiny pieces
+expect_contains out '"equal":true' "and hold the same"
+run "$exe" --json model:convert tiny tiny-4bit --to mlx --bits 4 --group-size 32
+expect_contains out '{"from":"F32","to":"AFFINE","tensors":15,' "an MLX folder is written"
+expect_contains out '"bits_per_weight":6.' "of four bits and two F32 for each 32 weights"
+run "$exe" model:convert tiny half-b --bits 4
+expect_fail 2 "an option of the target mlx" "an option of another target is refused"
+run "$exe" model:convert tiny tiny.kohya --to kohya
+expect_fail 2 "is a form of adapters" "a model is no adapter"
+if [ -d "$root/$ETK_SHARED/goldens/lora/lora/final" ] || [ -d "$ETK_SHARED/goldens/lora/lora/final" ]; then
+  [ -d "$ETK_SHARED" ] && material=$ETK_SHARED || material=$root/$ETK_SHARED
+  lora=$material/goldens/lora/lora/final base=$material/goldens/models/llama-gqa-tied
+  for step in "$lora a-mlx mlx" "a-mlx a.gguf gguf" "a.gguf a.safetensors kohya" "a.safetensors a-peft peft"; do
+    set -- $step
+    run "$exe" --json model:convert "$1" "$2" --to "$3" --base "$base"
+    expect_exit 0 "an adapter becomes $3"
+    expect_contains out "\"format\":\"$3\",\"written\":true" "and says so"
+  done
+  run "$exe" --json model:diff "$lora/adapter_model.safetensors" a-peft/adapter_model.safetensors
+  expect_contains out '"equal":true' "through all four forms an adapter keeps its values"
+  run "$exe" model:convert "$lora" typed --to mlx --type f16
+  expect_fail 2 "types and sizes are for models" "an adapter has no type to choose"
+  run "$exe" model:convert "$lora" b.npz --to npz
+  expect_fail 2 "no form of adapters" "nor can it be an archive"
+else skip "adapters between their forms (the shared material is not here)"
+fi
 run "$exe" model:convert big.safetensors never.safetensors --type f16
 expect_fail 1 "tensor big holds -70000, which F16 cannot hold" "a value that would become infinite is refused"
 expect "and nothing is written" [ ! -e never.safetensors ]
+
+# ---- embed: a model whose vectors are known, with a vocabulary by which a text has the ids of its reference ----
+reference=$root/tests/goldens/models_ref/bert-mini
+mkdir sentences && cp -r "$reference"/config.json "$reference"/m* "$reference"/1_Pooling sentences
+python3 -c 'print("\n".join({0: "[PAD]", 1: "[CLS]", 2: "[UNK]", 33: "[SEP]", 40: "a", 41: "the", 42: "cat", 43: "sat", 44: "dogs", 45: "run"}.get(i, "w%d" % i) for i in range(48)))' >sentences/vocab.txt
+printf '{"tokenizer_class":"BertTokenizer","do_lower_case":true}' >sentences/tokenizer_config.json
+same() { # the last answer, or with a file its first line, against the reference
+  python3 -c 'import json, sys
+seen = json.loads(open(sys.argv[2]).readline())
+seen = seen["results"]["embeddings"][0] if isinstance(seen, dict) else seen
+wanted = json.load(open(sys.argv[1] + "/reference.json"))["embedding"]
+sys.exit(not (len(seen) == len(wanted) and max(abs(a - b) for a, b in zip(seen, wanted)) < 1e-5))' "$reference" "$1"
+}
+words='w29 W8 w18 w15 w32 w24 w7 w20 w46 w28 w9 w21'
+run "$exe" --json model:embed sentences --text "$words"
+expect_exit 0 "a text is embedded"
+expect "as an independent implementation does" same "$tmp/.out"
+printf '"%s"\n"dogs run"\n\n"a"' "$words" >texts.jsonl
+run "$exe" model:embed sentences --jsonl texts.jsonl
+expect "of JSON strings each becomes a line" [ "$(grep -c '^\[.*\]$' "$tmp/.out")" = 3 ]
+expect "with the same values" same "$tmp/.out"
+printf '%s\n\nrun' "$words" | "$exe" model:embed sentences --file - >"$tmp/.out"
+expect "and so does each line of a text, empty ones too" [ "$(grep -c '^\[.*\]$' "$tmp/.out")" = 3 ]
+expect "with the same values again" same "$tmp/.out"
+run "$exe" --json model:embed sentences --text 'a cat sat' --text 'A  cat sat' --text 'dogs run' --compare
+expect_contains out '{"a":"a cat sat","b":"A  cat sat","cosine":1}' "texts of the same words are the same"
+expect "and three texts make three pairs" [ "$(grep -o '"cosine"' "$tmp/.out" | wc -l)" = 3 ]
+run "$exe" model:embed sentences --text "$words $words"
+expect_fail 1 "a text of 26 tokens is longer than the 16 that" "a text that is too long is refused"
+run "$exe" --json model:embed sentences --text "$words $words" --truncate
+expect_exit 0 "and cut where that is asked for"
+run "$exe" model:embed sentences --text a --file texts.jsonl
+expect_fail 2 "one of --text, --file and --jsonl is wanted, 2 are there" "one kind of input is wanted"
+run "$exe" model:embed sentences --text a --compare
+expect_fail 2 "two or more of --text" "one text is not compared"
+printf '"a"\n[1]\n' >texts.jsonl
+run "$exe" model:embed sentences --jsonl texts.jsonl
+expect_fail 1 "texts.jsonl:2: one JSON string is wanted on each line" "a line that is no string is named"
+run "$exe" --json model:verify sentences
+expect_contains out '"shapes":"checked","finding_count":0' "an encoder's shapes are checked"
+cp -r sentences narrow && sed 's/"intermediate_size": 40/"intermediate_size": 48/' sentences/config.json >narrow/config.json
+run "$exe" --json model:verify narrow
+expect_exit 4 "and what does not fit is found"
+expect_contains out 'encoder.layer.0.intermediate.dense.weight has shape (40, 32), config.json wants (48, 32)' "with its name and both shapes"
+run "$exe" model:embed tiny --text a
+expect_fail 1 'model_type "llama" is no encoder' "a model that is no encoder is refused"
 
 # ---- what cannot be opened ----
 wrong() { # PATH WORDS TEXT
@@ -252,8 +356,8 @@ wrong() { # PATH WORDS TEXT
   expect_fail 1 "$2" "$3"
 }
 mkdir none && wrong none "the folder has no model.safetensors" "a folder without weights"
-printf 'PK\003\004rest of an archive' >model.pth && wrong model.pth "a zip archive" "a PyTorch archive is refused by what it is"
-printf 'hello world, this is a text file of some length\n' >text.bin && wrong text.bin "not a safetensors, GGUF or llama2.c file" "a text"
+printf 'PK\003\004rest of an archive' >model.pth && wrong model.pth "do not end with the directory of a ZIP archive" "a PyTorch archive that is cut short"
+printf 'hello world, this is a text file of some length\n' >text.bin && wrong text.bin "not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file" "a text"
 head -c 5000 tiny.bin >short.bin && wrong short.bin "cut short" "a llama2.c file that is cut short"
 head -c 5000 tiny.gguf >short.gguf && wrong short.gguf "short.gguf" "a GGUF file that is cut short"
 cp -r shards lost && rm lost/model-00002* && wrong lost "model-00002-of-00002.safetensors" "a shard that is not there"
@@ -283,6 +387,10 @@ sys.exit(not (best < 0.1 and peak < 32 * 1024))' "$exe" model:inspect "$path"
 fi
 
 # ---- the README's examples, in its order ----
+mkdir -p "$tmp/work/words" && printf '%s' '{"added_tokens":[{"id":0,"content":"<s>","special":true}],"pre_tokenizer":{"type":"WhitespaceSplit"},
+"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],
+"special_tokens":{"<s>":{"id":"<s>","ids":[0],"tokens":["<s>"]}}},
+"model":{"type":"WordLevel","unk_token":"?","vocab":{"<s>":0,"?":1,"or":2,"not":3,"to":4,"be":5}}}' >"$tmp/work/words/tokenizer.json"
 cd "$root" || exit 1
 mkdir "$tmp/path" && ln -s "$exe" "$tmp/path/efficientai-toolkit"
 awk -v to="$tmp/readme-" '/^```sh$/ { n++; inside = 1; next } /^```$/ { inside = 0 } inside { print > (to n ".sh") }' plugins/model/README.md

@@ -7,8 +7,6 @@
  * frequent pair of neighbours is joined until the vocabulary is full. Counts are kept up to date by visiting only the words that hold the pair. */
 
 typedef struct word {
-  const char *text; /* in the arena; only until the symbols are made */
-  uint32_t text_size;
   uint32_t size; /* symbols */
   size_t start;  /* in trainer.symbols */
   int64_t count;
@@ -29,13 +27,8 @@ typedef struct entry { /* of the heap; the count may be out of date, then it is 
 
 typedef struct trainer {
   const etk_bpe_options *options;
-  etk_arena arena;
-  etk__regex *splitter;
-  pcre2_match_data *match;
-  word *words;
-  size_t word_count, word_capacity;
-  uint32_t *word_slots; /* index + 1; 0: free */
-  size_t word_slot_count;
+  etk__words corpus;
+  word *words; /* those of the corpus */
   int32_t *symbols;
   pair *pairs;
   size_t pair_count, pair_capacity;
@@ -69,69 +62,7 @@ static uint64_t mix(uint64_t h) {
   h *= 0x9e3779b97f4a7c15u;
   return h ^ h >> 29;
 }
-static uint64_t hash_word(const char *text, size_t size) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < size; i++) h = (h ^ (unsigned char)text[i]) * 0x100000001b3u;
-  return mix(h);
-}
 static uint64_t hash_ids(int32_t left, int32_t right) { return mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right); }
-
-/* ---- words ------------------------------------------------------------------------------------------------------------------------------ */
-
-static bool grow_word_slots(trainer *t) {
-  if (t->word_count * 2 < t->word_slot_count) return true;
-  size_t count = t->word_slot_count ? t->word_slot_count * 2 : 4096;
-  uint32_t *slots = etk_calloc(count, sizeof *slots);
-  if (!slots) return false;
-  for (size_t i = 0; i < t->word_count; i++) {
-    size_t at = hash_word(t->words[i].text, t->words[i].text_size) & (count - 1);
-    while (slots[at]) at = (at + 1) & (count - 1);
-    slots[at] = (uint32_t)i + 1;
-  }
-  etk_free(t->word_slots);
-  t->word_slots = slots;
-  t->word_slot_count = count;
-  return true;
-}
-
-static etk_status count_word(etk_error *e, trainer *t, const char *text, size_t size) {
-  if (size > UINT32_MAX / 2 || t->word_count >= UINT32_MAX - 1) return etk_fail(e, ETK_E_UNSUPPORTED, "training a tokenizer: the text is too large");
-  if (!grow_word_slots(t) || !reserve((void **)&t->words, &t->word_capacity, t->word_count, sizeof *t->words)) return no_memory(e);
-  size_t at = hash_word(text, size) & (t->word_slot_count - 1);
-  for (; t->word_slots[at]; at = (at + 1) & (t->word_slot_count - 1)) {
-    word *known = &t->words[t->word_slots[at] - 1];
-    if (known->text_size != size || memcmp(known->text, text, size)) continue;
-    known->count++;
-    return ETK_OK;
-  }
-  char *copy = etk_arena_alloc(&t->arena, size + 1);
-  if (!copy) return no_memory(e);
-  memcpy(copy, text, size);
-  t->words[t->word_count++] = (word){.text = copy, .text_size = (uint32_t)size, .count = 1};
-  t->word_slots[at] = (uint32_t)t->word_count;
-  return ETK_OK;
-}
-
-static etk_status count_words(etk_error *e, trainer *t, const char *text, size_t size) {
-  etk_text repaired = ETK_TEXT_INIT;
-  etk_status s = ETK_OK;
-  if (!etk_utf8_valid(text, size)) {
-    etk__put_repaired(&repaired, text, size);
-    if (repaired.failed) s = no_memory(e);
-    text = repaired.data;
-    size = repaired.size;
-  }
-  for (size_t at = 0; s == ETK_OK && at < size;) {
-    bool found;
-    size_t start = 0, end = 0;
-    s = etk__regex_find(e, t->splitter, t->match, text, size, at, &found, &start, &end);
-    if (s != ETK_OK || !found) break;
-    s = count_word(e, t, text + start, end - start);
-    at = end;
-  }
-  etk_text_free(&repaired);
-  return s;
-}
 
 /* ---- pairs ------------------------------------------------------------------------------------------------------------------------------ */
 
@@ -228,30 +159,33 @@ static bool queue_changed(trainer *t) {
 
 /* ---- preparation ------------------------------------------------------------------------------------------------------------------------ */
 
-static bool known_special(const etk_bpe_options *o, const char *token) {
-  for (size_t i = 0; i < o->special_count; i++)
-    if (!strcmp(o->special[i], token)) return true;
+static bool known_special(const char *const *special, size_t count, const char *token) {
+  for (size_t i = 0; i < count; i++)
+    if (token && !strcmp(special[i], token)) return true;
   return token == NULL;
+}
+
+etk_status etk__check_specials(etk_error *e, const char *const *special, size_t count, const char *bos, const char *eos) {
+  for (size_t i = 0; i < count; i++) {
+    if (!*special[i] || !etk_utf8_valid(special[i], strlen(special[i]))) return etk_fail(e, ETK_E_INVALID, "special token %zu is empty or not UTF-8", i);
+    if (known_special(special, i, special[i])) return etk_fail(e, ETK_E_INVALID, "the special token '%s' is given twice", special[i]);
+  }
+  if (known_special(special, count, bos) && known_special(special, count, eos)) return ETK_OK;
+  return etk_fail(e, ETK_E_INVALID, "'%s' is to begin or end texts but is not one of the special tokens", known_special(special, count, bos) ? eos : bos);
 }
 
 static etk_status check_options(etk_error *e, const etk_bpe_options *o) {
   if (o->vocabulary_size < (int)o->special_count + 256 || o->vocabulary_size > ETK__MAX_ID)
     return etk_fail(e, ETK_E_INVALID, "a vocabulary of %d tokens: between %zu (256 bytes and %zu special tokens) and %d are possible",
                     o->vocabulary_size, o->special_count + 256, o->special_count, ETK__MAX_ID);
-  for (size_t i = 0; i < o->special_count; i++) {
-    const char *token = o->special[i];
+  etk_status s = etk__check_specials(e, o->special, o->special_count, o->bos, o->eos);
+  for (size_t i = 0; s == ETK_OK && i < o->special_count; i++) {
     uint32_t c;
-    size_t size = strlen(token);
-    if (!size || !etk_utf8_valid(token, size)) return etk_fail(e, ETK_E_INVALID, "special token %zu is empty or not UTF-8", i);
-    if (etk_utf8_decode(&c, token, size) == size && etk__char_to_byte(c) >= 0)
-      return etk_fail(e, ETK_E_INVALID, "'%s' cannot be a special token: it is the spelling of a byte", token);
-    for (size_t j = 0; j < i; j++)
-      if (!strcmp(o->special[j], token)) return etk_fail(e, ETK_E_INVALID, "the special token '%s' is given twice", token);
+    size_t size = strlen(o->special[i]);
+    if (etk_utf8_decode(&c, o->special[i], size) == size && etk__char_to_byte(c) >= 0)
+      return etk_fail(e, ETK_E_INVALID, "'%s' cannot be a special token: it is the spelling of a byte", o->special[i]);
   }
-  if ((o->bos && !known_special(o, o->bos)) || (o->eos && !known_special(o, o->eos)))
-    return etk_fail(e, ETK_E_INVALID, "'%s' is to begin or end texts but is not one of the special tokens",
-                    o->bos && !known_special(o, o->bos) ? o->bos : o->eos);
-  return ETK_OK;
+  return s;
 }
 
 /* Special tokens, then the alphabet by code point. */
@@ -271,16 +205,17 @@ static etk_status seed_vocabulary(etk_error *e, trainer *t) {
 }
 
 static etk_status make_symbols(etk_error *e, trainer *t) {
-  size_t total = 0;
-  for (size_t i = 0; i < t->word_count; i++) total += t->words[i].text_size;
+  const etk__words *corpus = &t->corpus;
+  size_t total = 0, at = 0;
+  for (size_t i = 0; i < corpus->count; i++) total += corpus->items[i].size;
   t->symbols = etk_realloc(NULL, total + 1, sizeof *t->symbols);
-  if (!t->symbols) return no_memory(e);
-  size_t at = 0;
-  for (size_t i = 0; i < t->word_count; i++) {
+  t->words = etk_calloc(corpus->count + 1, sizeof *t->words);
+  if (!t->symbols || !t->words) return no_memory(e);
+  for (size_t i = 0; i < corpus->count; i++) {
+    const etk__word *from = &corpus->items[i];
     word *w = &t->words[i];
-    w->start = at;
-    w->size = w->text_size;
-    for (uint32_t j = 0; j < w->size; j++) t->symbols[at++] = t->byte_ids[(unsigned char)w->text[j]];
+    *w = (word){from->size, at, from->count};
+    for (uint32_t j = 0; j < w->size; j++) t->symbols[at++] = t->byte_ids[(unsigned char)from->text[j]];
     for (uint32_t j = 1; j < w->size; j++)
       if (!change_pair(t, t->symbols[w->start + j - 1], t->symbols[w->start + j], w->count, (uint32_t)i)) return no_memory(e);
   }
@@ -357,7 +292,6 @@ static etk_status join_all(etk_error *e, trainer *t) {
 static void trainer_fini(trainer *t) {
   for (size_t i = 0; i < t->pair_count; i++) etk_free(t->pairs[i].words);
   etk_free(t->words);
-  etk_free(t->word_slots);
   etk_free(t->symbols);
   etk_free(t->pairs);
   etk_free(t->pair_slots);
@@ -365,19 +299,19 @@ static void trainer_fini(trainer *t) {
   etk_free(t->changed);
   etk_free(t->joins);
   etk__vocabulary_fini(&t->vocabulary);
-  etk_arena_fini(&t->arena);
-  etk__regex_free(t->splitter);
-  pcre2_match_data_free(t->match);
+  etk__words_fini(&t->corpus);
 }
 
 etk_status etk_bpe_train(etk_error *e, const char *path, const char *const *texts, const size_t *sizes, size_t count, const etk_bpe_options *options,
                          bool replace) {
   etk_status s = check_options(e, options);
   if (s != ETK_OK) return s;
-  trainer t = {.options = options, .match = etk__regex_data()};
-  s = t.match ? etk__regex_new(e, &t.splitter, etk__gpt2_pattern) : no_memory(e);
+  trainer t = {.options = options};
+  etk__splitter splitter = {.count = 0};
+  s = etk__splitter_add_pattern(e, &splitter, "training a tokenizer", etk__gpt2_pattern, false, SPLIT_ISOLATED, false);
   if (s == ETK_OK) s = seed_vocabulary(e, &t);
-  for (size_t i = 0; s == ETK_OK && i < count; i++) s = count_words(e, &t, texts[i], sizes[i]);
+  if (s == ETK_OK) s = etk__words_count(e, &t.corpus, &splitter, '\n', texts, sizes, count);
+  etk__splitter_fini(&splitter);
   if (s == ETK_OK) s = make_symbols(e, &t);
   if (s == ETK_OK) s = join_all(e, &t);
   if (s == ETK_OK) s = etk__bpe_write(e, path, &t.vocabulary, t.joins, t.join_count, options, replace);

@@ -5,14 +5,14 @@
 
 static void put_string(etk_text *out, const char *text) { etk_text_json(out, text, strlen(text)); }
 
-static void put_added(etk_text *out, const etk_bpe_options *o) {
+void etk__put_specials(etk_text *out, const char *const *special, size_t count) {
   etk_text_puts(out, "  \"added_tokens\": [");
-  for (size_t i = 0; i < o->special_count; i++) {
+  for (size_t i = 0; i < count; i++) {
     etk_text_printf(out, "%s\n    {\"id\": %zu, \"content\": ", i ? "," : "", i);
-    put_string(out, o->special[i]);
+    put_string(out, special[i]);
     etk_text_puts(out, ", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": true}");
   }
-  etk_text_puts(out, o->special_count ? "\n  ],\n" : "],\n");
+  etk_text_puts(out, count ? "\n  ],\n" : "],\n");
 }
 
 static void put_special(etk_text *out, const char *token) {
@@ -21,7 +21,9 @@ static void put_special(etk_text *out, const char *token) {
   etk_text_puts(out, ", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}");
 }
 
-static void put_post_processor(etk_text *out, const etk__vocabulary *v, const char *bos) {
+void etk__put_begin(etk_text *out, const char *const *special, size_t count, const char *bos) {
+  size_t id = 0;
+  while (bos && id < count && strcmp(special[id], bos)) id++;
   if (!bos) {
     etk_text_puts(out,
                   "  \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": false, \"use_regex\": true},\n");
@@ -35,7 +37,7 @@ static void put_post_processor(etk_text *out, const etk__vocabulary *v, const ch
   put_string(out, bos);
   etk_text_puts(out, ": {\"id\": ");
   put_string(out, bos);
-  etk_text_printf(out, ", \"ids\": [%d], \"tokens\": [", (int)etk__vocabulary_find(v, bos, strlen(bos)));
+  etk_text_printf(out, ", \"ids\": [%zu], \"tokens\": [", id);
   put_string(out, bos);
   etk_text_puts(out, "]}}\n  },\n");
 }
@@ -61,27 +63,27 @@ static void put_model(etk_text *out, const etk__vocabulary *v, const etk__join *
   etk_text_puts(out, "\n    ]\n  }\n}\n");
 }
 
-static void put_config(etk_text *out, const etk_bpe_options *o) {
+static void put_config(etk_text *out, const char *bos, const char *eos) {
   etk_text_puts(out, "{\n");
-  if (o->bos) {
+  if (bos) {
     etk_text_puts(out, "  \"bos_token\": ");
-    put_string(out, o->bos);
+    put_string(out, bos);
     etk_text_puts(out, ",\n");
   }
-  if (o->eos) {
+  if (eos) {
     etk_text_puts(out, "  \"eos_token\": ");
-    put_string(out, o->eos);
+    put_string(out, eos);
     etk_text_puts(out, ",\n");
   }
   etk_text_puts(out, "  \"clean_up_tokenization_spaces\": false,\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n");
 }
 
 /* tokenizer.json itself has no place for the two names. */
-static etk_status write_config(etk_error *e, const char *path, const etk_bpe_options *o, bool replace) {
-  if (!o->bos && !o->eos) return ETK_OK;
+etk_status etk__write_ends(etk_error *e, const char *path, const char *bos, const char *eos, bool replace) {
+  if (!bos && !eos) return ETK_OK;
   char *folder = etk_path_dir(path), *beside = folder ? etk_path_join(folder, "tokenizer_config.json") : NULL;
   etk_text text = ETK_TEXT_INIT;
-  put_config(&text, o);
+  put_config(&text, bos, eos);
   etk_status s = beside && !text.failed ? etk_fs_write(e, beside, text.data, text.size, replace) : etk__no_memory(e, path);
   etk_text_free(&text);
   etk_free(beside);
@@ -93,13 +95,13 @@ etk_status etk__bpe_write(etk_error *e, const char *path, const etk__vocabulary 
                           const etk_bpe_options *options, bool replace) {
   etk_text text = ETK_TEXT_INIT;
   etk_text_puts(&text, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
-  put_added(&text, options);
+  etk__put_specials(&text, options->special, options->special_count);
   etk_text_puts(&text, "  \"normalizer\": null,\n  \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "
                        "\"use_regex\": true},\n");
-  put_post_processor(&text, v, options->bos);
+  etk__put_begin(&text, options->special, options->special_count, options->bos);
   etk_text_puts(&text, "  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},\n");
   put_model(&text, v, joins, count);
   etk_status s = text.failed ? etk__no_memory(e, path) : etk_fs_write(e, path, text.data, text.size, replace);
   etk_text_free(&text);
-  return s == ETK_OK ? write_config(e, path, options, replace) : s;
+  return s == ETK_OK ? etk__write_ends(e, path, options->bos, options->eos, replace) : s;
 }

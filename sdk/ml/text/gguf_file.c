@@ -7,14 +7,7 @@
 
 /* The vocabulary of a GGUF file as plain arrays. */
 
-typedef struct arrays {
-  const char **tokens, **merges;
-  size_t *sizes, *merge_sizes;
-  float *scores;
-  int32_t *types;
-} arrays;
-
-static void arrays_fini(arrays *a) {
+void etk__gguf_arrays_fini(etk__gguf_arrays *a) {
   etk_free(a->tokens);
   etk_free(a->merges);
   etk_free(a->sizes);
@@ -56,7 +49,7 @@ static etk_status take_beside(etk_error *e, const etk_gguf *file, const char *ke
   return s;
 }
 
-static etk_status take_arrays(etk_error *e, const etk_gguf *file, arrays *a, etk_gguf_vocabulary *g) {
+static etk_status take_arrays(etk_error *e, const etk_gguf *file, etk__gguf_arrays *a, etk_gguf_vocabulary *g) {
   const etk_gguf_value *value;
   etk_status s = take_texts(e, file, "tokenizer.ggml.tokens", &a->tokens, &a->sizes, &g->count);
   if (s == ETK_OK) s = take_beside(e, file, "tokenizer.ggml.scores", ETK_GGUF_F64, g->count, &value);
@@ -129,19 +122,25 @@ static etk_status take_charsmap(etk_error *e, const etk_gguf *file, etk_gguf_voc
   return ETK_OK;
 }
 
+etk_status etk__gguf_take(etk_error *e, const etk_gguf *file, const char *name, etk__gguf_arrays *a, etk_gguf_vocabulary *g) {
+  *g = (etk_gguf_vocabulary)ETK_GGUF_VOCABULARY_INIT;
+  memset(a, 0, sizeof *a);
+  g->name = name;
+  etk_status s = etk_gguf_get_text(e, &g->model, file, "tokenizer.ggml.model");
+  if (s == ETK_OK && etk_gguf_find(file, "tokenizer.ggml.pre")) s = etk_gguf_get_text(e, &g->pre, file, "tokenizer.ggml.pre");
+  if (s == ETK_OK) s = take_arrays(e, file, a, g);
+  if (s == ETK_OK) s = take_ids(e, file, g);
+  if (s == ETK_OK) s = take_flags(e, file, g);
+  return s == ETK_OK ? take_charsmap(e, file, g) : s;
+}
+
 etk_status etk_tokenizer_open_gguf(etk_error *e, etk_tokenizer **out, const etk_gguf *file, const char *name) {
-  etk_gguf_vocabulary g = ETK_GGUF_VOCABULARY_INIT;
-  arrays a = {NULL, NULL, NULL, NULL, NULL, NULL};
+  etk_gguf_vocabulary g;
+  etk__gguf_arrays a;
   *out = NULL;
-  g.name = name;
-  etk_status s = etk_gguf_get_text(e, &g.model, file, "tokenizer.ggml.model");
-  if (s == ETK_OK && etk_gguf_find(file, "tokenizer.ggml.pre")) s = etk_gguf_get_text(e, &g.pre, file, "tokenizer.ggml.pre");
-  if (s == ETK_OK) s = take_arrays(e, file, &a, &g);
-  if (s == ETK_OK) s = take_ids(e, file, &g);
-  if (s == ETK_OK) s = take_flags(e, file, &g);
-  if (s == ETK_OK) s = take_charsmap(e, file, &g);
+  etk_status s = etk__gguf_take(e, file, name, &a, &g);
   s = s == ETK_OK ? etk_tokenizer_from_gguf(e, out, &g) : etk_error_while(e, s, "reading the vocabulary of %s", name);
-  arrays_fini(&a);
+  etk__gguf_arrays_fini(&a);
   return s;
 }
 

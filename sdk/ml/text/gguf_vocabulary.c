@@ -3,78 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Vocabularies as GGUF files hold them (tokenizer.ggml.*). They name a kind of model and, for byte-level BPE, a way to cut text ("pre"); what these
+/* Vocabularies as GGUF files hold them (tokenizer.ggml.*). They name a kind of model and, for byte-level BPE, a way to cut text (cutting.c); what these
  * names mean is llama.cpp's source. */
-
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
-
-/* ---- ways to cut text ----------------------------------------------------------------------------------------------------------------------------- */
-
-#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define UPPER        "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define WORD_START   "[^\\r\\n\\p{L}\\p{N}]?"
-#define REST         " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define REST_SLASH   " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define MARKS_WORDS                                                                                                           \
-  "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|"       \
-  "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define GPT2         "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
-enum { IGNORE_MERGES = 1, BEGIN = 2, SEPARATE = 4 };
-typedef struct cutting {
-  const char *names[8];
-  const char *patterns[4]; /* one after the other, each within the pieces of those before; NULL ends */
-  int flags;               /* whole pieces before merges; a token in front, and one behind, unless the file says otherwise */
-} cutting;
-static const cutting cuttings[] = {
-    {{"gpt-2", "phi-2", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "modern-bert", "exaone4"}, {GPT2}, 0},
-    {{"mpt", "olmo", "jais", "trillion", "granite-docling", "gigachat", "mellum", "a.x-4.0"}, {GPT2}, 0},
-    {{"jina-v1-en", "jina-v2-code", "roberta-bpe"}, {GPT2}, SEPARATE},
-    {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
-     {CONTRACTIONS "|" WORD_START "\\p{L}+|\\p{N}{1,3}|" REST},
-     IGNORE_MERGES | BEGIN},
-    {{"dbrx", "smaug-bpe", "chatglm-bpe", "glm4"}, {CONTRACTIONS "|" WORD_START "\\p{L}+|\\p{N}{1,3}|" REST}, 0},
-    {{"qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "grok-2", "solar-open", "kormo"},
-     {CONTRACTIONS "|" WORD_START "\\p{L}+|\\p{N}|" REST},
-     0},
-    {{"qwen35"},
-     {CONTRACTIONS "|" WORD_START "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-     0},
-    {{"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"}, {"\\p{N}", GPT2}, 0},
-    {{"falcon"}, {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"}, 0},
-    {{"default"}, {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, 0},
-    {{"gpt-4o", "llama4", "kanana2", "minimax-m2"},
-     {WORD_START UPPER "*" LOWER "+" CONTRACTIONS "?|" WORD_START UPPER "+" LOWER "*" CONTRACTIONS "?|\\p{N}{1,3}|" REST_SLASH},
-     0},
-    {{"tekken"}, {WORD_START UPPER "*" LOWER "+|" WORD_START UPPER "+" LOWER "*|\\p{N}|" REST_SLASH}, IGNORE_MERGES | BEGIN},
-    {{"deepseek-v3", "hunyuan-dense"}, {"\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+", MARKS_WORDS}, 0},
-    {{"bloom", "gpt3-finnish", "poro-chat"}, {" ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+"}, 0},
-    {{"seed-coder"}, {CONTRACTIONS "|" WORD_START "\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}, 0},
-};
-
-static const cutting *find_cutting(const char *name) {
-  for (size_t i = 0; i < sizeof cuttings / sizeof *cuttings; i++)
-    for (size_t j = 0; j < 8 && cuttings[i].names[j]; j++)
-      if (!strcmp(cuttings[i].names[j], name)) return &cuttings[i];
-  return NULL;
-}
-
-static const cutting *cutting_of(etk_error *e, const etk_gguf_vocabulary *g) {
-  const char *name = g->pre ? g->pre : "default";
-  const cutting *known = find_cutting(name);
-  if (known) return known;
-  const char *names[sizeof cuttings / sizeof *cuttings * 8];
-  size_t count = 0;
-  for (size_t i = 0; i < sizeof cuttings / sizeof *cuttings; i++)
-    for (size_t j = 0; j < 8 && cuttings[i].names[j]; j++) names[count++] = cuttings[i].names[j];
-  const char *near = etk_text_suggest(name, names, count);
-  etk_fail(e, ETK_E_UNSUPPORTED,
-           "%s: tokenizer.ggml.pre is '%s', a way to cut text that this version does not know%s%s%s (it knows %zu, among them gpt-2, llama-bpe, qwen2 "
-           "and default)",
-           g->name, name, near ? "; did the writer mean '" : "", near ? near : "", near ? "'?" : "", count);
-  return NULL;
-}
 
 /* ---- kinds of models ------------------------------------------------------------------------------------------------------------------------------ */
 
@@ -83,12 +13,12 @@ typedef struct reading {
   const etk_gguf_vocabulary *g;
 } reading;
 
-static int type_of(const etk_gguf_vocabulary *g, size_t id) { return g->types ? g->types[id] : NORMAL; }
+static int type_of(const etk_gguf_vocabulary *g, size_t id) { return g->types ? g->types[id] : ETK__NORMAL; }
 static bool chosen(int8_t said, bool otherwise) { return said < 0 ? otherwise : said > 0; }
 
 static etk_status read_bpe(etk_error *e, reading *r) {
   const etk_gguf_vocabulary *g = r->g;
-  const cutting *c = cutting_of(e, g);
+  const etk__cutting *c = etk__cutting_named(e, g->name, g->pre ? g->pre : "default");
   if (!c) return ETK_E_UNSUPPORTED;
   etk_text whole = ETK_TEXT_INIT;
   etk_status s = ETK_OK;
@@ -104,11 +34,11 @@ static etk_status read_bpe(etk_error *e, reading *r) {
     s = etk__splitter_add_pattern(e, &r->t->splitter, g->name, c->patterns[i], false, SPLIT_ISOLATED, false);
   if (s == ETK_OK) s = etk__splitter_add(e, &r->t->splitter, g->name, SPLIT_BYTES, &bytes);
   if (s == ETK_OK) s = etk__decode_add(e, &r->t->decode, &r->t->vocabulary.arena, g->name, DECODE_BYTE_LEVEL, NULL);
-  r->t->bpe.ignore_merges = c->flags & IGNORE_MERGES;
+  r->t->bpe.ignore_merges = c->flags & ETK__IGNORE_MERGES;
   r->t->decode.added_plain = true;
-  if (s == ETK_OK && chosen(g->add_bos, c->flags & (BEGIN | SEPARATE)) && g->bos >= 0) s = etk__tokenizer_put_ends(e, r->t, g->name, true, g->bos);
+  if (s == ETK_OK && chosen(g->add_bos, c->flags & (ETK__BEGIN | ETK__SEPARATE)) && g->bos >= 0) s = etk__tokenizer_put_ends(e, r->t, g->name, true, g->bos);
   if (s == ETK_OK && chosen(g->add_eos, false) && g->eos >= 0) s = etk__tokenizer_put_ends(e, r->t, g->name, false, g->eos);
-  if (s == ETK_OK && chosen(g->add_sep, c->flags & SEPARATE) && g->separator >= 0) s = etk__tokenizer_put_ends(e, r->t, g->name, false, g->separator);
+  if (s == ETK_OK && chosen(g->add_sep, c->flags & ETK__SEPARATE) && g->separator >= 0) s = etk__tokenizer_put_ends(e, r->t, g->name, false, g->separator);
   return s;
 }
 
@@ -121,7 +51,7 @@ static etk_status need_scores(etk_error *e, const etk_gguf_vocabulary *g) {
 
 static bool *pieces_of(const etk_gguf_vocabulary *g) {
   bool *pieces = etk_calloc(g->count, sizeof *pieces);
-  for (size_t i = 0; pieces && i < g->count; i++) pieces[i] = type_of(g, i) == NORMAL || type_of(g, i) == USER_DEFINED;
+  for (size_t i = 0; pieces && i < g->count; i++) pieces[i] = type_of(g, i) == ETK__NORMAL || type_of(g, i) == ETK__USER_DEFINED;
   return pieces;
 }
 
@@ -148,7 +78,7 @@ static etk_status read_llama(etk_error *e, reading *r) {
 
 static etk_status read_t5(etk_error *e, reading *r) {
   const etk_gguf_vocabulary *g = r->g;
-  etk__normal normal = {.dummy_prefix = chosen(g->add_space_prefix, true), .fewer_spaces = chosen(g->fewer_spaces, false), .escape = true};
+  etk__normal normal = {.dummy_prefix = chosen(g->add_space_prefix, true), .fewer_spaces = chosen(g->fewer_spaces, false), .escape = true, .lazy_prefix = true};
   etk_status s = need_scores(e, g);
   if (s == ETK_OK) s = etk__charsmap_read(e, &normal.map, &r->t->vocabulary.arena, g->name, g->charsmap, g->charsmap_size);
   bool *pieces = s == ETK_OK ? pieces_of(g) : NULL;
@@ -192,11 +122,11 @@ static etk_status add_tokens(etk_error *e, reading *r) {
   etk__vocabulary_expect(&r->t->vocabulary, g->count);
   for (size_t i = 0; s == ETK_OK && i < g->count; i++) {
     int type = type_of(g, i);
-    if (type < NORMAL || type > BYTE)
+    if (type < ETK__NORMAL || type > ETK__BYTE)
       return etk_fail(e, ETK_E_FORMAT, "%s: tokenizer.ggml.token_type: entry %zu is %d; 1 to 6 are known", g->name, i, type);
     if (!etk_utf8_valid(g->tokens[i], g->sizes[i]) || memchr(g->tokens[i], 0, g->sizes[i]))
       return etk_fail(e, ETK_E_FORMAT, "%s: tokenizer.ggml.tokens: entry %zu is not UTF-8", g->name, i);
-    s = etk__vocabulary_add(e, &r->t->vocabulary, g->name, (int64_t)i, g->tokens[i], g->sizes[i], g->sizes[i] > 0 && type != UNUSED);
+    s = etk__vocabulary_add(e, &r->t->vocabulary, g->name, (int64_t)i, g->tokens[i], g->sizes[i], g->sizes[i] > 0 && type != ETK__UNUSED);
   }
   return s;
 }
@@ -205,8 +135,8 @@ static etk_status add_symbols(etk_error *e, reading *r) {
   etk_status s = etk__tokenizer_reserve_added(e, r->t, r->g->name, r->g->count);
   for (size_t i = 0; s == ETK_OK && i < r->g->count; i++) {
     int type = type_of(r->g, i);
-    bool special = type == CONTROL || type == UNKNOWN;
-    if (special || type == USER_DEFINED) etk__tokenizer_add_token(r->t, (etk__added_token){.id = (int32_t)i, .special = special});
+    bool special = type == ETK__CONTROL || type == ETK__UNKNOWN;
+    if (special || type == ETK__USER_DEFINED) etk__tokenizer_add_token(r->t, (etk__added_token){.id = (int32_t)i, .special = special});
   }
   return s == ETK_OK ? etk__tokenizer_index_added(e, r->t, r->g->name) : s;
 }

@@ -33,6 +33,7 @@ typedef struct etk__regex etk__regex;
 etk_status etk__regex_new(etk_error *e, etk__regex **out, const char *pattern);
 etk_status etk__regex_literal(etk_error *e, etk__regex **out, const char *literal);
 void etk__regex_free(etk__regex *regex);
+const char *etk__regex_source(const etk__regex *regex); /* the pattern as given; NULL: a literal */
 /* Finds the first match at or after `from` in valid UTF-8. *found: false at the end. `data` is the caller's (etk__regex_data), one per thread. */
 etk_status etk__regex_find(etk_error *e, const etk__regex *regex, pcre2_match_data *data, const char *text, size_t size, size_t from, bool *found,
                            size_t *start, size_t *end);
@@ -158,6 +159,7 @@ typedef struct etk__unigram {
 } etk__unigram;
 /* scores: by id. pieces: which ids take part; NULL: all. */
 etk_status etk__unigram_build(etk_error *e, etk__unigram *u, const etk__vocabulary *v, const char *file, const double *scores, const bool *pieces);
+const etk__trie_node *etk__trie_child(const etk__unigram *u, const etk__trie_node *node, unsigned char label); /* NULL: none */
 etk_status etk__unigram_encode(etk_error *e, const etk__unigram *u, etk__scratch *scratch, etk_ids *out, const char *text, size_t size);
 void etk__unigram_fini(etk__unigram *u);
 
@@ -212,6 +214,7 @@ typedef struct etk__normal {
   int form;         /* utf8proc options */
   bool left, right; /* Strip: the sides */
   bool dummy_prefix, fewer_spaces, escape; /* SentencePiece's settings */
+  bool lazy_prefix;                        /* none before spaces alone: llama.cpp's Unigram */
   const char *content, *what;              /* what comes in; what goes */
   size_t what_size;
   etk__regex *regex;
@@ -335,6 +338,9 @@ struct etk_tokenizer {
   int32_t *prefix, *suffix;       /* what `special` puts in front, `end` behind */
   size_t prefix_count, suffix_count;
   int32_t bos, eos;     /* -1: none */
+  float *scores;        /* by id, as SentencePiece and llama2.c files have them; NULL: there are none */
+  unsigned char *types; /* by id, as SentencePiece counts them (ETK__NORMAL …); NULL: the file tells none */
+  size_t scored;        /* how many ids these two cover */
   bool control_is_text; /* control tokens written in a text are text unless the caller wants otherwise: GGUF, SentencePiece */
 };
 etk_tokenizer *etk__tokenizer_new(etk_error *e, const char *name);
@@ -346,6 +352,7 @@ void etk__tokenizer_add_token(etk_tokenizer *t, etk__added_token token);
 etk_status etk__tokenizer_index_added(etk_error *e, etk_tokenizer *t, const char *file);
 /* The last step of every reader: tables for speed. */
 etk_status etk__tokenizer_finish(etk_error *e, etk_tokenizer *t, const char *file);
+bool etk__spans_words(const etk__token *token); /* U+2581 behind something else */
 /* Where nothing names the ends: the spellings of published families. */
 void etk__tokenizer_guess_ends(etk_tokenizer *t);
 /* Takes bos_token, eos_token and add_bos_token from the bytes of a tokenizer_config.json. */
@@ -369,7 +376,31 @@ etk_status etk__gpt2_parts(etk_error *e, etk_tokenizer *t, const char *file, con
 /* clip.c: CLIP's own gzipped file; normalizer, splitter, decoder and ends of CLIP */
 etk_status etk__parse_clip(etk_error *e, etk_tokenizer **out, const char *name, const char *bytes, size_t size);
 etk_status etk__clip_parts(etk_error *e, etk_tokenizer *t, const char *file);
+/* cutting.c: the ways to cut text that GGUF files name (tokenizer.ggml.pre) */
+enum { ETK__IGNORE_MERGES = 1, ETK__BEGIN = 2, ETK__SEPARATE = 4 };
+typedef struct etk__cutting {
+  const char *names[8];
+  const char *patterns[4]; /* one after the other, each within the pieces of those before; NULL ends */
+  int flags;               /* whole pieces before merges; a token in front, and one behind, unless the file says otherwise */
+} etk__cutting;
+const etk__cutting *etk__cutting_named(etk_error *e, const char *file, const char *name); /* NULL: not known, ETK_E_UNSUPPORTED */
+/* The way that a tokenizer cuts, and joins, if it is one of them; NULL: it is not. */
+const etk__cutting *etk__cutting_like(const etk_tokenizer *t);
+/* Appends a pattern with \x{h} spelled as the character, which every dialect reads. */
+void etk__put_plain_pattern(etk_text *out, const char *pattern);
+
 /* gguf_file.c */
+/* What a token is: tokenizer.ggml.token_type and SentencePiece's piece types. */
+enum { ETK__NORMAL = 1, ETK__UNKNOWN = 2, ETK__CONTROL = 3, ETK__USER_DEFINED = 4, ETK__UNUSED = 5, ETK__BYTE = 6 };
+typedef struct etk__gguf_arrays { /* what a vocabulary points to */
+  const char **tokens, **merges;
+  size_t *sizes, *merge_sizes;
+  float *scores;
+  int32_t *types;
+} etk__gguf_arrays;
+/* Takes the vocabulary out of a file; it lives as long as the file and the arrays (freed also after a failure). */
+etk_status etk__gguf_take(etk_error *e, const struct etk_gguf *file, const char *name, etk__gguf_arrays *arrays, etk_gguf_vocabulary *out);
+void etk__gguf_arrays_fini(etk__gguf_arrays *arrays);
 bool etk__looks_like_gguf(const char *path); /* by its name, or its first bytes */
 etk_status etk__open_gguf(etk_error *e, etk_tokenizer **out, const char *path);
 /* sentencepiece.c */
@@ -382,17 +413,46 @@ etk_status etk__bpe_rank_by_score(etk_error *e, etk_tokenizer *t, const char *fi
 /* ---- llama2c.c ---- */
 etk_status etk__llama2c_encode(etk_error *e, const etk_tokenizer *t, etk__scratch *scratch, etk_ids *out, const char *text, size_t size);
 
-/* ---- bpe_write.c: a byte-level tokenizer.json, with tokenizer_config.json beside it where bos or eos are named ---- */
+/* ---- word_count.c: what training learns from ---- */
+typedef struct etk__word {
+  const char *text;
+  uint32_t size;
+  int64_t count;
+} etk__word;
+typedef struct etk__words {
+  etk__word *items; /* sorted by spelling */
+  size_t count;
+  etk_arena *arenas;
+  size_t arena_count;
+} etk__words;
+/* The pieces that the splitter makes of the texts. A long text is counted in parts, cut in front of the character `before` where it stands behind a visible
+ * ASCII character: there the splitter must cut too, whatever follows. The words are freed also after a failure. */
+etk_status etk__words_count(etk_error *e, etk__words *out, const etk__splitter *splitter, char before, const char *const *texts, const size_t *sizes,
+                            size_t count);
+void etk__words_fini(etk__words *words);
+
+/* ---- bpe_write.c: a byte-level tokenizer.json, with tokenizer_config.json beside it where bos or eos are named; and its parts ---- */
 typedef struct etk__join {
   int32_t left, right, id;
 } etk__join;
 etk_status etk__bpe_write(etk_error *e, const char *path, const etk__vocabulary *v, const etk__join *joins, size_t count,
                           const etk_bpe_options *options, bool replace);
+void etk__put_specials(etk_text *out, const char *const *special, size_t count);                     /* "added_tokens", ids from 0 on */
+void etk__put_begin(etk_text *out, const char *const *special, size_t count, const char *bos); /* "post_processor" that adds bos, one of the specials */
+etk_status etk__write_ends(etk_error *e, const char *path, const char *bos, const char *eos, bool replace); /* tokenizer_config.json beside path */
+etk_status etk__check_specials(etk_error *e, const char *const *special, size_t count, const char *bos, const char *eos);
+
+/* ---- tokenizer_config.c: chat templates as GGUF keys (config: the folder's tokenizer_config.json, or NULL), and the small files beside a tokenizer.json:
+ * the names of t's ends and the templates that a GGUF file has ---- */
+struct etk_gguf_writer;
+etk_status etk__templates_to_gguf(etk_error *e, struct etk_gguf_writer *writer, const char *folder, const json_t *config);
+etk_status etk__write_configs(etk_error *e, const etk_tokenizer *t, const struct etk_gguf *file, const char *name, const char *folder);
 
 /* ---- json.c: reading with messages ---- */
 const char *etk__json_text(const json_t *object, const char *key);
 bool etk__json_flag(const json_t *object, const char *key, bool otherwise);
 json_t *etk__json_load(etk_error *e, const char *name, const char *bytes, size_t size);
+etk_status etk__json_load_beside(etk_error *e, json_t **out, const char *folder, const char *name); /* *out NULL: no such file */
 etk_status etk__no_memory(etk_error *e, const char *what);
 
 #endif

@@ -120,7 +120,8 @@ etk_status etk_tokenizer_parse_llama2c(etk_error *e, etk_tokenizer **out, const 
   float *scores = NULL;
   etk_status s = read_tokens(e, t, name, &c, vocabulary_size, &scores);
   if (s == ETK_OK) s = etk__bpe_rank_by_score(e, t, name, scores, NULL, -1e10f); /* llama2.c starts its search for the best there */
-  etk_free(scores);
+  t->scores = scores;
+  t->scored = scores ? t->vocabulary.count : 0;
   if (s == ETK_OK) s = etk__tokenizer_put_ends(e, t, name, true, BOS);
   if (s == ETK_OK) s = etk__bpe_index(e, &t->bpe, &t->vocabulary);
   if (s != ETK_OK) {

@@ -196,6 +196,17 @@ static bool drop_end(etk_text *out, const char *what, size_t size) {
   return true;
 }
 
+static bool all_spaces(const etk__normal *step, const char *text, size_t size) {
+  const char *to = NULL;
+  size_t to_size = 0;
+  for (size_t at = 0; at < size;) {
+    at += take_prefix(step, text, size, at, &to, &to_size);
+    for (size_t i = 0; i < to_size; i++)
+      if (to[i] != ' ') return false;
+  }
+  return true;
+}
+
 void etk__put_sentencepiece(etk_text *out, const etk__normal *step, const char *text, size_t size) {
   const char *to = NULL;
   size_t at = 0, n = 0, to_size = 0;
@@ -205,7 +216,7 @@ void etk__put_sentencepiece(etk_text *out, const etk__normal *step, const char *
     at += n;
   }
   if (at == size) return;
-  if (step->dummy_prefix) put_escaped(out, step, " ", 1);
+  if (step->dummy_prefix && !(step->lazy_prefix && all_spaces(step, text, size))) put_escaped(out, step, " ", 1);
   bool space = step->fewer_spaces;
   for (; at < size; at += n) {
     n = take_prefix(step, text, size, at, &to, &to_size);

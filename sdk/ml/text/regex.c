@@ -8,6 +8,7 @@
 
 struct etk__regex {
   pcre2_code *code;
+  char *source; /* as the file has it; NULL: a literal text */
 };
 
 /* White_Space, which PCRE2's own \s is not quite (it has U+180E). */
@@ -297,8 +298,13 @@ etk_status etk__regex_new(etk_error *e, etk__regex **out, const char *pattern) {
   if (s == ETK_OK && t.out.failed) s = etk__no_memory(e, "tokenizer pattern");
   if (s == ETK_OK) s = compile(e, out, pattern, t.out.data ? t.out.data : "", t.out.size);
   etk_text_free(&t.out);
-  return s;
+  if (s != ETK_OK || ((*out)->source = etk_strdup(pattern))) return s;
+  etk__regex_free(*out);
+  *out = NULL;
+  return etk__no_memory(e, "tokenizer pattern");
 }
+
+const char *etk__regex_source(const etk__regex *regex) { return regex ? regex->source : NULL; }
 
 etk_status etk__regex_literal(etk_error *e, etk__regex **out, const char *literal) {
   *out = NULL;
@@ -315,6 +321,7 @@ etk_status etk__regex_literal(etk_error *e, etk__regex **out, const char *litera
 void etk__regex_free(etk__regex *regex) {
   if (!regex) return;
   pcre2_code_free(regex->code);
+  etk_free(regex->source);
   etk_free(regex);
 }
 

@@ -6,7 +6,6 @@
 /* SentencePiece's tokenizer.model: one protobuf message (sentencepiece_model.proto). Three of its messages and a dozen of their fields matter, all of
  * them numbers or byte strings, so the wire format is read here: generated code would need a schema, a compiler and a library for the same. */
 
-enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 enum { UNIGRAM = 1, BPE = 2 };
 
 /* ---- the wire ---------------------------------------------------------------------------------------------------------------------------------- */
@@ -105,7 +104,7 @@ static etk_status read_piece(etk_error *e, model *m, wire w) {
   const char *text = NULL;
   size_t size = 0;
   float score = 0;
-  uint64_t type = NORMAL;
+  uint64_t type = ETK__NORMAL;
   field f;
   while (w.at < w.end) {
     etk_status s = take_field(e, &w, &f);
@@ -120,7 +119,7 @@ static etk_status read_piece(etk_error *e, model *m, wire w) {
   if (!text || !size) return etk_fail(e, ETK_E_FORMAT, "%s: piece %zu has no text", w.file, m->count);
   if (!etk_utf8_valid(text, size) || memchr(text, 0, size)) return etk_fail(e, ETK_E_FORMAT, "%s: piece %zu is not UTF-8", w.file, m->count);
   if (!isfinite(score)) return etk_fail(e, ETK_E_FORMAT, "%s: the score of piece %zu is not a finite number", w.file, m->count);
-  if (type < NORMAL || type > BYTE)
+  if (type < ETK__NORMAL || type > ETK__BYTE)
     return etk_fail(e, ETK_E_FORMAT, "%s: piece %zu is of the type %llu; 1 to 6 are known", w.file, m->count, (unsigned long long)type);
   if (!reserve(m)) return etk__no_memory(e, w.file);
   m->scores[m->count] = score;
@@ -207,7 +206,7 @@ static etk_status build_unigram(etk_error *e, model *m, const char *file, const 
   m->t->unigram.single = true;
   m->t->unigram.byte_fallback = m->byte_fallback;
   for (size_t i = 0; i < m->count && m->t->unigram.unknown < 0; i++)
-    if (m->types[i] == UNKNOWN) m->t->unigram.unknown = (int32_t)i;
+    if (m->types[i] == ETK__UNKNOWN) m->t->unigram.unknown = (int32_t)i;
   etk_status s = etk__unigram_build(e, &m->t->unigram, &m->t->vocabulary, file, scores, pieces);
   etk_free(scores);
   return s;
@@ -215,9 +214,9 @@ static etk_status build_unigram(etk_error *e, model *m, const char *file, const 
 
 static etk_status build_bpe(etk_error *e, model *m, const char *file, const bool *pieces) {
   for (size_t i = 0; i < m->count; i++) {
-    if (m->types[i] == UNUSED)
+    if (m->types[i] == ETK__UNUSED)
       return etk_fail(e, ETK_E_UNSUPPORTED, "%s: piece %zu is marked unused, which is supported with Unigram models only", file, i);
-    if (m->types[i] == UNKNOWN && m->t->bpe.unknown < 0) m->t->bpe.unknown = (int32_t)i;
+    if (m->types[i] == ETK__UNKNOWN && m->t->bpe.unknown < 0) m->t->bpe.unknown = (int32_t)i;
   }
   m->t->bpe.byte_fallback = m->byte_fallback;
   m->t->bpe.fuse_unknown = true;
@@ -229,7 +228,7 @@ static etk_status build(etk_error *e, model *m, const char *file) {
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: SentencePiece's model type %lld is not supported (1 Unigram and 2 BPE are)", file, (long long)m->kind);
   bool *pieces = etk_calloc(m->count, sizeof *pieces);
   if (!pieces) return etk__no_memory(e, file);
-  for (size_t i = 0; i < m->count; i++) pieces[i] = m->types[i] == NORMAL || m->types[i] == USER_DEFINED;
+  for (size_t i = 0; i < m->count; i++) pieces[i] = m->types[i] == ETK__NORMAL || m->types[i] == ETK__USER_DEFINED;
   etk_status s = m->kind == UNIGRAM ? build_unigram(e, m, file, pieces) : build_bpe(e, m, file, pieces);
   etk_free(pieces);
   return s;
@@ -240,15 +239,15 @@ static etk_status add_symbols(etk_error *e, model *m, const char *file) {
   etk_status s = etk__tokenizer_reserve_added(e, m->t, file, m->count);
   if (s != ETK_OK) return s;
   for (size_t i = 0; i < m->count; i++) {
-    etk__added_token token = {.id = (int32_t)i, .special = m->types[i] == CONTROL || m->types[i] == UNKNOWN, .normalized = m->types[i] == USER_DEFINED};
+    etk__added_token token = {.id = (int32_t)i, .special = m->types[i] == ETK__CONTROL || m->types[i] == ETK__UNKNOWN, .normalized = m->types[i] == ETK__USER_DEFINED};
     if (token.special || token.normalized) etk__tokenizer_add_token(m->t, token);
   }
   return etk__tokenizer_index_added(e, m->t, file);
 }
 
 static etk_status name_ends(etk_error *e, model *m, const char *file) {
-  bool begins = m->bos >= 0 && m->bos < (int64_t)m->count && m->types[m->bos] == CONTROL;
-  bool ends = m->eos >= 0 && m->eos < (int64_t)m->count && m->types[m->eos] == CONTROL;
+  bool begins = m->bos >= 0 && m->bos < (int64_t)m->count && m->types[m->bos] == ETK__CONTROL;
+  bool ends = m->eos >= 0 && m->eos < (int64_t)m->count && m->types[m->eos] == ETK__CONTROL;
   m->t->bos = begins ? (int32_t)m->bos : -1;
   m->t->eos = ends ? (int32_t)m->eos : -1;
   return begins ? etk__tokenizer_put_ends(e, m->t, file, true, m->bos) : ETK_OK;
@@ -274,8 +273,9 @@ etk_status etk_tokenizer_parse_sentencepiece(etk_error *e, etk_tokenizer **out, 
   if (s == ETK_OK) s = add_symbols(e, &m, name);
   if (s == ETK_OK) s = name_ends(e, &m, name);
   if (s == ETK_OK) s = etk__tokenizer_finish(e, m.t, name);
-  etk_free(m.scores);
-  etk_free(m.types);
+  m.t->scores = m.scores;
+  m.t->types = m.types;
+  m.t->scored = m.count;
   if (s == ETK_OK) *out = m.t;
   else etk_tokenizer_free(m.t);
   return s;

@@ -44,6 +44,8 @@ void etk_tokenizer_free(etk_tokenizer *t) {
   etk_free(t->normalized.items);
   etk_free(t->prefix);
   etk_free(t->suffix);
+  etk_free(t->scores);
+  etk_free(t->types);
   etk__vocabulary_fini(&t->vocabulary);
   etk_free(t);
 }
@@ -146,7 +148,7 @@ void etk__tokenizer_guess_ends(etk_tokenizer *t) {
 static const char mark[] = "\xe2\x96\x81"; /* SentencePiece's space */
 
 /* Does a token hold the mark behind something else? */
-static bool spans_words(const etk__token *token) {
+bool etk__spans_words(const etk__token *token) {
   if (!token->text) return false;
   for (size_t i = 1; i + 3 <= token->size; i++)
     if (!memcmp(token->text + i, mark, 3) && (i < 3 || memcmp(token->text + i - 3, mark, 3))) return true;
@@ -161,9 +163,9 @@ static bool words_are_apart(const etk_tokenizer *t) {
   if (t->model == MODEL_BPE && (t->bpe.ignore_merges || t->bpe.prefix || t->bpe.suffix)) return false;
   const etk__merges *m = &t->bpe.merges;
   for (size_t i = 0; t->model == MODEL_BPE && i < m->slot_count; i++)
-    if (m->slots[i].pair != UINT64_MAX && spans_words(&t->vocabulary.tokens[m->slots[i].id])) return false;
+    if (m->slots[i].pair != UINT64_MAX && etk__spans_words(&t->vocabulary.tokens[m->slots[i].id])) return false;
   for (size_t i = 0; t->model == MODEL_UNIGRAM && i < t->vocabulary.count; i++)
-    if (spans_words(&t->vocabulary.tokens[i])) return false;
+    if (etk__spans_words(&t->vocabulary.tokens[i])) return false;
   return true;
 }
 

@@ -114,7 +114,7 @@ void etk__unigram_fini(etk__unigram *u) {
 
 /* ---- the best path ---------------------------------------------------------------------------------------------------------------------------- */
 
-static const etk__trie_node *child(const etk__unigram *u, const etk__trie_node *node, unsigned char label) {
+const etk__trie_node *etk__trie_child(const etk__unigram *u, const etk__trie_node *node, unsigned char label) {
   const etk__trie_node *low = u->nodes + node->first, *high = low + node->count;
   while (low < high) {
     const etk__trie_node *middle = low + (high - low) / 2;
@@ -141,7 +141,7 @@ static void reach_from(const etk__unigram *u, etk__reach *reaches, const char *t
       alone = alone || end == at + character;
     }
     if (end == size || !node->count) break;
-    node = child(u, node, (unsigned char)text[end]);
+    node = etk__trie_child(u, node, (unsigned char)text[end]);
   }
   if (!alone) offer(u, &reaches[at + character], here + u->unknown_score, -1, at);
 }
@@ -149,7 +149,7 @@ static void reach_from(const etk__unigram *u, etk__reach *reaches, const char *t
 /* Only among the pieces that take part: control tokens are not to be had by their spelling. */
 static int32_t find_piece(const etk__unigram *u, const char *text, size_t size) {
   const etk__trie_node *node = &u->nodes[0];
-  for (size_t i = 0; node && i < size; i++) node = child(u, node, (unsigned char)text[i]);
+  for (size_t i = 0; node && i < size; i++) node = etk__trie_child(u, node, (unsigned char)text[i]);
   return node ? node->id : -1;
 }
 

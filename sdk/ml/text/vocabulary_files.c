@@ -13,28 +13,9 @@ typedef struct beside {
   json_t *added;  /* added_tokens.json; NULL: none */
 } beside;
 
-static etk_status load(etk_error *e, json_t **out, const char *folder, const char *name) {
-  char *path = etk_path_join(folder, name), *bytes;
-  size_t size;
-  etk_status s = path ? ETK_OK : etk__no_memory(e, folder);
-  *out = NULL;
-  if (path && etk_fs_exists(path)) s = etk_fs_read(e, &bytes, &size, path, ETK__TOKENIZER_FILE_LIMIT);
-  else {
-    etk_free(path);
-    return s;
-  }
-  if (s == ETK_OK) {
-    *out = etk__json_load(e, path, bytes, size);
-    if (!*out) s = e ? e->status : ETK_E_FORMAT;
-    etk_free(bytes);
-  }
-  etk_free(path);
-  return s;
-}
-
 static etk_status load_beside(etk_error *e, beside *b, const char *folder) {
-  etk_status s = load(e, &b->config, folder, "tokenizer_config.json");
-  return s == ETK_OK ? load(e, &b->added, folder, "added_tokens.json") : s;
+  etk_status s = etk__json_load_beside(e, &b->config, folder, "tokenizer_config.json");
+  return s == ETK_OK ? etk__json_load_beside(e, &b->added, folder, "added_tokens.json") : s;
 }
 
 static void beside_fini(beside *b) {
