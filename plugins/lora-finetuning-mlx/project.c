@@ -22,7 +22,7 @@
   MODEL_OPTIONS(OPT)                                                                                                                             \
   OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with train.jsonl and valid.jsonl")           \
   OPT(path, output, "adapters", "new", "training", "output-dir adapter-path", 0, "folder to write the PEFT adapter to")                          \
-  OPT(path, resume_adapter, "-", "dir", "training", "", 0, "start from this adapter instead of a fresh one")                                     \
+  OPT(path, resume_adapter, "-", "model", "training", "", 0, "start from this adapter, in any of those forms, instead of a fresh one")                                     \
   OPT(path, resume, "-", "dir", "training", "", 0, "go on from this checkpoint folder (written by Ctrl-C and --save-steps)")                     \
   OPT(flag, force, "no", "", "training", "f", ETK_LOCAL, "replace an existing output folder")                                                    \
   CHAT_OPTIONS(OPT, "training")                                                                                                                  \
@@ -43,7 +43,7 @@
   OPT(int, seed, "42", "0..", "training", "", 0, "data order, fresh weights and dropout")
 #define EVALUATE_OPTIONS(OPT)                                                                                                                    \
   MODEL_OPTIONS(OPT)                                                                                                                             \
-  OPT(path, adapter_path, "-", "dir", "inference", "adapter", 0, "PEFT adapter folder to apply")                                                 \
+  OPT(path, adapter_path, "-", "model", "inference", "adapter", 0, "adapter to apply: a folder of PEFT or mlx-lm, a GGUF or kohya file")                                                 \
   OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with test.jsonl")                           \
   OPT(int, batch_size, "8", "1..65536", "inference", "", 0, "sequences a batch")                                                                 \
   OPT(int, max_seq_length, "-", "2..1048576", "inference", "max-sequence-length", 0, "longer sequences are cut, plain text is windowed; default: the model's context") \
@@ -52,7 +52,7 @@
   OPT(flag, force, "no", "", "inference", "f", ETK_LOCAL, "replace an existing --per-token file")
 #define GENERATE_OPTIONS(OPT)                                                                                                                    \
   MODEL_OPTIONS(OPT)                                                                                                                             \
-  OPT(path, adapter_path, "-", "dir", "inference", "adapter", 0, "PEFT adapter folder to apply")                                                 \
+  OPT(path, adapter_path, "-", "model", "inference", "adapter", 0, "adapter to apply: a folder of PEFT or mlx-lm, a GGUF or kohya file")                                                 \
   OPT(text, prompt, "", "", "inference", "p", 0, "text to go on from, or to answer where the model has a chat template; empty: from the beginning-of-sequence token")                              \
   OPT(text, system_prompt, "", "", "inference", "", 0, "what the model is told before the prompt, where it has a chat template")                   \
   OPT(flag, ignore_chat_template, "no", "", "inference", "", 0, "take the prompt as it stands")                                                  \

@@ -320,6 +320,19 @@ if [ -f "$stories" ]; then
   expect_exit 0 "a llama2.c model can be fine-tuned"
   run "$exe" --json $ns:generate --model "$stories" --adapter-path "$tmp/story-adapter" --prompt "Once upon a time" --temperature 0 --max-tokens 8
   expect_exit 0 "and speaks with its adapter"
+  spoken=$(printf '%s' "$out" | texts)
+  for form in mlx:folder gguf:file.gguf kohya:file.safetensors; do
+    run "$exe" model convert "$tmp/story-adapter" "$tmp/story-${form#*:}" --to "${form%%:*}" --base "$stories" --force
+    run "$exe" --json $ns:generate --model "$stories" --adapter-path "$tmp/story-${form#*:}" --prompt "Once upon a time" --temperature 0 --max-tokens 8
+    expect "an adapter as ${form%%:*} speaks alike" [ -n "$spoken" -a "$spoken" = "$(printf '%s' "$out" | texts)" ]
+  done
+  for type in f16 q8_0; do # a model as GGUF, its weights as they are stored
+    run "$exe" model convert "$stories" "$tmp/stories-$type.gguf" --type $type
+    run "$exe" --json $ns:generate --model "$tmp/stories-$type.gguf" --prompt "Once upon a time" --temperature 0 --max-tokens 12
+    expect_contains out ", there was a little girl" "a GGUF file of $type tells the same story"
+  done
+  run "$exe" --json $ns:train --model "$tmp/stories-q8_0.gguf" --data "$tmp/whole.jsonl" --output "$tmp/q-adapter" --iters 3 --target-modules all-linear --rank 2
+  expect_exit 0 "LoRA trains on a quantized base"
   cp "$stories" "$tmp/alone.bin"
   run "$exe" $ns:generate --model "$tmp/alone.bin" --prompt "Tom"
   expect_fail 1 "has no tokenizer" "a model apart from its tokenizer says so"
