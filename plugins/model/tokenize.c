@@ -251,7 +251,8 @@ static etk_status show_text(etk_error *e, task *t, char *list, size_t size) {
   for (size_t i = 0; i < size; i++)
     if (list[i] == '\n') list[i] = ' ';
   if (!take_ids(&t->ids, list, list + size, &short_of_memory))
-    return etk_fail(e, short_of_memory ? ETK_E_NO_MEMORY : ETK_E_INVALID, "%s: %s", t->name, short_of_memory ? "out of memory" : "token ids are wanted: \"[1, 2]\" or \"1 2\"");
+    return short_of_memory ? etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory", t->name)
+                           : etk_fail(e, ETK_E_INVALID, "%s: token ids are wanted: \"[1, 2]\" or \"1 2\"", t->name);
   etk_status s = etk_tokenizer_decode(e, t->tokenizer, &text, &text_size, t->ids.items, t->ids.count, !t->o->special);
   if (s != ETK_OK) return s;
   etk_run_result_text(t->run, "text", text);

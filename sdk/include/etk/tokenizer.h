@@ -57,11 +57,13 @@ void etk_tokenizer_free(etk_tokenizer *tokenizer);
  * "[PADn]", unused. Special added tokens are control tokens, other added ones user-defined. A tokenizer that llama.cpp would not follow (another
  * pre-tokenizer, normalizer or model than it has a name for) is ETK_E_UNSUPPORTED, with three exceptions that its own converter makes too. Lost there are:
  * NFC before byte-level BPE; SentencePiece's removal of repeated spaces before its BPE; where a prefix space is left out (Metaspace: before a space, or
- * behind a control token). These, and whatever else of a tokenizer.json GGUF has no place for, are kept under the key etk.tokenizer.parts (JSON; no other program reads it) for the way back. */
+ * behind a control token). These, and whatever else of a tokenizer.json GGUF has no place for, are kept under the key etk.tokenizer.parts (JSON; no
+ * other program reads it) for the way back. */
 struct etk_gguf_writer;
 etk_status etk_tokenizer_to_gguf(etk_error *e, struct etk_gguf_writer *writer, const char *folder, int64_t vocabulary_size);
 /* Writes tokenizer.json, tokenizer_config.json (with the chat template) and special_tokens_map.json from a GGUF file's vocabulary into `folder`, which is
- * made where it is missing. With etk.tokenizer.parts the ids are those of the tokenizer that the file was made from; without, those of the GGUF file. */
+ * made where it is missing. With etk.tokenizer.parts the ids are those of the tokenizer that the file was made from; without, those of the GGUF file (but a
+ * Unigram text of spaces alone gets a prefix in front, and each byte-level text the ids without NFC, as llama.cpp has them). */
 etk_status etk_tokenizer_write_folder(etk_error *e, const struct etk_gguf *file, const char *name, const char *folder, bool replace);
 /* Copies whatever tokenizer files (vocabularies, configuration, chat templates) a folder has to another one, byte for byte. */
 etk_status etk_tokenizer_copy_files(etk_error *e, const char *from, const char *to, bool replace);

@@ -239,7 +239,8 @@ static etk_status add_symbols(etk_error *e, model *m, const char *file) {
   etk_status s = etk__tokenizer_reserve_added(e, m->t, file, m->count);
   if (s != ETK_OK) return s;
   for (size_t i = 0; i < m->count; i++) {
-    etk__added_token token = {.id = (int32_t)i, .special = m->types[i] == ETK__CONTROL || m->types[i] == ETK__UNKNOWN, .normalized = m->types[i] == ETK__USER_DEFINED};
+    int type = m->types[i];
+    etk__added_token token = {.id = (int32_t)i, .special = type == ETK__CONTROL || type == ETK__UNKNOWN, .normalized = type == ETK__USER_DEFINED};
     if (token.special || token.normalized) etk__tokenizer_add_token(m->t, token);
   }
   return etk__tokenizer_index_added(e, m->t, file);

@@ -537,7 +537,8 @@ static void put_decoder(etk_text *out, bool bytes) {
                        "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}]},\n");
 }
 
-static etk_status write_file(etk_error *e, const trainer *t, const char *path, const char *const *special, size_t special_count, size_t unknown, bool replace) {
+static etk_status write_file(etk_error *e, const trainer *t, const char *path, const char *const *special, size_t special_count, size_t unknown,
+                             bool replace) {
   const etk_unigram_options *o = t->options;
   double least = t->count ? t->pieces[t->count - 1].score : 0;
   etk_text text = ETK_TEXT_INIT;
