@@ -3,7 +3,7 @@
 #
 #   make                       a runnable tree in build/
 #   make demo | check          install what is missing (etc/deps.sh), build, and show it | run all tests
-#   make bench | fuzz | coverage
+#   make bench | bench-peers | fuzz | coverage
 #   make install PREFIX=/usr/local DESTDIR=
 #   make SAN=address|thread …  the same under sanitizers, in build-address/ or build-thread/
 #   V=1 shows commands; CC, CFLAGS, LDFLAGS, B (the output folder) as usual
@@ -88,6 +88,18 @@ ISA_FLAGS_base   := -O3
 ISA_FLAGS_neon   := -O3
 ISA_FLAGS_avx2   := -O3 -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512 := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+# Newer instructions than these matter to few files: a file's own sets come on top. ETK_ISA_<name> is defined for all that a set has.
+ifeq ($(ARCH),x86_64)
+ISAS_product_blocks := avx512vnni
+ISAS_product_half   := avx512bf16
+else ifneq ($(filter aarch64 arm64,$(ARCH)),)
+ISAS_product_blocks := neondot
+ISAS_product_half   := neonmm
+endif
+ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni -DETK_ISA_avx512=1
+ISA_FLAGS_avx512bf16 := $(ISA_FLAGS_avx512vnni) -mavx512bf16 -DETK_ISA_avx512vnni=1
+ISA_FLAGS_neondot    := -O3 -march=armv8.2-a+dotprod -DETK_ISA_neon=1
+ISA_FLAGS_neonmm     := -O3 -march=armv8.2-a+dotprod+i8mm+bf16 -DETK_ISA_neon=1 -DETK_ISA_neondot=1
 HOST := $(wildcard host/*.c host/builtins/*.c)
 PLUGINS := $(notdir $(patsubst %/,%,$(wildcard plugins/*/)))
 
@@ -96,7 +108,7 @@ CORE_O := $(call o,$(CORE))
 IO_O := $(call o,$(IO))
 NET_O := $(call o,$(NET))
 MEDIA_O := $(call o,$(MEDIA))
-ML_O   := $(call o,$(ML)) $(foreach i,$(ISAS),$(patsubst %.isa.c,$(B)/obj/%.$(i).o,$(ISA_C)))
+ML_O   := $(call o,$(ML)) $(foreach c,$(ISA_C),$(foreach i,$(ISAS) $(ISAS_$(notdir $(c:.isa.c=))),$(c:%.isa.c=$(B)/obj/%.$(i).o)))
 HOST_O := $(call o,$(HOST))
 
 EXE := $(B)/bin/efficientai-toolkit
@@ -121,7 +133,7 @@ $(B)/obj/%.$(1).o: %.isa.c
 	@mkdir -p $$(@D)
 	$$(call say,CC,"$$< ($(1))") $$(CC) $$(COMMON) $$(CFLAGS) $$(ISA_FLAGS_$(1)) -DETK_ISA=$(1) -DETK_ISA_$(1)=1 -MMD -MP -c $$< -o $$@
 endef
-$(foreach i,$(ISAS),$(eval $(call ISA_RULE,$(i))))
+$(foreach i,$(sort $(ISAS) $(ISAS_product_blocks) $(ISAS_product_half)),$(eval $(call ISA_RULE,$(i))))
 
 $(B)/obj/host/builtins/complete.o: $(wildcard etc/completion/*) # it holds the scripts
 
@@ -187,7 +199,7 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(ALL_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) $< $(ALL_A) -o $@ $(LDFLAGS) $(ALL_LIBS)
 
-.PHONY: tests check demo bench docs fuzz coverage install clean deps
+.PHONY: tests check demo bench bench-peers docs fuzz coverage install clean deps
 tests: all $(TEST_EXE) $(REPLAY_EXE)
 check: tests
 	$(Q)B=$(B) SAN=$(SAN) CC="$(CC)" sh tests/run
@@ -195,6 +207,9 @@ demo: all
 	$(Q)sh etc/demo.sh $(B)
 bench: all $(BENCH_EXE)
 	$(Q)B=$(B) sh bench/run
+# Other programs beside ours, by turns (bench/README.md); BENCH_ARGS chooses rows.
+bench-peers: all $(B)/bench/limits $(B)/bench/peers/measure $(B)/bench/peers/random_model
+	$(Q)B=$(B) sh bench/peers/bench.sh $(BENCH_ARGS)
 # The committed reference and manual page; a test compares them.
 docs: all
 	$(Q)mkdir -p etc/docs etc/man && export XDG_DATA_HOME=/nonexistent EFFICIENTAI_PLUGIN_PATH=; $(EXE) docs > etc/docs/commands.md && $(EXE) docs --man > etc/man/efficientai-toolkit.1
@@ -243,4 +258,4 @@ install: all
 	$(Q)install -D -m 644 etc/completion/efficientai-toolkit.fish $(D)/share/fish/vendor_completions.d/efficientai-toolkit.fish
 	@echo "installed in $(D)"
 
--include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(IO_O) $(NET_O) $(MEDIA_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d)
+-include $(patsubst %.o,%.d,$(CORE_O) $(ML_O) $(IO_O) $(NET_O) $(MEDIA_O) $(HOST_O) $(PLUGIN_DOMAIN_O)) $(wildcard $(B)/obj/plugins/*/*.d $(B)/obj/tests/*/*.d $(B)/obj/bench/*.d $(B)/obj/bench/peers/*.d)

@@ -6,7 +6,7 @@ set -u
 tiers="${*:-build}"
 debian_build="make gcc libc6-dev pkg-config libyaml-dev libjansson-dev libffi-dev libpcre2-dev libutf8proc-dev libopenblas-dev libarchive-dev libpng-dev libxxhash-dev libedit-dev zlib1g-dev libcurl4-openssl-dev"
 debian_check="g++ clang lld llvm binutils jq libcmocka-dev libclang-rt-14-dev procps zsh fish expect tmux openssh-client openssh-server libxml2-utils xxhash zstd unzip zip groff-base chromium python3-jsonschema python3-yaml"
-debian_peers="cmake hyperfine valgrind gcovr"
+debian_peers="cmake hyperfine valgrind gcovr python3-torch libopenblas0-openmp"
 brew_build="pkg-config libyaml jansson libffi pcre2 utf8proc openblas libarchive libpng xxhash libedit curl"
 brew_check="cmocka llvm lld jq"
 brew_peers="cmake hyperfine gcovr"

@@ -4,11 +4,12 @@
  *                                  llama quantize IN OUT TYPE [--pure] [--output-type T] [--embedding-type T]
  *                                  llama perplexity MODEL IDS_FILE CTX [--adapter FILE]
  *                                  llama tokenize MODEL [--special] [--parse-special] < strings.jsonl
+ *                                  llama bench | batch | first …       how fast it is: llama_bench.c
  * --threads T (2). The cache holds F32, attention is not fused, weights are not repacked, nothing is warmed up; a bad prompt or file exits with 1, a missing
  * library with 3. --logits writes the prompt's last token's logits as raw float32. perplexity reads ids in decimal; window i is ids [i*CTX, (i+1)*CTX), a last
  * one of at least 2 ids counts too, each begins with an empty cache and every token but its first is predicted: the mean is over all predicted tokens.
  * MODEL must say its vocabulary's size (tokens, or {arch}.vocab_size where tokenizer.ggml.model is "none"). Built by bench/peers/llama.sh. */
-#include "llama.h"
+#include "llama_bench.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -297,6 +298,8 @@ static bool parse(struct arguments *a, int argc, char **argv) {
 int main(int argc, char **argv) {
   static struct arguments a;
   llama peer;
+  int measured = argc > 1 ? llama_bench(argc, argv) : -1;
+  if (measured >= 0) return measured;
   if (argc < 2 || !parse(&a, argc, argv)) return fail("unknown arguments; the head of bench/peers/llama.c lists them", NULL), 2;
   const char *command = argv[1];
   if (!llama_open(&peer)) return 3;

@@ -14,8 +14,8 @@ if [ -z "${ETK_LLAMA:-}" ]; then
     (cd "$folder" && npm pack --silent "$package" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz) || { echo "llama.sh: cannot fetch $package with npm" >&2; exit 3; }
   fi
 fi
-if [ ! -x "$folder/llama" ] || [ "$here/llama.c" -nt "$folder/llama" ] || [ "$here/llama.h" -nt "$folder/llama" ]; then
+if [ ! -x "$folder/llama" ] || [ -n "$(find "$here" -name 'llama*.[ch]' -newer "$folder/llama")" ]; then
   # shellcheck disable=SC2046
-  ${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra "$here/llama.c" -o "$folder/llama" $(pkg-config --cflags --libs jansson) -ldl -lm >&2
+  ${CC:-cc} -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra "$here/llama.c" "$here/llama_bench.c" -o "$folder/llama" $(pkg-config --cflags --libs jansson) -ldl -lm >&2
 fi
 echo "$ETK_LLAMA"

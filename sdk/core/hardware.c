@@ -68,10 +68,13 @@ int64_t etk_hardware_memory_available(void) {
   return group.memory_limit > 0 && (available == 0 || group.memory_headroom < available) ? group.memory_headroom : available;
 }
 
-static const char *const isa_names[] = {[ETK_ISA_BASE] = "base", [ETK_ISA_NEON] = "neon", [ETK_ISA_AVX2] = "avx2", [ETK_ISA_AVX512] = "avx512"};
+static const char *const isa_names[] = {[ETK_ISA_BASE] = "base", [ETK_ISA_NEON] = "neon", [ETK_ISA_AVX2] = "avx2", [ETK_ISA_AVX512] = "avx512",
+                                        [ETK_ISA_AVX512VNNI] = "avx512vnni", [ETK_ISA_AVX512BF16] = "avx512bf16", [ETK_ISA_NEONDOT] = "neondot", [ETK_ISA_NEONMM] = "neonmm"};
 enum { ISA_COUNT = (int)(sizeof isa_names / sizeof isa_names[0]) };
 
 const char *etk_isa_name(etk_isa isa) { return (int)isa >= 0 && (int)isa < ISA_COUNT ? isa_names[isa] : "unknown"; }
+
+static bool is_arm(etk_isa isa) { return isa == ETK_ISA_NEON || isa >= ETK_ISA_NEONDOT; }
 
 etk_isa etk__isa_capped(etk_isa best, const char *cap, bool *known) {
   *known = true;
@@ -79,7 +82,8 @@ etk_isa etk__isa_capped(etk_isa best, const char *cap, bool *known) {
   for (int i = 0; i < ISA_COUNT; i++) {
     if (strcmp(cap, isa_names[i]) != 0) continue;
     if ((etk_isa)i >= best) return best;
-    return i == ETK_ISA_NEON ? ETK_ISA_BASE : (etk_isa)i; /* below avx2 x86 has only base */
+    if (i == ETK_ISA_BASE || is_arm((etk_isa)i) == is_arm(best)) return (etk_isa)i;
+    return is_arm(best) ? best : ETK_ISA_BASE; /* a rung of the other kind: x86's are no cap on Arm; on x86 Arm's lie below avx2 */
   }
   *known = false;
   return best;
@@ -106,7 +110,7 @@ etk_isa etk_isa_active(void) {
   bool known;
   const char *cap = getenv("ETK_ISA");
   isa = (int)etk__isa_capped(detect(), cap, &known);
-  if (!known) etk_log(ETK_LOG_WARNING, "ETK_ISA is '%s'; base, neon, avx2 or avx512 is wanted, so it is ignored", cap);
+  if (!known) etk_log(ETK_LOG_WARNING, "ETK_ISA is '%s'; base, neon, neondot, neonmm, avx2, avx512, avx512vnni or avx512bf16 is wanted, so it is ignored", cap);
   atomic_store_explicit(&active, isa, memory_order_relaxed);
   return (etk_isa)isa;
 }

@@ -70,15 +70,26 @@ static void x86_by_flags(etk_hardware *out, provider *p) {
   for (size_t i = 0; i < sizeof x86 / sizeof x86[0]; i++) add(out, etk__has_word(flags, x86[i].flag), x86[i].name);
 }
 
+/* Rungs are taken while their features are there. */
+struct rung {
+  etk_isa isa;
+  const char *features[4];
+};
+static void climb(etk_hardware *out, const struct rung *rungs, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    for (size_t f = 0; f < 4 && rungs[i].features[f]; f++)
+      if (!etk__has_word(out->isa_features, rungs[i].features[f])) return;
+    out->isa = rungs[i].isa;
+  }
+}
+
 static void read_x86(etk_hardware *out, provider *p) {
-  static const char *const avx2[] = {"avx2", "fma", "f16c"}, *const avx512[] = {"avx512f", "avx512dq", "avx512bw", "avx512vl"};
+  static const struct rung rungs[] = {{ETK_ISA_AVX2, {"avx2", "fma", "f16c"}},
+                                      {ETK_ISA_AVX512, {"avx512f", "avx512dq", "avx512bw", "avx512vl"}},
+                                      {ETK_ISA_AVX512VNNI, {"avx512vnni"}},
+                                      {ETK_ISA_AVX512BF16, {"avx512bf16"}}};
   if (!x86_by_cpuid(out, p)) x86_by_flags(out, p);
-  for (size_t i = 0; i < sizeof avx2 / sizeof avx2[0]; i++)
-    if (!etk__has_word(out->isa_features, avx2[i])) return;
-  out->isa = ETK_ISA_AVX2;
-  for (size_t i = 0; i < sizeof avx512 / sizeof avx512[0]; i++)
-    if (!etk__has_word(out->isa_features, avx512[i])) return;
-  out->isa = ETK_ISA_AVX512;
+  climb(out, rungs, sizeof rungs / sizeof rungs[0]);
 }
 
 static void read_arm(etk_hardware *out, provider *p) {
@@ -95,6 +106,8 @@ static void read_arm(etk_hardware *out, provider *p) {
     else has = etk__has_word(flags, arm[i].flag);
     add(out, has, arm[i].name);
   }
+  static const struct rung rungs[] = {{ETK_ISA_NEONDOT, {"dotprod"}}, {ETK_ISA_NEONMM, {"i8mm", "bf16"}}};
+  climb(out, rungs, sizeof rungs / sizeof rungs[0]);
 }
 
 void etk__read_isa(etk_hardware *out, provider *p) {

@@ -147,16 +147,22 @@ static void the_instruction_set_is_capped(void **state) {
   assert_int_equal(etk__isa_capped(ETK_ISA_AVX2, "base", &known), ETK_ISA_BASE);
   assert_int_equal(etk__isa_capped(ETK_ISA_AVX2, "neon", &known), ETK_ISA_BASE);
   assert_int_equal(etk__isa_capped(ETK_ISA_NEON, "avx2", &known), ETK_ISA_NEON);
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX512BF16, "avx512vnni", &known), ETK_ISA_AVX512VNNI);
+  assert_int_equal(etk__isa_capped(ETK_ISA_AVX512BF16, "neondot", &known), ETK_ISA_AVX512BF16);
+  assert_int_equal(etk__isa_capped(ETK_ISA_NEONMM, "neondot", &known), ETK_ISA_NEONDOT);
+  assert_int_equal(etk__isa_capped(ETK_ISA_NEONMM, "neon", &known), ETK_ISA_NEON);
+  assert_int_equal(etk__isa_capped(ETK_ISA_NEONMM, "avx512", &known), ETK_ISA_NEONMM);
+  assert_int_equal(etk__isa_capped(ETK_ISA_NEONMM, "base", &known), ETK_ISA_BASE);
   assert_true(known);
   assert_int_equal(etk__isa_capped(ETK_ISA_AVX2, "sse", &known), ETK_ISA_AVX2);
   assert_false(known);
   etk_hardware h;
   etk_hardware_get(&h);
   assert_true(etk_isa_active() <= h.isa);
-  for (int i = ETK_ISA_BASE; i <= ETK_ISA_AVX512; i++) assert_string_not_equal(etk_isa_name((etk_isa)i), "unknown");
+  for (int i = ETK_ISA_BASE; i <= ETK_ISA_NEONMM; i++) assert_string_not_equal(etk_isa_name((etk_isa)i), "unknown");
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) assert_true(h.isa >= ETK_ISA_AVX2 && strstr(h.isa_features, "avx2 fma"));
-  assert_int_equal(h.isa == ETK_ISA_AVX512,
+  assert_int_equal(h.isa >= ETK_ISA_AVX512,
                    __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"));
 #endif
 }

@@ -11,7 +11,7 @@
 
 static etk_cache *cache_of(int layers, int heads, int d, int block_tokens, int blocks) {
   etk_cache *c = NULL;
-  etk_cache_options o = {layers, heads, d, block_tokens, blocks};
+  etk_cache_options o = {layers, heads, d, block_tokens, blocks, ETK_F32};
   assert_int_equal(etk_cache_new(NULL, &c, &o), ETK_OK);
   return c;
 }
@@ -23,9 +23,13 @@ static void layers_have_storage_of_their_own(void **state) {
   assert_int_equal(etk_cache_bytes(c), 3 * 2 * 5 * 16 * 2 * 4 * 4);
   size_t floats = 5 * 16 * 2 * 4;
   for (int i = 0; i < 3; i++) {
-    assert_int_equal(etk_cache_values(c, i) - etk_cache_keys(c, i), floats);
-    assert_int_equal(etk_cache_keys(c, i) - etk_cache_keys(c, 0), 2 * floats * (size_t)i);
+    assert_int_equal((float *)etk_cache_values(c, i) - (float *)etk_cache_keys(c, i), floats);
+    assert_int_equal((float *)etk_cache_keys(c, i) - (float *)etk_cache_keys(c, 0), 2 * floats * (size_t)i);
   }
+  etk_cache_free(c);
+  assert_int_equal(etk_cache_new(NULL, &c, &(etk_cache_options){3, 2, 4, 0, 5, ETK_F16}), ETK_OK);
+  assert_int_equal(etk_cache_bytes(c), 3 * 2 * 5 * 16 * 2 * 4 * 2);
+  assert_int_equal((uint16_t *)etk_cache_values(c, 2) - (uint16_t *)etk_cache_keys(c, 0), 5 * floats);
   etk_cache_free(c);
 }
 
@@ -81,14 +85,16 @@ static void impossible_caches_are_refused(void **state) {
   (void)state;
   etk_cache *c = NULL;
   etk_error e = ETK_ERROR_INIT;
-  assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1, 0, 8, 16, 4}), ETK_E_INVALID);
+  assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1, 0, 8, 16, 4, ETK_F32}), ETK_E_INVALID);
   assert_string_equal(e.message, "cache: 1 layers, 0 heads of 8, 4 blocks of 16: each must be at least 1");
-  assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20}), ETK_E_NO_MEMORY);
+  assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20, ETK_F32}), ETK_E_NO_MEMORY);
   assert_null(c);
+  assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1, 1, 8, 16, 4, ETK_BF16}), ETK_E_UNSUPPORTED);
+  assert_string_equal(e.message, "cache: keys and values as BF16; F32 and F16 are supported");
   for (uint64_t nth = 1; nth <= 3; nth++) {
     etk_alloc_stats before = etk_alloc_get_stats();
     etk_alloc_fail_nth(nth, false);
-    assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1, 1, 8, 16, 4}), ETK_E_NO_MEMORY);
+    assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1, 1, 8, 16, 4, ETK_F32}), ETK_E_NO_MEMORY);
     etk_alloc_fail_nth(0, false);
     etk_alloc_stats after = etk_alloc_get_stats();
     assert_int_equal(after.calls - before.calls, after.frees - before.frees);
@@ -216,7 +222,7 @@ static void writing_the_cache_happens_though_no_result_is_kept(void **state) {
   }
   etk_cached_attention(g, in[0], in[1], in[2], c, LAYER, i, i, 1);
   assert_int_equal(etk_graph_eval(NULL, g), ETK_OK);
-  assert_true(etk_cache_keys(c, LAYER)[0] == 6 && etk_cache_values(c, LAYER)[0] == 7);
+  assert_true(((float *)etk_cache_keys(c, LAYER))[0] == 6 && ((float *)etk_cache_values(c, LAYER))[0] == 7);
   etk_graph_free(g);
   etk_cache_free(c);
 }

@@ -1,6 +1,7 @@
 /* Encoders: embeddings of BERT and CLIP against references, padding, batches, hidden states, other poolings, training, LoRA. References: shared/goldens/encoders
  * (transformers 4.40), tests/goldens/models_ref (models_ref.py there: PyTorch from the papers), tests/goldens/encoder_states.json (script beside it). */
 #include "ml_encoder.h"
+#include "ml/product/product.h"
 
 static json_t *states_of(const char *model) {
   json_t *root = load_json("tests/goldens/encoder_states.json"), *part = json_incref(json_object_get(root, model));
@@ -708,6 +709,7 @@ static void image_rules_follow_preprocessor_config(void **state) {
 }
 
 int main(void) {
+  etk__product_set_exact(true); /* results are held to what is stored; how far fast products are from it: ml_product.c */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(bert_agrees_with_transformers),
       cmocka_unit_test(sentence_transformers_folders_agree_with_pytorch),

@@ -479,6 +479,30 @@ static void a_hundred_tokens_are_made_without_an_allocation(void **state) {
   close_golden(&g);
 }
 
+/* A prompt's graphs are counted before they run, and running it adds nothing to the plan. */
+static void a_plan_holds_weights_cache_and_the_graphs_a_prompt_will_need(void **state) {
+  (void)state;
+  etk_model *model = tiny_model(1);
+  const int64_t prompts[] = {1, 7, 300};
+  size_t planned[3], again;
+  int32_t ids[300];
+  for (int i = 0; i < 300; i++) ids[i] = i % 20;
+  etk_generator *generator = NULL;
+  works(etk_generator_new(e, &generator, model, NULL, 0));
+  for (int i = 0; i < 3; i++) {
+    works(etk_generator_plan(e, generator, prompts[i], &planned[i]));
+    assert_true(planned[i] > (i ? planned[i - 1] : etk_model_bytes(model))); /* wider graphs */
+  }
+  etk_generate_options options = greedy_options(5);
+  etk_generation out;
+  works(etk_generate(e, generator, ids, 300, &options, &out));
+  etk_ids_free(&out.ids);
+  works(etk_generator_plan(e, generator, 300, &again));
+  assert_int_equal(again, planned[2]);
+  etk_generator_free(generator);
+  etk_model_unref(model);
+}
+
 static void broken_weights_are_an_error_not_a_token(void **state) {
   (void)state;
   etk_model *model = tiny_model(1);
@@ -541,6 +565,7 @@ int main(void) {
       cmocka_unit_test(the_callback_stops_without_an_error),
       cmocka_unit_test(a_generator_can_be_used_again_and_seeds_decide),
       cmocka_unit_test(a_hundred_tokens_are_made_without_an_allocation),
+      cmocka_unit_test(a_plan_holds_weights_cache_and_the_graphs_a_prompt_will_need),
       cmocka_unit_test(broken_weights_are_an_error_not_a_token),
       cmocka_unit_test(generating_survives_every_failing_allocation),
   };

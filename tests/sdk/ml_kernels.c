@@ -117,8 +117,9 @@ static void every_instruction_set_up_to_the_machines_has_a_table(void **state) {
   etk_hardware_get(&hardware);
   int count = 0;
   while (etk__kernels_at(count)) count++;
-  assert_int_equal(count, hardware.isa == ETK_ISA_BASE ? 2 : hardware.isa == ETK_ISA_AVX512 ? 4 : 3);
-  assert_string_equal(etk__kernels()->name, etk_isa_name(etk_isa_active()));
+  assert_int_equal(count, hardware.isa == ETK_ISA_BASE ? 2 : hardware.isa >= ETK_ISA_AVX512 && hardware.isa <= ETK_ISA_AVX512BF16 ? 4 : 3);
+  /* What goes beyond avx512 or neon matters to products of packed weights alone: names such as avx512vnni have their elders' tables. */
+  assert_memory_equal(etk__kernels()->name, etk_isa_name(etk_isa_active()), strlen(etk__kernels()->name));
 }
 
 /* From where results are normal floats to where they overflow, against double precision: 2.5e-7 is four units of a float's last place. The

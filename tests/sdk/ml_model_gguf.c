@@ -6,6 +6,7 @@
 #include <etk/gguf.h>
 #include <etk/ops.h>
 #include <etk/parallel.h>
+#include "ml/product/product.h"
 
 /* ---- a GGUF file of a model ---- */
 
@@ -500,6 +501,7 @@ static void every_failing_allocation_is_survived(void **state) {
 }
 
 int main(void) {
+  etk__product_set_exact(true); /* results are held to what is stored; how far fast products are from it: ml_product.c */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_file_of_f32_gives_the_bits_of_its_folder),
       cmocka_unit_test(a_file_of_packed_types_gives_the_logits_of_its_decoded_values),

@@ -4,6 +4,7 @@
 
 #include <etk/numpy.h>
 #include <etk/ops.h>
+#include "ml/product/product.h"
 
 /* ---- a folder ---- */
 
@@ -275,6 +276,7 @@ static void every_failing_allocation_is_survived(void **state) {
 }
 
 int main(void) {
+  etk__product_set_exact(true); /* results are held to what is stored; how far fast products are from it: ml_product.c */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_quantized_folder_gives_the_logits_of_its_decoded_values),
       cmocka_unit_test(it_opens_decoded_and_saves_as_plain_weights),

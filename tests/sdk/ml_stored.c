@@ -13,6 +13,7 @@
 #include <etk/quant.h>
 #include <etk/rng.h>
 #include <math.h>
+#include "ml/product/product.h"
 
 static void ok(etk_status status, const etk_error *e) {
   if (status) fail_msg("%s", e->message);
@@ -421,6 +422,7 @@ static void no_copy_of_the_weight_is_made(void **state) {
 }
 
 int main(void) {
+  etk__product_set_exact(true); /* results are held to what is stored; how far fast products are from it: ml_product.c */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(products_with_every_type_are_those_of_its_decoded_values),
       cmocka_unit_test(products_that_are_cut_into_several_tiles_fit_together),

@@ -23,9 +23,13 @@ int32_t etk_sample(float *logits, int64_t vocab, const etk_sampling *sampling, c
 
 typedef struct etk_generator etk_generator;
 /* capacity: tokens (prompt and answer) that fit; 0: the model's context. Borrows model and adapter. With longrope (phi3) the capacity does not choose the
- * factors: a text within the original context has the short ones, and one that grows past it is computed again with the long ones at that token. */
+ * factors: a text within the original context has the short ones, and one that grows past it is computed again with the long ones at that token. The cache
+ * is of F32, or with $ETK_CACHE=f16 of F16 (etk/cache.h). */
 etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, int64_t capacity);
 void etk_generator_free(etk_generator *generator);
+/* Bytes that a prompt of so many tokens and its answer need, known before anything runs: the weights as they are held, the cache, and the graphs (which are
+ * recorded here, not run). What a process has before it opens a model, some 10 MB and the buffers of a BLAS, is not counted. */
+etk_status etk_generator_plan(etk_error *e, etk_generator *generator, int64_t prompt_tokens, size_t *bytes);
 
 typedef struct etk_generate_options {
   etk_sampling sampling;

@@ -14,7 +14,13 @@
 extern "C" {
 #endif
 
-typedef enum etk_isa { ETK_ISA_BASE = 0, ETK_ISA_NEON = 1, ETK_ISA_AVX2 = 2, ETK_ISA_AVX512 = 3 } etk_isa;
+/* Within x86 and within Arm a larger one has all of a smaller one's instructions. */
+typedef enum etk_isa {
+  ETK_ISA_BASE = 0, ETK_ISA_NEON = 1, ETK_ISA_AVX2 = 2, ETK_ISA_AVX512 = 3, ETK_ISA_AVX512VNNI = 4,
+  ETK_ISA_AVX512BF16 = 5, /* and VNNI */
+  ETK_ISA_NEONDOT = 6,    /* NEON with int8 dot products */
+  ETK_ISA_NEONMM = 7      /* and with matrix products of int8 (i8mm) and bf16 */
+} etk_isa;
 
 typedef struct etk_gpu {
   char name[64];
@@ -121,7 +127,7 @@ etk_status etk_hardware_limits_load(etk_error *e, etk_hardware_limits *out);
 etk_status etk_hardware_limits_save(etk_error *e, const etk_hardware_limits *limits);
 
 etk_isa etk_isa_best(void);                  /* of this machine; found out once, cheap after */
-etk_isa etk_isa_active(void);                /* best ISA capped by $ETK_ISA (base|neon|avx2|avx512); read once */
+etk_isa etk_isa_active(void);                /* best ISA capped by $ETK_ISA (base|neon|neondot|neonmm|avx2|avx512|avx512vnni|avx512bf16); read once */
 const char *etk_isa_name(etk_isa isa);
 int64_t etk_hardware_memory_available(void); /* memory_available_bytes of etk_hardware, alone; 0: unknown */
 int64_t etk_hardware_peak_rss_bytes(void);   /* this process's peak resident memory */

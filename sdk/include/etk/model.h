@@ -5,8 +5,8 @@
  * count and safe to read from many threads, unless it was opened for training all of its weights.
  * This version runs model_type llama (SmolLM and SmolLM2 too), mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3 (Phi-3, Phi-3.5, Phi-4-mini),
  * smollm3, gpt2, gpt_neox (Pythia), mixtral and qwen2_moe, for inference and training, with rope scaling linear, llama3, yarn and (phi3) longrope. Of
- * gemma3, a model of text and images, the text part runs (text_part below). A mixture's experts all compute every token: right, but not yet sparse. A
- * field of config.json that would change the result and is not supported is an error. */
+ * gemma3, a model of text and images, the text part runs (text_part below). Of a mixture each expert computes
+ * the tokens that came to it. A field of config.json that would change the result and is not supported is an error. */
 #ifndef ETK_MODEL_H
 #define ETK_MODEL_H
 

@@ -29,6 +29,7 @@ etk_tensor *etk_reshape(etk_graph *g, etk_tensor *a, etk_shape shape);    /* sam
 etk_tensor *etk_transpose(etk_graph *g, etk_tensor *a);                   /* (m, n) -> (n, m), copied */
 etk_tensor *etk_slice(etk_graph *g, etk_tensor *a, int64_t from, int64_t count); /* (..., n) -> (..., count): columns from .. from + count */
 etk_tensor *etk_rows(etk_graph *g, etk_tensor *a, etk_tensor *index);     /* a (n, d), stored or not, index (m) i32 -> (m, d); index -1 gives zeros */
+etk_tensor *etk_add_rows(etk_graph *g, etk_tensor *x, etk_tensor *y, etk_tensor *index); /* x (n, d), y (m, d), index (m) i32 -> x with y's rows added where index says; -1: nowhere */
 
 /* Reductions. */
 etk_tensor *etk_sum(etk_graph *g, etk_tensor *a);                         /* -> (1) */
@@ -44,6 +45,9 @@ etk_tensor *etk_softmax(etk_graph *g, etk_tensor *a);                     /* ove
 etk_tensor *etk_matmul(etk_graph *g, etk_tensor *a, etk_tensor *b, bool transpose_a, bool transpose_b);
 /* c + factor * op(a) op(b): one pass, no copy of c where c dies here. */
 etk_tensor *etk_matmul_add(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tensor *b, float factor, bool transpose_a, bool transpose_b);
+/* c + factor * a op(b), or without c (NULL), for the first count (1) i32 rows of a alone: the others of the result are c's, or 0. What a's other rows hold
+ * does not matter; they get no gradient. */
+etk_tensor *etk_matmul_first(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tensor *b, etk_tensor *count, float factor, bool transpose_b);
 
 /* Language models. */
 etk_tensor *etk_embedding(etk_graph *g, etk_tensor *table, etk_tensor *ids); /* table (vocab, d), stored or not, ids (...) i32 -> (..., d) */
@@ -51,6 +55,9 @@ etk_tensor *etk_rms_norm(etk_graph *g, etk_tensor *x, etk_tensor *weight, float 
 /* Mixture of experts: logits (..., experts) -> the softmax over all experts, kept for the `count` largest of a row and 0 for the others; normalise: divided
  * by the sum of what is kept. */
 etk_tensor *etk_route(etk_graph *g, etk_tensor *logits, int64_t count, bool normalise);
+/* Whom an expert serves: the rows of weights (..., experts) where its column is not 0 -> index (rows) i32, in order, then -1; *count (1) i32: how many. With
+ * etk_rows, etk_matmul_first and etk_add_rows an expert computes its own tokens alone. Not differentiable. */
+etk_tensor *etk_expert_rows(etk_graph *g, etk_tensor *weights, int64_t expert, etk_tensor **count);
 /* (x - mean) / sqrt(variance + epsilon) * weight (d) + bias (d) over the last axis of x (..., d) (Ba, Kiros & Hinton 2016) */
 etk_tensor *etk_layer_norm(etk_graph *g, etk_tensor *x, etk_tensor *weight, etk_tensor *bias, float epsilon);
 /* Rotates pairs (i, i + n/2) of the first n values of each head by position * inverse_frequency[i] (Su et al. 2021, NeoX halves as Hugging Face

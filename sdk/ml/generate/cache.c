@@ -9,34 +9,35 @@ struct sequence {
 
 struct etk_cache {
   etk_cache_options options;
-  size_t layer_floats; /* of keys; of values as many */
-  float *data;         /* (layers, 2, blocks, block_tokens, kv_heads, head_dim) */
+  size_t layer_bytes;  /* of keys; of values as many */
+  unsigned char *data; /* (layers, 2, what etk/cache.h says) */
   int32_t *free;       /* a stack of free blocks */
   int free_count;
   struct sequence *sequences;
   int sequence_count;
 };
 
-/* Bytes of K and V of all layers, or false where they overflow. */
-static bool size_of(const etk_cache_options *o, size_t *layer_floats, size_t *bytes) {
-  size_t n = (size_t)o->blocks;
+/* Bytes of keys of one layer, and of K and V of all of them; false where they overflow. */
+static bool size_of(const etk_cache_options *o, size_t *layer, size_t *all) {
+  size_t n = (size_t)o->blocks * etk_dtype_size(o->dtype);
   if (__builtin_mul_overflow(n, (size_t)o->block_tokens, &n) || __builtin_mul_overflow(n, (size_t)o->kv_heads, &n) || __builtin_mul_overflow(n, (size_t)o->head_dim, &n)) return false;
-  *layer_floats = n;
-  return !__builtin_mul_overflow(n, 2 * sizeof(float) * (size_t)o->layers, bytes) && *bytes <= PTRDIFF_MAX;
+  *layer = n;
+  return !__builtin_mul_overflow(n, 2 * (size_t)o->layers, all) && *all <= PTRDIFF_MAX;
 }
 
 etk_status etk_cache_new(etk_error *e, etk_cache **out, const etk_cache_options *options) {
   etk_cache_options o = *options;
-  size_t floats, bytes;
+  size_t layer, bytes;
   *out = NULL;
   if (o.block_tokens == 0) o.block_tokens = 16;
   if (o.layers < 1 || o.kv_heads < 1 || o.head_dim < 1 || o.block_tokens < 1 || o.blocks < 1)
     return etk_fail(e, ETK_E_INVALID, "cache: %d layers, %d heads of %d, %d blocks of %d: each must be at least 1", o.layers, o.kv_heads, o.head_dim, o.blocks, o.block_tokens);
-  if (!size_of(&o, &floats, &bytes)) return etk_fail(e, ETK_E_NO_MEMORY, "cache: %d blocks of %d tokens are more than can be addressed", o.blocks, o.block_tokens);
+  if (o.dtype != ETK_F32 && o.dtype != ETK_F16) return etk_fail(e, ETK_E_UNSUPPORTED, "cache: keys and values as %s; F32 and F16 are supported", etk_dtype_name(o.dtype));
+  if (!size_of(&o, &layer, &bytes)) return etk_fail(e, ETK_E_NO_MEMORY, "cache: %d blocks of %d tokens are more than can be addressed", o.blocks, o.block_tokens);
   etk_cache *c = etk_calloc(1, sizeof *c);
   if (c) {
     c->options = o;
-    c->layer_floats = floats;
+    c->layer_bytes = layer;
     c->data = etk_alloc_aligned(bytes, 64);
     c->free = etk_calloc((size_t)o.blocks, sizeof *c->free);
   }
@@ -58,10 +59,10 @@ void etk_cache_free(etk_cache *c) {
   etk_free(c);
 }
 
-size_t etk_cache_bytes(const etk_cache *c) { return c->layer_floats * 2 * sizeof(float) * (size_t)c->options.layers; }
+size_t etk_cache_bytes(const etk_cache *c) { return c->layer_bytes * 2 * (size_t)c->options.layers; }
 const etk_cache_options *etk_cache_get_options(const etk_cache *c) { return &c->options; }
-float *etk_cache_keys(const etk_cache *c, int layer) { return c->data + 2 * (size_t)layer * c->layer_floats; }
-float *etk_cache_values(const etk_cache *c, int layer) { return c->data + (2 * (size_t)layer + 1) * c->layer_floats; }
+void *etk_cache_keys(const etk_cache *c, int layer) { return c->data + 2 * (size_t)layer * c->layer_bytes; }
+void *etk_cache_values(const etk_cache *c, int layer) { return c->data + (2 * (size_t)layer + 1) * c->layer_bytes; }
 
 static struct sequence *find(const etk_cache *c, int sequence) {
   return sequence >= 0 && sequence < c->sequence_count && c->sequences[sequence].used ? &c->sequences[sequence] : NULL;

@@ -7,14 +7,15 @@
 #include <etk/ops.h>
 #include <math.h>
 
-enum { BLOCK_TOKENS = 16, STEPS = 3 };
-static const int64_t step_tokens[STEPS] = {1, 16, 128}; /* graph widths: decode, short prompts, long prompts */
+enum { BLOCK_TOKENS = 16, STEPS = 4 };
+static const int64_t step_tokens[STEPS] = {1, 16, 128, 512}; /* graph widths: decode, short prompts, long prompts, where each weight is read once for many tokens */
 
 struct step {
   etk_graph *graph;
   etk_tensor *ids, *positions, *select, *block_table, *logits;
   etk_tensor *last; /* longrope, else NULL: the sequence's last position */
   int64_t tokens;
+  size_t bytes; /* as planned */
 };
 
 struct etk_generator {
@@ -43,7 +44,16 @@ static etk_status record(etk_error *e, etk_generator *gen, struct step *s, int64
                          .cache = gen->cache, .block_table = s->block_table, .last = s->last};
   s->logits = etk_model_forward(s->graph, gen->model, &forward); /* (1, vocab) */
   etk_graph_keep(s->graph, s->logits);
-  return etk_graph_plan(e, s->graph, NULL);
+  etk_plan plan;
+  etk_status status = etk_graph_plan(e, s->graph, &plan);
+  s->bytes = status ? 0 : plan.peak_bytes;
+  return status;
+}
+
+/* F32 unless $ETK_CACHE is f16. */
+static etk_dtype cache_type(void) {
+  const char *choice = getenv("ETK_CACHE");
+  return choice && !strcmp(choice, "f16") ? ETK_F16 : ETK_F32;
 }
 
 etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, int64_t capacity) {
@@ -59,7 +69,7 @@ etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model 
   gen->vocab = c->vocab_size;
   gen->original = c->rope_scaling == ETK_ROPE_LONGROPE ? (int64_t)c->rope_original_positions : 0;
   etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim,
-                               .block_tokens = BLOCK_TOKENS, .blocks = (int)gen->max_blocks};
+                               .block_tokens = BLOCK_TOKENS, .blocks = (int)gen->max_blocks, .dtype = cache_type()};
   gen->scratch = etk_calloc((size_t)gen->vocab, sizeof *gen->scratch);
   gen->logits = etk_calloc((size_t)gen->vocab, sizeof *gen->logits);
   gen->seen = etk_calloc((size_t)capacity, sizeof *gen->seen);
@@ -79,6 +89,20 @@ void etk_generator_free(etk_generator *gen) {
   etk_free(gen->logits);
   etk_free(gen->seen);
   etk_free(gen);
+}
+
+/* The graph that takes the next of `left` tokens. */
+static int step_for(int64_t left) { return left == 1 ? 0 : left <= step_tokens[1] ? 1 : left < step_tokens[3] ? 2 : 3; }
+
+etk_status etk_generator_plan(etk_error *e, etk_generator *gen, int64_t prompt_tokens, size_t *bytes) {
+  *bytes = etk_model_bytes(gen->model) + etk_cache_bytes(gen->cache) + (size_t)gen->vocab * (sizeof *gen->scratch + sizeof *gen->logits) + (size_t)gen->capacity * sizeof *gen->seen;
+  for (int64_t left = prompt_tokens; left > 0; left -= step_tokens[step_for(left)]) {
+    struct step *s = &gen->steps[step_for(left)];
+    etk_status status = s->graph ? ETK_OK : record(e, gen, s, step_tokens[step_for(left)]);
+    if (status) return status;
+  }
+  for (int i = 0; i < STEPS; i++) *bytes += gen->steps[i].bytes;
+  return ETK_OK;
 }
 
 /* Feeds `count` tokens that stand from `position` on, of a sequence that goes on to position `last`; the logits of the last token are then in the step's tensor. */
@@ -101,7 +125,7 @@ static etk_status feed(etk_error *e, etk_generator *gen, struct step *s, const i
 static etk_status prefill(etk_error *e, etk_generator *gen, const int32_t *ids, int64_t count, struct step **last) {
   for (int64_t done = 0; done < count;) {
     int64_t left = count - done;
-    int which = left == 1 ? 0 : left <= step_tokens[1] ? 1 : 2;
+    int which = step_for(left);
     struct step *s = &gen->steps[which];
     etk_status status = s->graph ? ETK_OK : record(e, gen, s, step_tokens[which]);
     int64_t part = left < step_tokens[which] ? left : step_tokens[which];

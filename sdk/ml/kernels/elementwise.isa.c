@@ -41,6 +41,13 @@ void K(scale_f32)(float *out, const float *a, float factor, int64_t n) {
   for (; i < n; i++) out[i] = factor * a[i];
 }
 
+void K(softcap_f32)(float *out, const float *a, float scale, float cap, int64_t n) {
+  vf f = splat(scale / cap), c = splat(cap);
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES) store(out + i, c * tanh_of(f * load(a + i)));
+  if (i < n) store_part(out + i, c * tanh_of(f * load_part(a + i, n - i, 0)), n - i);
+}
+
 void K(axpy_f32)(float *y, float factor, const float *x, int64_t n) {
   vf f = splat(factor);
   int64_t i = 0;

@@ -39,6 +39,20 @@ struct dropout_mask {
   float scale;
 };
 
+/* A tile of queries meets a tile of keys; what they have gathered so far is scaled and added to, as the largest score grows (Milakov & Gimelshein 2018; Dao et
+ * al. 2022). Query i sees key j of the tile where first[i] <= start + j < end[i]; a query may see none. At the beginning y and sum are 0 and top is
+ * -infinity; at the end a query's result is y / sum. */
+enum { ATTENTION_KEYS = 64, ATTENTION_STEP = 6, ATTENTION_PAD = 16 };
+struct attention_tile {
+  int64_t rows, d, dv;   /* rows: a multiple of ATTENTION_STEP; dv: d rounded up to a multiple of ATTENTION_PAD */
+  const float *q;        /* (rows, d), scaled */
+  const float *k, *v;    /* (d, ATTENTION_KEYS), (ATTENTION_KEYS, dv); what lies where no query looks, and past d, may be anything */
+  int64_t start;         /* the position of the tile's first key */
+  const int64_t *first, *end;
+  float softcap;         /* scores become softcap tanh(score / softcap); 0: they stay */
+  float *y, *top, *sum;  /* (rows, dv), (rows), (rows) */
+};
+
 /* clang-format off */
 #define ETK_KERNELS(K)                                                                                                                          \
   K(void, add_f32, (float *out, const float *a, const float *b, int64_t n))                                                                     \
@@ -56,6 +70,7 @@ struct dropout_mask {
   K(void, silu_backward_f32, (float *da, const float *dy, const float *a, int64_t n))                                                           \
   K(void, swiglu_f32, (float *out, const float *gate, const float *up, int64_t n))                                                              \
   K(void, swiglu_backward_f32, (float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n))                      \
+  K(void, softcap_f32, (float *out, const float *a, float scale, float cap, int64_t n))           /* cap tanh(scale a / cap); cap > 0 */        \
   K(float, log_sum_exp_f32, (const float *a, int64_t n))                                          /* n >= 1 */                                  \
   K(void, exp_affine_f32, (float *out, const float *a, float scale, float shift, float factor, int64_t n)) /* factor exp(scale a + shift) */    \
   K(float, softmax_f32, (float *out, const float *a, float scale, int64_t n))                     /* of scale a; returns its log-sum-exp; n >= 1 */ \
@@ -70,7 +85,16 @@ struct dropout_mask {
   K(void, f16_to_f32, (float *out, const uint16_t *in, int64_t n))                                                                              \
   K(void, bf16_to_f32, (float *out, const uint16_t *in, int64_t n))                                                                             \
   K(void, f32_to_f16, (uint16_t *out, const float *in, int64_t n))                                /* nearest even; NaN stays NaN */             \
-  K(void, f32_to_bf16, (uint16_t *out, const float *in, int64_t n))
+  K(void, f32_to_bf16, (uint16_t *out, const float *in, int64_t n))                                                                              \
+  K(void, copy_rows_f32, (float *out, int64_t ldo, const float *a, int64_t lda, int64_t rows, int64_t n))                                       \
+  K(void, f16_rows_to_f32, (float *out, int64_t ldo, const uint16_t *a, int64_t lda, int64_t rows, int64_t n))                                  \
+  K(void, transpose_f32, (float *out, int64_t ldo, const float *a, int64_t lda, int64_t rows, int64_t n)) /* a (rows, n) -> out (n, rows); no overlap */ \
+  K(void, attention_tile_f32, (const struct attention_tile *t))                                                                                 \
+  K(void, attention_scores_f32, (float *scores, int64_t lds, const float *q, int64_t rows, const float *k, int64_t ldk, int64_t n, int64_t d))  \
+      /* (rows, n) = q (rows, d) k (d, n) */                                                                                                     \
+  K(void, attention_scores_f16, (float *scores, int64_t lds, const float *q, int64_t rows, const uint16_t *k, int64_t ldk, int64_t n, int64_t d)) \
+  K(void, attention_values_f32, (float *y, const float *p, int64_t ldp, int64_t rows, const float *v, int64_t n, int64_t d)) /* y (rows, d) += p (rows, n) v (n, d) */ \
+  K(void, attention_values_f16, (float *y, const float *p, int64_t ldp, int64_t rows, const uint16_t *v, int64_t n, int64_t d))
 /* clang-format on */
 
 struct kernels {

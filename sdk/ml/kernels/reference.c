@@ -61,6 +61,7 @@ static float maximum(const float *a, int64_t n) {
   EACH m = a[i] > m ? a[i] : m;
   return m;
 }
+void K(softcap_f32)(float *out, const float *a, float scale, float cap, int64_t n) { EACH out[i] = cap * tanhf(scale * a[i] / cap); }
 float K(log_sum_exp_f32)(const float *a, int64_t n) {
   float m = maximum(a, n), s = 0;
   EACH s += expf(a[i] - m);

@@ -7,7 +7,7 @@
 #include <math.h>
 
 struct pass etk__pass(etk_graph *g, const etk_model *m, const etk_forward *f) {
-  struct pass p = {g, m, f, m->frequency};
+  struct pass p = {g, m, f, m->frequency, NULL};
   if (!m->long_frequency) return p;
   if (f->cache && !f->last)
     etk__poison(g, ETK_E_INVALID, "model: with longrope and a cache etk_forward.last is needed, which tells whether the sequence stays within the original %.0f positions",
@@ -16,15 +16,21 @@ struct pass etk__pass(etk_graph *g, const etk_model *m, const etk_forward *f) {
   return p;
 }
 
+/* sum + factor x W, or without sum (NULL), of the rows that count */
+static etk_tensor *product(const struct pass *p, etk_tensor *sum, etk_tensor *x, etk_tensor *weight, float factor, bool transposed) {
+  if (p->count) return etk_matmul_first(p->g, sum, x, weight, p->count, factor, transposed);
+  return sum ? etk_matmul_add(p->g, sum, x, weight, factor, false, transposed) : etk_matmul(p->g, x, weight, false, transposed);
+}
+
 etk_tensor *etk__linear(const struct pass *p, etk_tensor *sum, etk_tensor *x, const struct linear *layer) {
   etk_graph *g = p->g;
-  etk_tensor *y = sum ? etk_matmul_add(g, sum, x, layer->weight, 1.0f, false, !layer->transposed) : etk_matmul(g, x, layer->weight, false, !layer->transposed);
+  etk_tensor *y = product(p, sum, x, layer->weight, 1.0f, !layer->transposed);
   if (layer->bias) y = etk_add(g, y, layer->bias);
   const etk_adapter_module *lora = p->f->adapter ? etk__adapter_for(p->f->adapter, layer) : NULL;
   if (!lora) return y;
   etk_tensor *input = p->f->training ? etk_dropout(g, x, etk__adapter_dropout(p->f->adapter)) : x;
-  etk_tensor *inner = etk_matmul(g, input, lora->a, false, true); /* (..., rank) */
-  return etk_matmul_add(g, y, inner, lora->b, lora->scale, false, true);
+  etk_tensor *inner = product(p, NULL, input, lora->a, 1.0f, true); /* (..., rank) */
+  return product(p, y, inner, lora->b, lora->scale, true);
 }
 
 etk_tensor *etk__join(const struct pass *p, etk_tensor *residual, etk_tensor *x, const struct linear *layer) {

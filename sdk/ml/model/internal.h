@@ -179,6 +179,7 @@ struct pass {
   const etk_model *m;
   const etk_forward *f;
   etk_tensor *frequency; /* (rotary_dims/2), with longrope (batch, rotary_dims/2); NULL: positions are learned */
+  etk_tensor *count;     /* of an expert: (1) i32, how many rows its linear layers get; NULL: all */
 };
 struct pass etk__pass(etk_graph *g, const etk_model *m, const etk_forward *f);
 /* Queries or keys (batch, tokens, heads, d), turned as the layer does it. */

@@ -65,18 +65,31 @@ static etk_tensor *feed(const struct pass *p, const struct layer *layer, etk_ten
   return join(p, x, inner, &layer->down, layer->feed_norm);
 }
 
-/* The same of an expert, each token's result times its weight (..., 1). */
+/* The same of an expert that serves all, each token's result times its weight (..., 1). */
 static etk_tensor *expert(const struct pass *p, etk_tensor *x, etk_tensor *h, const struct linear *gate, const struct linear *up, const struct linear *down, etk_tensor *weight) {
   etk_tensor *inner = gated(p, etk__linear(p, NULL, h, gate), etk__linear(p, NULL, h, up));
   return etk__join(p, x, etk_scale_rows(p->g, inner, weight), down); /* without a bias: W (w h) = w (W h) */
 }
 
-/* Every expert computes every token, and the router's weight, zero for most, scales it: the result of the sparse form, at the cost of the dense one. */
+/* An expert computes the tokens that came to it: gathered, times their weights, and added to where they came from. x and h (tokens, hidden) */
+static etk_tensor *serve(const struct pass *all, etk_tensor *x, etk_tensor *h, const struct expert *e, etk_tensor *weights, int64_t number) {
+  struct pass some = *all, *p = &some;
+  etk_tensor *index = etk_expert_rows(p->g, weights, number, &some.count);
+  etk_tensor *own = etk_rows(p->g, h, index), *weight = etk_rows(p->g, etk_slice(p->g, weights, number, 1), index);
+  etk_tensor *inner = gated(p, etk__linear(p, NULL, own, &e->gate), etk__linear(p, NULL, own, &e->up));
+  etk_tensor *y = etk__linear(p, NULL, etk_scale_rows(p->g, inner, weight), &e->down);
+  if (p->f->training && p->f->dropout > 0) y = etk_dropout(p->g, y, p->f->dropout);
+  return etk_add_rows(p->g, x, y, index);
+}
+
 static etk_tensor *mixture(const struct pass *p, const struct layer *layer, etk_tensor *x, etk_tensor *h) {
   const etk_model_config *c = &p->m->config;
+  int64_t batch = etk_tensor_dim(x, 0), tokens = etk_tensor_dim(x, 1);
   etk_tensor *weights = etk_route(p->g, etk__linear(p, NULL, h, &layer->router), c->num_experts_per_tok, c->norm_topk_prob);
-  for (int64_t i = 0; i < c->num_experts; i++)
-    x = expert(p, x, h, &layer->experts[i].gate, &layer->experts[i].up, &layer->experts[i].down, etk_slice(p->g, weights, i, 1));
+  etk_shape flat = etk_shape_of(2, batch * tokens, c->hidden_size);
+  etk_tensor *y = etk_reshape(p->g, x, flat), *rows = etk_reshape(p->g, h, flat), *columns = etk_reshape(p->g, weights, etk_shape_of(2, batch * tokens, c->num_experts));
+  for (int64_t i = 0; i < c->num_experts; i++) y = serve(p, y, rows, &layer->experts[i], columns, i);
+  x = etk_reshape(p->g, y, etk_shape_of(3, batch, tokens, c->hidden_size));
   if (!p->m->family->shared_expert) return x;
   return expert(p, x, h, &layer->gate, &layer->up, &layer->down, etk_sigmoid(p->g, etk__linear(p, NULL, h, &layer->shared_gate)));
 }

@@ -1,10 +1,7 @@
-/* attention: causal, grouped-query, in blocks of query rows so that no (tokens, tokens) matrix exists; backward computes the scores again. */
-#include "rows.h"
+/* attention: causal, grouped-query, in tiles (attention.h); backward computes the scores again, in blocks of query rows. */
+#include "attention.h"
 
-enum { BLOCK = 64 }; /* query rows at a time */
-
-/* The first key that query i sees. */
-static int64_t first_key(const etk_attention_options *a, int64_t i) { return a->window > 0 && i >= a->window ? i + 1 - a->window : 0; }
+enum { BLOCK = 64 }; /* query rows at a time, backwards */
 
 /* Where things lie: q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d). */
 struct layout {
@@ -33,40 +30,41 @@ static etk_status attention_shape(etk_error *e, const struct node *node, struct 
   return ETK_OK;
 }
 
-/* Unit: one block of query rows of one head of one batch row. */
-static void attention_unit(const struct call *c, const struct layout *l, int64_t unit, float *scores) {
-  int64_t block = unit % l->blocks, h = unit / l->blocks % l->heads, b = unit / l->blocks / l->heads;
-  int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, kv = h / (l->heads / l->kv_heads);
+/* Unit: a tile of queries of one key head of one batch row. */
+static void attention_unit(const struct call *c, const struct layout *l, int64_t unit, void *scratch) {
+  const struct kernels *kernels = etk__kernels();
   const etk_attention_options *a = c->attributes;
-  int64_t start = first_key(a, from), keys = to - start; /* what some row of the block sees */
-  int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = (b * l->tokens + start) * l->k_row + kv * l->d;
-  etk__gemm(&(struct gemm){.tb = true, .m = to - from, .n = keys, .k = l->d, .alpha = 1, .a = in(c, 0) + at_q, .lda = l->q_row, .b = in(c, 1) + at_k, .ldb = l->k_row,
-                           .c = scores, .ldc = keys});
-  for (int64_t i = from; i < to; i++) {
-    float *row = scores + (i - from) * keys;
-    int64_t first = first_key(a, i) - start, end = i + 1 - start;
-    memset(row, 0, (size_t)first * sizeof *row);
-    etk__attention_softmax(row + first, a, NULL, end - first);
-    memset(row + end, 0, (size_t)(keys - end) * sizeof *row);
+  int64_t group = l->heads / l->kv_heads, tiles = etk__tile_count(l->tokens, group), size = etk__tile_tokens(l->tokens, group);
+  int64_t kv = unit / tiles % l->kv_heads, b = unit / tiles / l->kv_heads;
+  int64_t from = etk__tile_order(unit % tiles, tiles) * size, to = from + size < l->tokens ? from + size : l->tokens;
+  if (from >= to) return;
+  int64_t at_q = (b * l->tokens + from) * l->q_row + kv * group * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
+  struct tile t;
+  etk__tile_begin(&t, scratch, in(c, 0) + at_q, l->q_row, to - from, group, l->d, a);
+  for (int64_t i = from; i < to; i++) etk__tile_see(&t, i - from, first_key(a, i), i + 1);
+  for (int64_t start = first_key(a, from) / ATTENTION_KEYS * ATTENTION_KEYS; start < to; start += ATTENTION_KEYS) {
+    int64_t keys = to - start < ATTENTION_KEYS ? to - start : ATTENTION_KEYS;
+    kernels->transpose_f32(t.k, ATTENTION_KEYS, in(c, 1) + at_k + start * l->k_row, l->k_row, keys, l->d);
+    kernels->copy_rows_f32(t.v, t.kernel.dv, in(c, 2) + at_k + start * l->k_row, l->k_row, keys, l->d);
+    etk__tile_add(&t, start);
   }
-  etk__gemm(&(struct gemm){.m = to - from, .n = l->d, .k = keys, .alpha = 1, .a = scores, .lda = keys, .b = in(c, 2) + at_k, .ldb = l->k_row, .c = out(c, 0) + at_q,
-                           .ldc = l->q_row});
+  etk__tile_end(&t, out(c, 0) + at_q, l->q_row);
 }
 static void attention_units(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
   struct layout l = layout_of(&c->in[0].shape, &c->in[1].shape);
-  for (int64_t i = begin; i < end; i++) attention_unit(c, &l, i, (float *)c->scratch + slot * block_rows(&l) * l.tokens);
+  char *scratch = (char *)c->scratch + (size_t)slot * etk__tile_bytes(l.tokens, l.heads / l.kv_heads, l.d);
+  for (int64_t i = begin; i < end; i++) attention_unit(c, &l, i, scratch);
 }
 static etk_status attention_forward(etk_error *e, const struct call *c) {
   (void)e;
   struct layout l = layout_of(&c->in[0].shape, &c->in[1].shape);
-  etk__blas_open();
-  etk_parallel_for(l.batch * l.heads * l.blocks, 1, attention_units, (void *)(uintptr_t)c);
+  etk_parallel_for(l.batch * l.kv_heads * etk__tile_count(l.tokens, l.heads / l.kv_heads), 1, attention_units, (void *)(uintptr_t)c);
   return ETK_OK;
 }
 static size_t attention_scratch(const struct node *node, int threads) {
   struct layout l = layout_of(shape_of(node, 0), shape_of(node, 1));
-  return (size_t)(threads * block_rows(&l) * l.tokens) * sizeof(float);
+  return (size_t)threads * etk__tile_bytes(l.tokens, l.heads / l.kv_heads, l.d);
 }
 
 /* ---- backward: inputs dy, q, k, v -> dq, dk, dv ---- */

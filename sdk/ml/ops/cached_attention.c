@@ -1,5 +1,10 @@
-/* cached_attention: attention of new tokens to a paged cache that they first extend. Ordered; not differentiable. */
-#include "rows.h"
+/* cached_attention: attention of new tokens to a paged cache that they first extend. Ordered; not differentiable.
+ *
+ * Several tokens a row go through tiles, as without a cache (attention.h). One token a row reads the cache where it lies, once for all heads of a group, in
+ * chunks of positions that may run beside each other; chunks are the same for any number of threads, and so are results. */
+#include "attention.h"
+
+#include <math.h>
 
 struct cached {
   etk_cache *cache;
@@ -27,30 +32,34 @@ static etk_status cached_shape(etk_error *e, const struct node *node, struct res
   return gives(results, count, q);
 }
 
+enum { CHUNK = 512, RUN = 16, PART = 64 }; /* positions of a chunk; tokens, and values of a head, that are written at a time */
+
 struct pages {
   const struct call *call;
+  const etk_attention_options *attention;
   const etk_cache_options *options;
-  float *keys, *values;
-  int64_t batch, tokens, heads, d, row, blocks; /* row: floats from one cached position to the next */
+  unsigned char *keys, *values;
+  int64_t batch, tokens, heads, kv_heads, group, d, block, blocks; /* block: positions of one; blocks: columns of the table */
+  int64_t element, chunk;                                          /* bytes of one; positions of a chunk, whole blocks */
 };
+static int64_t chunk_of(const etk_cache_options *o) { return o->block_tokens < CHUNK ? CHUNK / o->block_tokens * o->block_tokens : o->block_tokens; }
 static struct pages pages_of(const struct call *c) {
   const struct cached *a = c->attributes;
   const etk_cache_options *o = etk_cache_get_options(a->cache);
   const int64_t *q = c->in[0].shape.dims;
-  return (struct pages){c, o, etk_cache_keys(a->cache, a->layer), etk_cache_values(a->cache, a->layer), q[0], q[1], q[2], q[3], (int64_t)o->kv_heads * o->head_dim,
-                        c->in[3].shape.dims[1]};
+  return (struct pages){.call = c, .attention = &a->options, .options = o, .keys = etk_cache_keys(a->cache, a->layer), .values = etk_cache_values(a->cache, a->layer),
+                        .batch = q[0], .tokens = q[1], .heads = q[2], .kv_heads = o->kv_heads, .group = q[2] / o->kv_heads, .d = q[3], .block = o->block_tokens,
+                        .blocks = c->in[3].shape.dims[1], .element = (int64_t)etk_dtype_size(o->dtype), .chunk = chunk_of(o)};
 }
 
-/* Every position up to each token's must lie in a block that exists: what follows trusts the table. longest: positions of the longest row. */
-static etk_status check_table(etk_error *e, const struct pages *p, int64_t *longest) {
-  *longest = 0;
+/* Every position up to each token's must lie in a block that exists: what follows trusts the table. */
+static etk_status check_table(etk_error *e, const struct pages *p) {
   for (int64_t b = 0; b < p->batch; b++) {
     int64_t last = -1;
     for (int64_t t = 0; t < p->tokens; t++) {
       int32_t position = in_integers(p->call, 4)[b * p->tokens + t];
       if (position > last) last = position;
     }
-    if (last + 1 > *longest) *longest = last + 1;
     for (int64_t i = 0; i <= last / p->options->block_tokens && last >= 0; i++) {
       if (i >= p->blocks)
         return etk_fail(e, ETK_E_INVALID, "cached_attention: row %lld reaches position %lld, but its table has only %lld blocks of %d", (long long)b, (long long)last,
@@ -64,58 +73,220 @@ static etk_status check_table(etk_error *e, const struct pages *p, int64_t *long
   return ETK_OK;
 }
 
-static int64_t offset_of(const struct pages *p, int64_t b, int64_t position) {
-  int64_t size = p->options->block_tokens;
-  return (in_integers(p->call, 3)[b * p->blocks + position / size] * size + position % size) * p->row;
+/* Where the block of a row's position begins, for one key head: bytes in keys or values. */
+static int64_t block_at(const struct pages *p, int64_t b, int64_t kv, int64_t position) {
+  int64_t number = in_integers(p->call, 3)[b * p->blocks + position / p->block];
+  return (kv * p->options->blocks + number) * p->d * p->block * p->element;
 }
 
-static void extend(const struct pages *p) {
-  size_t bytes = (size_t)p->row * sizeof(float);
-  for (int64_t i = 0; i < p->batch * p->tokens; i++) {
-    int32_t position = in_integers(p->call, 4)[i];
-    if (position < 0) continue;
-    int64_t at = offset_of(p, i / p->tokens, position);
-    memcpy(p->keys + at, in(p->call, 1) + i * p->row, bytes);
-    memcpy(p->values + at, in(p->call, 2) + i * p->row, bytes);
-  }
-}
+/* ---- writing ---- */
 
-/* One token and head: scores over the positions it sees, then the weighted sum of values. */
-static void attend(const struct pages *p, int64_t token, int64_t h, float *scores) {
+static void write_f32(float *keys, float *values, int64_t block, const float *k, const float *v, int64_t row, int64_t n, int64_t d) {
+  etk__kernels()->transpose_f32(keys, block, k, row, n, d);
+  etk__kernels()->copy_rows_f32(values, d, v, row, n, d);
+}
+static void write_f16(uint16_t *keys, uint16_t *values, int64_t block, const float *k, const float *v, int64_t row, int64_t n, int64_t d) {
   const struct kernels *kernels = etk__kernels();
-  int64_t b = token / p->tokens, size = p->options->block_tokens, head = h / (p->heads / p->options->kv_heads) * p->d, at = (token * p->heads + h) * p->d;
-  int64_t length = (int64_t)in_integers(p->call, 4)[token] + 1;
-  float *y = out(p->call, 0) + at;
-  memset(y, 0, (size_t)p->d * sizeof *y);
-  if (length <= 0) return;
-  const struct cached *a = p->call->attributes;
-  int64_t window = a->options.window, first = window > 0 && length > window ? length - window : 0;
-  for (int64_t j = first / size * size; j < length; j += size) {
-    int64_t n = length - j < size ? length - j : size;
-    kernels->matvec_f32(scores + j, p->keys + offset_of(p, b, j) + head, p->row, in(p->call, 0) + at, n, p->d);
+  float turned[PART * RUN];
+  uint16_t narrow[PART * RUN];
+  for (int64_t from = 0; from < d; from += PART) {
+    int64_t part = d - from < PART ? d - from : PART;
+    kernels->transpose_f32(turned, n, k + from, row, n, part);
+    kernels->f32_to_f16(narrow, turned, part * n);
+    for (int64_t i = 0; i < part; i++)
+      for (int64_t j = 0; j < n; j++) keys[(from + i) * block + j] = narrow[i * n + j];
   }
-  etk__attention_softmax(scores + first, &a->options, NULL, length - first);
-  for (int64_t j = first; j < length; j++) kernels->axpy_f32(y, scores[j], p->values + offset_of(p, b, j) + head, p->d);
+  for (int64_t i = 0; i < n; i++) kernels->f32_to_f16(values + i * d, v + i * row, d);
+}
+/* n <= RUN tokens from t on, which go to consecutive positions of one block. */
+static void write_run(const struct pages *p, int64_t b, int64_t kv, int64_t t, int64_t position, int64_t n) {
+  int64_t at = block_at(p, b, kv, position), slot = position % p->block, row = p->kv_heads * p->d, from = (b * p->tokens + t) * row + kv * p->d;
+  void *keys = p->keys + at + slot * p->element, *values = p->values + at + slot * p->d * p->element;
+  if (p->options->dtype == ETK_F32) write_f32(keys, values, p->block, in(p->call, 1) + from, in(p->call, 2) + from, row, n, p->d);
+  else write_f16(keys, values, p->block, in(p->call, 1) + from, in(p->call, 2) + from, row, n, p->d);
+}
+/* Unit: RUN tokens of one key head of one batch row. */
+static void extend_units(void *user, int64_t begin, int64_t end, int slot) {
+  const struct pages *p = user;
+  int64_t runs = (p->tokens + RUN - 1) / RUN;
+  (void)slot;
+  for (int64_t unit = begin; unit < end; unit++) {
+    int64_t kv = unit / runs % p->kv_heads, b = unit / runs / p->kv_heads, t = unit % runs * RUN, last = t + RUN < p->tokens ? t + RUN : p->tokens;
+    const int32_t *positions = in_integers(p->call, 4) + b * p->tokens;
+    for (int64_t n = 1; t < last; t += n, n = 1) {
+      if (positions[t] < 0) continue;
+      while (t + n < last && positions[t + n] == positions[t] + n && positions[t + n] % p->block) n++;
+      write_run(p, b, kv, t, positions[t], n);
+    }
+  }
 }
 
-static void attend_range(void *user, int64_t begin, int64_t end, int slot) {
+/* ---- several tokens ---- */
+
+/* Keys and values of positions start .. start + keys of one row and head, to the tile's. */
+static void load_tile(const struct pages *p, struct tile *t, int64_t b, int64_t kv, int64_t start, int64_t keys) {
+  const struct kernels *kernels = etk__kernels();
+  for (int64_t i = 0, n; i < keys; i += n) {
+    int64_t slot = (start + i) % p->block, at = block_at(p, b, kv, start + i);
+    n = keys - i < p->block - slot ? keys - i : p->block - slot;
+    const void *k = p->keys + at + slot * p->element, *v = p->values + at + slot * p->d * p->element;
+    float *to = t->v + i * t->kernel.dv;
+    if (p->options->dtype == ETK_F32) {
+      kernels->copy_rows_f32(t->k + i, ATTENTION_KEYS, k, p->block, p->d, n);
+      kernels->copy_rows_f32(to, t->kernel.dv, v, p->d, n, p->d);
+    } else {
+      kernels->f16_rows_to_f32(t->k + i, ATTENTION_KEYS, k, p->block, p->d, n);
+      kernels->f16_rows_to_f32(to, t->kernel.dv, v, p->d, n, p->d);
+    }
+  }
+}
+
+/* Unit: a tile of queries of one key head of one batch row. */
+static void tile_unit(const struct pages *p, int64_t unit, void *scratch) {
+  int64_t tiles = etk__tile_count(p->tokens, p->group), size = etk__tile_tokens(p->tokens, p->group);
+  int64_t kv = unit / tiles % p->kv_heads, b = unit / tiles / p->kv_heads, from = etk__tile_order(unit % tiles, tiles) * size;
+  int64_t to = from + size < p->tokens ? from + size : p->tokens, low = INT64_MAX, high = 0;
+  if (from >= to) return;
+  int64_t at = ((b * p->tokens + from) * p->heads + kv * p->group) * p->d, row = p->heads * p->d;
+  struct tile t;
+  etk__tile_begin(&t, scratch, in(p->call, 0) + at, row, to - from, p->group, p->d, p->attention);
+  for (int64_t i = from; i < to; i++) {
+    int64_t position = in_integers(p->call, 4)[b * p->tokens + i];
+    if (position < 0) continue;
+    int64_t first = first_key(p->attention, position);
+    etk__tile_see(&t, i - from, first, position + 1);
+    low = first < low ? first : low;
+    high = position >= high ? position + 1 : high;
+  }
+  for (int64_t start = low / ATTENTION_KEYS * ATTENTION_KEYS; start < high; start += ATTENTION_KEYS) {
+    load_tile(p, &t, b, kv, start, high - start < ATTENTION_KEYS ? high - start : ATTENTION_KEYS);
+    etk__tile_add(&t, start);
+  }
+  etk__tile_end(&t, out(p->call, 0) + at, row);
+}
+static void tile_units(void *user, int64_t begin, int64_t end, int slot) {
   const struct pages *p = user;
-  float *scores = (float *)p->call->scratch + slot * p->blocks * p->options->block_tokens;
-  for (int64_t i = begin; i < end; i++) attend(p, i / p->heads, i % p->heads, scores);
+  for (int64_t i = begin; i < end; i++) tile_unit(p, i, (char *)p->call->scratch + (size_t)slot * etk__tile_bytes(p->tokens, p->group, p->d));
+}
+
+/* ---- one token ---- */
+
+/* Scratch: for each batch row where its units begin (and the end of all), for each slot scores (group, chunk), for each unit its heads' results (group, d)
+ * and the logarithms of their sums (group). */
+struct stream {
+  struct pages pages;
+  int64_t *begins; /* (batch + 1) */
+  float *scores, *parts;
+};
+static int64_t position_of(const struct pages *p, int64_t b) { return in_integers(p->call, 4)[b]; }
+static int64_t first_chunk(const struct pages *p, int64_t b) { return first_key(p->attention, position_of(p, b)) / p->chunk; }
+static int64_t chunks_of(const struct pages *p, int64_t b) { return position_of(p, b) < 0 ? 0 : position_of(p, b) / p->chunk - first_chunk(p, b) + 1; }
+static int64_t part_floats(const struct pages *p) { return p->group * (p->d + 1); }
+
+/* The heads of one key head over positions from .. to; sums: logarithms of the sums, or NULL. y (group, d) */
+static void attend(const struct pages *p, int64_t b, int64_t kv, int64_t from, int64_t to, float *scores, float *y, float *sums) {
+  const struct kernels *kernels = etk__kernels();
+  bool half = p->options->dtype == ETK_F16;
+  const float *q = in(p->call, 0) + (b * p->heads + kv * p->group) * p->d;
+  int64_t start = from / p->block * p->block, skipped = from - start;
+  for (int64_t j = start; j < to; j += p->block) {
+    int64_t n = to - j < p->block ? to - j : p->block;
+    const void *k = p->keys + block_at(p, b, kv, j);
+    if (half) kernels->attention_scores_f16(scores + j - start, p->chunk, q, p->group, k, p->block, n, p->d);
+    else kernels->attention_scores_f32(scores + j - start, p->chunk, q, p->group, k, p->block, n, p->d);
+  }
+  memset(y, 0, (size_t)(p->group * p->d) * sizeof *y);
+  for (int64_t h = 0; h < p->group; h++) {
+    float sum = etk__attention_softmax(scores + h * p->chunk + skipped, p->attention, NULL, to - from);
+    if (sums) sums[h] = sum;
+  }
+  for (int64_t j = start; j < to; j += p->block) {
+    int64_t skip = j < from ? skipped : 0, n = (to - j < p->block ? to - j : p->block) - skip;
+    const unsigned char *v = p->values + block_at(p, b, kv, j) + skip * p->d * p->element;
+    if (half) kernels->attention_values_f16(y, scores + j + skip - start, p->chunk, p->group, (const uint16_t *)(const void *)v, n, p->d);
+    else kernels->attention_values_f32(y, scores + j + skip - start, p->chunk, p->group, (const float *)(const void *)v, n, p->d);
+  }
+}
+
+/* Units of a row: (key head, chunk). The last chunk holds the token itself, so that is written there. */
+static void stream_units(void *user, int64_t begin, int64_t end, int slot) {
+  const struct stream *s = user;
+  const struct pages *p = &s->pages;
+  float *scores = s->scores + slot * p->group * p->chunk;
+  int64_t b = 0;
+  for (int64_t unit = begin; unit < end; unit++) {
+    while (unit >= s->begins[b + 1]) b++;
+    int64_t chunks = chunks_of(p, b), position = position_of(p, b), kv = (unit - s->begins[b]) / chunks, chunk = first_chunk(p, b) + (unit - s->begins[b]) % chunks;
+    int64_t first = first_key(p->attention, position), from = chunk * p->chunk, to = from + p->chunk;
+    if (to > position) {
+      to = position + 1;
+      write_run(p, b, kv, 0, position, 1);
+    }
+    if (from < first) from = first;
+    float *part = s->parts + unit * part_floats(p), *y = out(p->call, 0) + (b * p->heads + kv * p->group) * p->d;
+    attend(p, b, kv, from, to, scores, chunks == 1 ? y : part, chunks == 1 ? NULL : part + p->group * p->d);
+  }
+}
+
+/* y = sum over chunks of their results, weighted by their shares of the whole sum. */
+static void join_chunks(const struct stream *s, int64_t b, int64_t h, int64_t chunks) {
+  const struct pages *p = &s->pages;
+  const float *parts = s->parts + (s->begins[b] + h / p->group * chunks) * part_floats(p);
+  int64_t part = part_floats(p), at = h % p->group * p->d, sum = p->group * p->d + h % p->group;
+  float *y = out(p->call, 0) + (b * p->heads + h) * p->d, top = -INFINITY, total = 0;
+  for (int64_t i = 0; i < chunks; i++) top = parts[i * part + sum] > top ? parts[i * part + sum] : top;
+  for (int64_t i = 0; i < chunks; i++) total += expf(parts[i * part + sum] - top);
+  memset(y, 0, (size_t)p->d * sizeof *y);
+  for (int64_t i = 0; i < chunks; i++) etk__kernels()->axpy_f32(y, expf(parts[i * part + sum] - top) / total, parts + i * part + at, p->d);
+}
+static void join_range(void *user, int64_t begin, int64_t end, int slot) {
+  const struct stream *s = user;
+  const struct pages *p = &s->pages;
+  (void)slot;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t b = i / p->heads, chunks = chunks_of(p, b);
+    if (chunks == 0) memset(out(p->call, 0) + i * p->d, 0, (size_t)p->d * sizeof(float));
+    if (chunks > 1) join_chunks(s, b, i % p->heads, chunks);
+  }
+}
+
+static int64_t up(int64_t n) { return (n + 15) / 16 * 16; }
+static size_t stream_bytes(const struct pages *p, int threads) {
+  int64_t chunks = (p->blocks * p->block + p->chunk - 1) / p->chunk, units = chunks > 1 ? p->batch * p->kv_heads * chunks : 0;
+  return (size_t)(2 * up(p->batch + 1) + threads * up(p->group * p->chunk) + units * part_floats(p)) * sizeof(float);
+}
+static void stream(const struct pages *p) {
+  struct stream s = {*p, p->call->scratch, (float *)p->call->scratch + 2 * up(p->batch + 1), NULL};
+  s.parts = s.scores + p->call->threads * up(p->group * p->chunk);
+  int64_t longest = 0;
+  bool join = false;
+  for (int64_t b = 0; b < p->batch; b++) {
+    int64_t chunks = chunks_of(p, b), seen = position_of(p, b) + 1 - first_key(p->attention, position_of(p, b));
+    s.begins[b + 1] = (b ? s.begins[b] : (s.begins[0] = 0)) + p->kv_heads * chunks;
+    join |= chunks != 1;
+    longest = seen > longest ? seen : longest;
+  }
+  etk_parallel_for(s.begins[p->batch], row_grain((longest < p->chunk ? longest : p->chunk) * p->d * p->group), stream_units, &s);
+  if (join) etk_parallel_for(p->batch * p->heads, row_grain(p->d * 8), join_range, &s);
 }
 
 static etk_status cached_forward(etk_error *e, const struct call *c) {
   struct pages p = pages_of(c);
-  int64_t longest;
-  etk_status status = check_table(e, &p, &longest);
+  etk_status status = check_table(e, &p);
   if (status) return status;
-  extend(&p);
-  etk_parallel_for(p.batch * p.tokens * p.heads, row_grain(longest * p.d), attend_range, &p);
+  if (p.tokens == 1) {
+    stream(&p);
+    return ETK_OK;
+  }
+  etk_parallel_for(p.batch * p.kv_heads * ((p.tokens + RUN - 1) / RUN), row_grain(2 * RUN * p.d), extend_units, &p);
+  etk_parallel_for(p.batch * p.kv_heads * etk__tile_count(p.tokens, p.group), 1, tile_units, &p);
   return ETK_OK;
 }
 static size_t cached_scratch(const struct node *node, int threads) {
-  const struct cached *a = node->attributes;
-  return (size_t)(threads * shape_of(node, 3)->dims[1] * etk_cache_get_options(a->cache)->block_tokens) * sizeof(float);
+  struct call shapes = {.attributes = node->attributes};
+  for (int i = 0; i < 5; i++) shapes.in[i].shape = *shape_of(node, i);
+  struct pages p = pages_of(&shapes);
+  return p.tokens == 1 ? stream_bytes(&p, threads) : (size_t)threads * etk__tile_bytes(p.tokens, p.group, p.d);
 }
 
 static const struct op cached_row = {"cached_attention", OP_ORDERED, 5, 5, 8 | 16, cached_shape, cached_forward, NULL, cached_scratch};

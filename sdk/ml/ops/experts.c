@@ -1,4 +1,5 @@
-/* route: which experts a token goes to, and with what weight (Shazeer et al. 2017; Jiang et al. 2024); scale_rows: each row times a number of its own. */
+/* route: which experts a token goes to, and with what weight (Shazeer et al. 2017; Jiang et al. 2024); expert_rows: which tokens came to an expert; scale_rows:
+ * each row times a number of its own. */
 #include "rows.h"
 
 struct route {
@@ -69,6 +70,36 @@ static void route_backward(struct reverse *r) {
 static const struct op route_row = {"route", 0, 1, 1, 0, route_shape, route_forward, route_backward, NULL};
 etk_tensor *etk_route(etk_graph *g, etk_tensor *logits, int64_t count, bool normalise) {
   return RECORD_WITH(g, route_row, (&(struct route){count, normalise}), logits);
+}
+
+/* ---- expert_rows: weights (..., experts) -> index (rows), count (1), both i32 ---- */
+
+static etk_status expert_rows_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
+  const etk_shape *w = shape_of(node, 0);
+  int64_t expert = *(const int64_t *)node->attributes;
+  char text[SHAPE_TEXT];
+  if (w->rank < 1 || expert < 0 || expert >= etk__last(w))
+    return etk_fail(e, ETK_E_SHAPE, "expert_rows: expert %lld of weights %s", (long long)expert, etk_shape_text(text, sizeof text, w));
+  results[0] = (struct result){ETK_I32, etk_shape_of(1, node->inputs[0]->elements / etk__last(w))};
+  results[1] = (struct result){ETK_I32, etk_shape_of(1, 1)};
+  *count = 2;
+  return ETK_OK;
+}
+static etk_status expert_rows_forward(etk_error *e, const struct call *c) {
+  int64_t expert = *(const int64_t *)c->attributes, rows = c->out[0].elements, experts = c->in[0].elements / rows;
+  int32_t *index = c->out[0].data, count = 0;
+  (void)e;
+  for (int64_t i = 0; i < rows; i++)
+    if (in(c, 0)[i * experts + expert] != 0) index[count++] = (int32_t)i; /* what is not a number is served too: the loss tells */
+  for (int64_t i = count; i < rows; i++) index[i] = -1;
+  *(int32_t *)c->out[1].data = count;
+  return ETK_OK;
+}
+static const struct op expert_rows_row = {"expert_rows", 0, 1, 1, 0, expert_rows_shape, expert_rows_forward, NULL, NULL};
+etk_tensor *etk_expert_rows(etk_graph *g, etk_tensor *weights, int64_t expert, etk_tensor **count) {
+  etk_tensor *index = RECORD_WITH(g, expert_rows_row, &expert, weights);
+  *count = etk__output(index, 1);
+  return index;
 }
 
 /* ---- scale_rows: a (..., d), s with one element a row; dot_rows (dy, a, s -> like s), its derivative in s ---- */

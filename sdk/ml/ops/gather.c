@@ -80,6 +80,16 @@ static void scatter_backward(struct reverse *r) {
 }
 static const struct op scatter_row = {"scatter_add", OP_INPLACE_2, 2, 3, 2, scatter_shape, scatter_forward, scatter_backward, NULL};
 
+etk_tensor *etk_add_rows(etk_graph *g, etk_tensor *x, etk_tensor *y, etk_tensor *index) {
+  int64_t last = etk__last(&y->shape), rows = x->shape.rank == 2 ? x->shape.dims[0] : -1;
+  char a[SHAPE_TEXT], b[SHAPE_TEXT], c[SHAPE_TEXT];
+  if (etk__poisoned(x) || etk__poisoned(y) || etk__poisoned(index)) return etk__poison(g, ETK_E_INVALID, "add_rows: a poisoned input");
+  if (rows < 0 || last != x->shape.dims[1] || y->elements != index->elements * last)
+    return etk__poison(g, ETK_E_SHAPE, "add_rows: x %s, y %s, index %s: wants (rows, d), (..., d), (...)", etk_shape_text(a, sizeof a, &x->shape),
+                       etk_shape_text(b, sizeof b, &y->shape), etk_shape_text(c, sizeof c, &index->shape));
+  return RECORD_WITH(g, scatter_row, &(struct scatter){rows}, y, index, x);
+}
+
 static void gather_backward(struct reverse *r) {
   struct scatter a = {shape_of(r->node, 0)->dims[0]};
   r->gradients[0] = RECORD_WITH(r->graph, scatter_row, &a, r->outputs[0], r->node->inputs[1], r->running[0]);

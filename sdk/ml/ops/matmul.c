@@ -1,10 +1,19 @@
-/* matmul matmul_add */
+/* matmul matmul_add matmul_first matmul_first_add */
+#include "ml/product/product.h"
 #include "rows.h"
 
 struct matmul {
   float factor;
-  bool ta, tb, has_sum; /* has_sum: input 2 is added */
+  bool ta, tb, has_sum, has_count; /* has_sum: input 2 is added; has_count: the last input says how many rows of a there are */
 };
+
+/* How many of a's rows count, at run time: all, or what the last input says. */
+static int64_t first_rows(const struct call *c, int64_t rows) {
+  const struct matmul *x = c->attributes;
+  if (!x->has_count) return rows;
+  int64_t n = *in_integers(c, 2 + x->has_sum);
+  return n < 0 ? 0 : n < rows ? n : rows;
+}
 
 /* The sizes of op(a) op(b), a's leading dims taken as rows. */
 struct sizes {
@@ -40,6 +49,12 @@ static etk_status matmul_shape(etk_error *e, const struct node *node, struct res
   return gives(results, count, &shape);
 }
 
+/* The weight's own product, where this is one of a linear layer: x W'. */
+static const etk__product *product_of(const struct node *node) {
+  const struct matmul *x = node->attributes;
+  return !x->ta && x->tb ? etk__product_of(node->inputs[1]) : NULL;
+}
+
 static etk_status matmul_forward(etk_error *e, const struct call *c) {
   const struct matmul *x = c->attributes;
   (void)e;
@@ -47,13 +62,21 @@ static etk_status matmul_forward(etk_error *e, const struct call *c) {
   struct gemm g = {.ta = x->ta, .tb = x->tb, .m = s.m, .n = s.n, .k = s.k, .alpha = x->factor, .beta = x->has_sum, .a = in(c, 0), .b = in(c, 1), .c = out(c, 0),
                    .lda = x->ta ? s.m : s.k, .ldb = x->tb ? s.k : s.n, .ldc = s.n};
   if (x->has_sum && in(c, 2) != g.c) memcpy(g.c, in(c, 2), (size_t)(s.m * s.n) * sizeof(float));
-  if (etk__is_stored(c->in[1].dtype)) etk__stored_gemm(&g, c->node->inputs[1], c->scratch);
+  int64_t *rows = x->ta ? &g.k : &g.m;
+  *rows = first_rows(c, *rows);
+  if (!x->has_sum && g.m < s.m) memset(g.c + g.m * g.ldc, 0, (size_t)((s.m - g.m) * s.n) * sizeof(float));
+  if (g.m == 0) return ETK_OK;
+  const etk__product *product = product_of(c->node);
+  if (product) etk__product_run(product, g.c, g.ldc, g.a, g.lda, g.m, g.alpha, g.beta, c->scratch);
+  else if (etk__is_stored(c->in[1].dtype)) etk__stored_gemm(&g, c->node->inputs[1], c->scratch);
   else etk__gemm_parallel(&g);
   return ETK_OK;
 }
 
 static size_t matmul_scratch(const struct node *node, int threads) {
   const struct matmul *x = node->attributes;
+  const etk__product *product = product_of(node);
+  if (product) return etk__product_scratch(product, sizes_of(node).m, threads);
   return etk__is_stored(node->inputs[1]->dtype) ? etk__stored_gemm_scratch(node->inputs[1], x->tb, threads) : 0;
 }
 
@@ -62,14 +85,15 @@ static etk_tensor *as_matrix(etk_graph *g, etk_tensor *t) {
   return t->shape.rank == 2 ? t : etk_reshape(g, t, etk_shape_of(2, t->elements / last, last));
 }
 
-static etk_tensor *record(etk_graph *g, etk_tensor *a, etk_tensor *b, etk_tensor *sum, const struct matmul *x);
+static etk_tensor *record(etk_graph *g, etk_tensor *a, etk_tensor *b, etk_tensor *sum, etk_tensor *count, const struct matmul *x);
 
 /* factor * a b, added to what input i has gathered so far. */
 static void emit(struct reverse *r, int i, etk_tensor *a, etk_tensor *b, bool ta, bool tb) {
   etk_tensor *running = r->running[i];
-  struct matmul x = {((const struct matmul *)r->node->attributes)->factor, ta, tb, running != NULL};
+  const struct matmul *forward = r->node->attributes;
+  struct matmul x = {forward->factor, ta, tb, running != NULL, forward->has_count};
   const etk_shape *shape = shape_of(r->node, i);
-  etk_tensor *d = record(r->graph, a, b, running, &x);
+  etk_tensor *d = record(r->graph, a, b, running, forward->has_count ? r->node->inputs[2 + forward->has_sum] : NULL, &x);
   r->gradients[i] = etk_shape_equal(&d->shape, shape) || etk__poisoned(d) ? d : etk_reshape(r->graph, d, *shape);
   r->accumulated[i] = running != NULL;
 }
@@ -92,15 +116,22 @@ static void matmul_backward(struct reverse *r) {
 
 static const struct op matmul_row = {"matmul", OP_STORED_1, 2, 2, 0, matmul_shape, matmul_forward, matmul_backward, matmul_scratch};
 static const struct op matmul_add_row = {"matmul_add", OP_INPLACE_2 | OP_STORED_1, 3, 3, 0, matmul_shape, matmul_forward, matmul_backward, matmul_scratch};
+static const struct op first_row = {"matmul_first", OP_STORED_1, 3, 3, 4, matmul_shape, matmul_forward, matmul_backward, matmul_scratch};
+static const struct op first_add_row = {"matmul_first_add", OP_INPLACE_2 | OP_STORED_1, 4, 4, 8, matmul_shape, matmul_forward, matmul_backward, matmul_scratch};
 
-static etk_tensor *record(etk_graph *g, etk_tensor *a, etk_tensor *b, etk_tensor *sum, const struct matmul *x) {
+static etk_tensor *record(etk_graph *g, etk_tensor *a, etk_tensor *b, etk_tensor *sum, etk_tensor *count, const struct matmul *x) {
+  if (count && x->has_sum) return RECORD_WITH(g, first_add_row, x, a, b, sum, count);
+  if (count) return RECORD_WITH(g, first_row, x, a, b, count);
   if (x->has_sum) return RECORD_WITH(g, matmul_add_row, x, a, b, sum);
   return RECORD_WITH(g, matmul_row, x, a, b);
 }
 
 etk_tensor *etk_matmul(etk_graph *g, etk_tensor *a, etk_tensor *b, bool transpose_a, bool transpose_b) {
-  return record(g, a, b, NULL, &(struct matmul){1, transpose_a, transpose_b, false});
+  return record(g, a, b, NULL, NULL, &(struct matmul){1, transpose_a, transpose_b, false, false});
 }
 etk_tensor *etk_matmul_add(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tensor *b, float factor, bool transpose_a, bool transpose_b) {
-  return record(g, a, b, c, &(struct matmul){factor, transpose_a, transpose_b, true});
+  return record(g, a, b, c, NULL, &(struct matmul){factor, transpose_a, transpose_b, true, false});
+}
+etk_tensor *etk_matmul_first(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tensor *b, etk_tensor *count, float factor, bool transpose_b) {
+  return record(g, a, b, c, count, &(struct matmul){factor, false, transpose_b, c != NULL, true});
 }

@@ -29,8 +29,9 @@ static inline etk_status same_shape(etk_error *e, const struct node *node, struc
   return gives(results, count, shape_of(node, 0));
 }
 
-/* softcap.c: scores q . k of one query, in place, to probabilities over n keys. slope (n) or NULL: with a softcap, its derivative at each score. */
-void etk__attention_softmax(float *scores, const etk_attention_options *options, float *slope, int64_t n);
+/* softcap.c: scores q . k of one query, in place, to probabilities over n keys; returns the logarithm of their sum before. slope (n) or NULL: with a
+ * softcap, its derivative at each score. */
+float etk__attention_softmax(float *scores, const etk_attention_options *options, float *slope, int64_t n);
 
 /* RECORD(graph, row, inputs…); RECORD_WITH(graph, row, pointer to attributes, inputs…) */
 #define TENSORS(...) ((etk_tensor *const[]){__VA_ARGS__})

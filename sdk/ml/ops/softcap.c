@@ -6,12 +6,11 @@
 static void softcap_range(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
   (void)slot;
-  float cap = *(const float *)c->attributes;
-  for (int64_t i = begin; i < end; i++) out(c, 0)[i] = cap * tanhf(in(c, 0)[i] / cap);
+  etk__kernels()->softcap_f32(out(c, 0) + begin, in(c, 0) + begin, 1, *(const float *)c->attributes, end - begin);
 }
 static etk_status softcap_forward(etk_error *e, const struct call *c) {
   (void)e;
-  etk_parallel_for(c->out[0].elements, ELEMENT_GRAIN / 16, softcap_range, (void *)(uintptr_t)c);
+  etk_parallel_for(c->out[0].elements, ELEMENT_GRAIN / 4, softcap_range, (void *)(uintptr_t)c);
   return ETK_OK;
 }
 /* 1 - tanh^2 = 1 - (y / cap)^2, from simple operations, so that it can be differentiated again */
@@ -27,12 +26,11 @@ etk_tensor *etk_softcap(etk_graph *g, etk_tensor *a, float cap) {
   return RECORD_WITH(g, softcap_row, &cap, a);
 }
 
-void etk__attention_softmax(float *scores, const etk_attention_options *o, float *slope, int64_t n) {
-  if (o->softcap > 0)
-    for (int64_t j = 0; j < n; j++) {
-      float t = tanhf(o->scale * scores[j] / o->softcap);
-      scores[j] = o->softcap * t;
-      if (slope) slope[j] = 1 - t * t;
-    }
-  etk__kernels()->softmax_f32(scores, scores, o->softcap > 0 ? 1 : o->scale, n);
+float etk__attention_softmax(float *scores, const etk_attention_options *o, float *slope, int64_t n) {
+  if (o->softcap > 0) etk__kernels()->softcap_f32(scores, scores, o->scale, o->softcap, n);
+  for (int64_t j = 0; j < n && o->softcap > 0 && slope; j++) {
+    float t = scores[j] / o->softcap;
+    slope[j] = 1 - t * t;
+  }
+  return etk__kernels()->softmax_f32(scores, scores, o->softcap > 0 ? 1 : o->scale, n);
 }

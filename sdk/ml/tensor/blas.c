@@ -46,9 +46,9 @@ static void take_back(bool lent, const char *name) {
 /* The core type that stands for the instruction set in use; NULL: OpenBLAS chooses. */
 static const char *core_type(void) {
   etk_isa isa = etk_isa_active();
-  if (isa == ETK_ISA_AVX512) return "SkylakeX";
+  if (isa >= ETK_ISA_AVX512 && isa <= ETK_ISA_AVX512BF16) return "SkylakeX";
   if (isa == ETK_ISA_AVX2) return "Haswell";
-  return etk_isa_best() == ETK_ISA_AVX512 || etk_isa_best() == ETK_ISA_AVX2 ? "Prescott" : NULL; /* capped to the base of x86-64 */
+  return etk_isa_best() >= ETK_ISA_AVX2 && etk_isa_best() <= ETK_ISA_AVX512BF16 ? "Prescott" : NULL; /* capped to the base of x86-64 */
 }
 
 static void open_library(void) {

@@ -30,6 +30,7 @@ struct etk_tensor {
   size_t bytes;
   void *data;
   struct parts *parts; /* AFFINE and NF4, else NULL; a stand-in has its source's */
+  _Atomic(void *) product; /* product/product.h: outside graphs, what etk__product_of keeps; NULL: it was not asked */
   /* Outside graphs (graph NULL): shared by reference count. */
   atomic_int references;
   void (*release)(void *owner); /* of wrapped memory; NULL: data is ours or needs no release (owned tells) */

@@ -1,4 +1,5 @@
 #include "internal.h"
+#include "ml/product/product.h"
 
 #include <etk/parallel.h>
 
@@ -27,6 +28,7 @@ static etk_tensor *tensor_shell(etk_dtype dtype, const etk_shape *shape, int64_t
   t->storage = t;
   t->buffer = -1;
   atomic_init(&t->references, 1);
+  atomic_init(&t->product, NULL);
   return t;
 }
 
@@ -188,6 +190,7 @@ etk_tensor *etk_tensor_ref(etk_tensor *t) {
 
 void etk_tensor_unref(etk_tensor *t) {
   if (!t || t->graph || atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel) != 1) return;
+  etk__product_drop(&t->product);
   if (t->owned) etk_free(t->data);
   if (t->release) t->release(t->owner);
   free_parts(t->parts);
