@@ -54,6 +54,11 @@ static etk_status check_shape(etk_error *e, const struct finetune *f, const etk_
 static etk_status open_adapter(etk_error *e, struct job *j, const struct finetune *f) {
   const char *from = f->resume ? f->resume : f->resume_adapter;
   if (!from) return etk_adapter_new(e, &j->adapter, j->session.model, &f->lora, f->seed);
+  char *state = f->resume ? etk_path_join(f->resume, "trainer_state.json") : NULL;
+  bool whole = !f->resume || (state && etk_fs_exists(state));
+  etk_free(state);
+  if (!whole)
+    return etk_fail(e, ETK_E_INVALID, "%s has no trainer_state.json, so it is no checkpoint of a stopped run; --resume-adapter begins a new run from an adapter", f->resume);
   etk_status status = etk_adapter_open(e, &j->adapter, j->session.model, from, true);
   if (!status) status = check_shape(e, f, etk_adapter_get_options(j->adapter), from);
   if (!status && !f->resume) etk_adapter_set_dropout(j->adapter, f->lora.dropout);

@@ -1,9 +1,11 @@
 #include "convert.h"
 #include "convert_adapter.h"
+#include "target.h"
 #include "values.h"
 
 #include <etk/alloc.h>
 #include <etk/fs.h>
+#include <etk/gguf.h>
 #include <etk/text.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +75,13 @@ static void show_tensors(etk_run *run, const etk_convert *plan, bool written) {
   }
 }
 
-static void show(etk_run *run, const struct conversion *c, const etk_convert *plan) {
+/* The path that opens what was written: of a split GGUF its first part. NULL: out of memory. */
+static char *written_path(const struct conversion *c, const etk_convert *plan) {
+  bool split = !c->plan && etk_convert_target(plan) == ETK_CONVERT_GGUF && etk_convert_files(plan) > 1;
+  return split ? etk_gguf_part_path(c->output, 0, etk_convert_files(plan)) : etk_strdup(c->output);
+}
+
+static void show(etk_run *run, const struct conversion *c, const etk_convert *plan, const char *written) {
   int64_t before = 0, after = 0, elements = 0, changed = 0, fell = 0;
   const etk_convert_tensor *worst = NULL;
   for (size_t i = 0; i < etk_convert_count(plan); i++) {
@@ -83,7 +91,7 @@ static void show(etk_run *run, const struct conversion *c, const etk_convert *pl
     fell += t->fell_back;
     if (t->error > (worst ? worst->error : 0)) worst = t;
   }
-  etk_run_result_text(run, "output", c->output);
+  etk_run_result_text(run, "output", written);
   etk_run_result_text(run, "format", etk_convert_format_name(etk_convert_target(plan)));
   if (*etk_convert_type(plan)) etk_run_result_text(run, "type", etk_convert_type(plan));
   etk_run_result_flag(run, "written", !c->plan);
@@ -119,10 +127,15 @@ etk_status convert_model(etk_run *run, const struct conversion *conversion) {
   c.options.progress = show_progress;
   c.options.user = run;
   if (!status && c.to && !etk_convert_format_parse(&c.options.to, c.to)) status = etk_fail(&e, ETK_E_USAGE, "--to %s is a form of adapters, and %s is a model", c.to, c.input);
+  if (!status && !c.to) status = target_name(&e, c.output, false);
+  if (!status && c.options.replace && !c.plan) status = target_replace(&e, c.input, c.output);
   if (!status) status = etk_convert_new(&e, &plan, c.input, c.output, &c.options);
   if (!status && !c.plan) status = etk_convert_write(&e, plan);
-  if (!status) show(run, &c, plan);
-  if (!status && !c.plan) etk_run_artifact(run, c.output, "model");
+  char *written = status ? NULL : written_path(&c, plan);
+  if (!status && !written) status = etk_fail_memory(&e);
+  if (!status) show(run, &c, plan, written);
+  if (!status && !c.plan) etk_run_artifact(run, written, "model");
+  etk_free(written);
   etk_convert_free(plan);
   etk_text_free(&command);
   return status ? model_failed(run, &e) : ETK_OK;

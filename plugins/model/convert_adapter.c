@@ -1,5 +1,6 @@
 /* Adapters from one form to another: PEFT, mlx-lm, GGUF, kohya. */
 #include "convert_adapter.h"
+#include "target.h"
 #include "values.h"
 
 #include <etk/adapter.h>
@@ -40,6 +41,7 @@ static etk_status choose_form(etk_error *e, etk_adapter_form *out, const struct 
     if (!etk_adapter_form_parse(out, c->to))
       return etk_fail(e, ETK_E_USAGE, "%s is an adapter, and %s no form of adapters; --to peft, mlx, gguf or kohya is wanted", c->input, c->to);
   } else *out = ends_in(c->output, ".gguf") ? ETK_ADAPTER_GGUF : ends_in(c->output, ".safetensors") ? ETK_ADAPTER_KOHYA : ETK_ADAPTER_PEFT;
+  if (!c->to && *out == ETK_ADAPTER_PEFT && target_name(e, c->output, true)) return ETK_E_USAGE;
   bool folder = etk_adapter_form_is_folder(*out), file = ends_in(c->output, ".gguf") || ends_in(c->output, ".safetensors");
   if (folder && file) return etk_fail(e, ETK_E_USAGE, "OUT is %s; an adapter as %s is a folder", c->output, etk_adapter_form_name(*out));
   const char *tail = *out == ETK_ADAPTER_GGUF ? ".gguf" : ".safetensors";
@@ -71,6 +73,7 @@ etk_status convert_adapter(etk_run *run, const struct conversion *c, etk_adapter
   if (!status && typed)
     status = etk_fail(&e, ETK_E_USAGE, "%s is an adapter, whose values stay as they are; types and sizes are for models", c->input);
   if (!status && etk_fs_exists(c->output) && !o->replace) status = etk_fail(&e, ETK_E_EXISTS, "%s exists; --force replaces it", c->output);
+  if (!status && o->replace && !c->plan) status = target_replace(&e, c->input, c->output);
   if (!status && c->base) status = etk_model_open(&e, &base, c->base, NULL);
   if (!status) status = etk_provenance_new(&e, &made, command);
   if (!status) status = etk_provenance_model(&e, made, c->input);

@@ -4,6 +4,6 @@
 
 #include <etk/project.h>
 
-etk_status diff_models(etk_run *run, const char *a, const char *b, bool all);
+etk_status diff_models(etk_run *run, const char *a, const char *b, bool all, bool check);
 
 #endif

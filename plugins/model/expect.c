@@ -33,7 +33,7 @@ bool expect_known(const etk_weights *w, const char **why) {
   const etk_weights_facts *f = etk_weights_get_facts(w);
   bool known = false;
   for (size_t i = 0; i < sizeof family / sizeof *family; i++) known |= !strcmp(f->architecture, family[i]);
-  *why = !*f->architecture ? "nothing tells the architecture" : "the architecture is not one of llama, mistral, qwen2 and qwen3";
+  *why = !*f->architecture ? "nothing tells the architecture" : "the shapes of this architecture are not known to this version";
   if (!known) return false;
   *why = "the configuration leaves out a size";
   if (!f->vocab_size || !f->hidden_size || !f->intermediate_size || !f->num_hidden_layers || !f->num_attention_heads || !f->head_dim) return false;

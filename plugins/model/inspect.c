@@ -5,8 +5,11 @@
 #include <etk/config.h>
 #include <etk/convert.h>
 #include <etk/fs.h>
+#include <etk/model.h>
+#include <etk/onnx.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- sums over tensors of one type, or of one layer ---- */
@@ -102,6 +105,36 @@ static void show_facts(etk_run *run, const etk_weights_facts *f) {
   if (f->rope_theta != 0) etk_run_result_real(run, "rope_theta", f->rope_theta);
 }
 
+/* MLX's folders hold a matrix as codes, scales and biases: how many weights they stand for is known when they are bound. */
+static const etk_weight *scales_of(const etk_weights *w, const char *name) {
+  char scales[256];
+  size_t stem = strlen(name);
+  if (stem < 6 || strcmp(name + stem - 6, "weight")) return NULL;
+  int size = snprintf(scales, sizeof scales, "%.*sscales", (int)stem - 6, name);
+  return size < (int)sizeof scales ? etk_weights_find(w, scales) : NULL;
+}
+
+static void show_affine(etk_run *run, const etk_weights *w, int64_t *parameters) {
+  bool found = false;
+  for (size_t i = 0; i < etk_weights_count(w) && !found; i++) found = scales_of(w, etk_weights_at(w, i)->name) != NULL;
+  etk_model *model = NULL;
+  if (!found || etk_model_open(NULL, &model, etk_weights_path(w), NULL)) return;
+  char text[64] = "", here[64];
+  bool mixed = false;
+  for (size_t i = 0; i < etk_model_weight_count(model); i++) {
+    const char *name = etk_model_weight_name(model, i);
+    const etk_weight *codes = etk_weights_find(w, name), *scales = scales_of(w, name);
+    const etk_shape *shape = etk_tensor_shape(etk_model_weight_at(model, i));
+    if (etk_tensor_dtype(etk_model_weight_at(model, i)) != ETK_AFFINE || !codes || !scales || shape->rank != 2) continue;
+    snprintf(here, sizeof here, "affine, %" PRId64 " bits, groups of %" PRId64, codes->shape.dims[1] * 32 / shape->dims[1], shape->dims[1] / scales->shape.dims[1]);
+    mixed |= *text && strcmp(text, here);
+    memcpy(text, here, sizeof text);
+  }
+  *parameters = etk_model_parameters(model);
+  etk_run_result_text(run, "quantization", mixed ? "affine, of several kinds" : text);
+  etk_model_unref(model);
+}
+
 static etk_status show_summary(etk_error *e, etk_run *run, const etk_weights *w) {
   struct sums types = {0}, layers = {0};
   int64_t parameters = 0, bytes = 0;
@@ -115,9 +148,11 @@ static etk_status show_summary(etk_error *e, etk_run *run, const etk_weights *w)
   etk_run_result_text(run, "format", etk_weights_format_name(etk_weights_get_format(w)));
   etk_run_result_int(run, "files", (int64_t)etk_weights_part_count(w));
   show_facts(run, etk_weights_get_facts(w));
+  show_affine(run, w, &parameters);
   etk_run_result_int(run, "tensor_count", (int64_t)etk_weights_count(w));
   etk_run_result_int(run, "parameters", parameters);
   etk_run_result_int(run, "bytes", bytes);
+  if (parameters) etk_run_result_real(run, "bits_per_parameter", round(800.0 * (double)bytes / (double)parameters) / 100);
   if (!status) status = show_sums(e, run, &types, "types", "type");
   sort_layers(&layers);
   if (!status) status = show_sums(e, run, &layers, "layers", "layer");
@@ -215,12 +250,63 @@ static etk_status show_provenance(etk_error *e, etk_run *run, const etk_weights 
   return status;
 }
 
+/* ---- ONNX: the graph ---- */
+static void put_value(etk_run *run, const char *role, const etk_onnx_value *v) {
+  etk_text shape = ETK_TEXT_INIT;
+  for (int i = 0; i < v->rank; i++) {
+    etk_text_puts(&shape, i ? ", " : "(");
+    if (v->dims[i].name) etk_text_puts(&shape, v->dims[i].name);
+    else if (v->dims[i].value >= 0) etk_text_printf(&shape, "%" PRId64, v->dims[i].value);
+    else etk_text_putc(&shape, '?');
+  }
+  etk_text_puts(&shape, v->rank > 0 ? ")" : v->rank == 0 ? "()" : "");
+  etk_cell cells[] = {etk_cell_text("graph", role), etk_cell_text("name", v->name), etk_cell_text("type", v->type_name), etk_cell_text("shape", shape.data ? shape.data : "")};
+  etk_run_result_row(run, "graph", cells, 4);
+  etk_text_free(&shape);
+}
+
+static int by_op(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static etk_status put_operators(etk_error *e, etk_run *run, const etk_onnx_graph *graph) {
+  const char **names = etk_calloc(graph->node_count + 1, sizeof *names);
+  if (!names) return etk_fail_memory(e);
+  for (size_t i = 0; i < graph->node_count; i++) names[i] = graph->nodes[i].op_type;
+  qsort(names, graph->node_count, sizeof *names, by_op);
+  for (size_t i = 0, n; i < graph->node_count; i += n) {
+    for (n = 1; i + n < graph->node_count && !strcmp(names[i], names[i + n]);) n++;
+    etk_cell cells[] = {etk_cell_text("operator", names[i]), etk_cell_int("nodes", (int64_t)n)};
+    etk_run_result_row(run, "operators", cells, 2);
+  }
+  etk_free(names);
+  return ETK_OK;
+}
+
+static etk_status show_graph(etk_error *e, etk_run *run, const char *path) {
+  etk_onnx *file = NULL;
+  etk_status status = etk_onnx_open(e, &file, path);
+  if (status) return status;
+  const etk_onnx_model *m = etk_onnx_get(file);
+  const etk_onnx_graph *graph = m->graph;
+  etk_run_result_int(run, "ir_version", m->ir_version);
+  for (size_t i = 0; i < m->opset_count; i++)
+    if (!*m->opsets[i].domain) etk_run_result_int(run, "opset", m->opsets[i].version);
+  if (*m->producer) etk_run_result_text(run, "producer", m->producer);
+  etk_run_result_int(run, "nodes", (int64_t)graph->node_count);
+  for (size_t i = 0; i < graph->input_count; i++)
+    if (!etk_onnx_find(file, graph->inputs[i].name)) put_value(run, "input", &graph->inputs[i]);
+  for (size_t i = 0; i < graph->output_count; i++) put_value(run, "output", &graph->outputs[i]);
+  status = put_operators(e, run, graph);
+  etk_onnx_close(file);
+  return status;
+}
+
 etk_status inspect_model(etk_run *run, const struct inspection *in) {
   etk_error e = ETK_ERROR_INIT;
   etk_weights *w = NULL;
   etk_status status = etk_weights_open(&e, &w, in->path);
   if (!status && in->histogram) status = show_histogram(&e, run, w, in->histogram, in->bins);
   else if (!status) status = show_summary(&e, run, w);
+  if (!status && !in->histogram && etk_weights_get_format(w) == ETK_WEIGHTS_ONNX) status = show_graph(&e, run, etk_weights_part_path(w, 0));
   if (!status && !in->histogram) status = show_provenance(&e, run, w);
   if (!status && in->tensors) show_tensors(run, w);
   if (!status && in->keys) status = show_keys(&e, run, w);

@@ -24,13 +24,15 @@
   OPT(text, histogram, "-", "1..1024", "inspect", "", ETK_LOCAL, "name of a tensor whose values are to be counted") \
   OPT(int, bins, "20", "2..1000", "inspect", "", ETK_LOCAL, "of the histogram")
 #define VERIFY_OPTIONS(OPT) OPT(flag, hash, "no", "", "verify", "", ETK_LOCAL, "SHA-256 of each file too")
-#define DIFF_OPTIONS(OPT) OPT(flag, all, "no", "", "diff", "", ETK_LOCAL, "list equal tensors too")
+#define DIFF_OPTIONS(OPT)                                                                                          \
+  OPT(flag, all, "no", "", "diff", "", ETK_LOCAL, "list equal tensors too")                                       \
+  OPT(flag, check, "no", "", "diff", "", ETK_LOCAL, "exit with 4 where the models differ, for scripts")
 #define CONVERT_OPTIONS(OPT)                                                                                     \
   OPT(choice, to, "-", "hf|gguf|mlx|safetensors|npz|pth|peft|kohya", "convert", "", ETK_LOCAL, "what to write, where the output's name does not tell; adapters: peft, mlx, gguf or kohya") \
-  OPT(text, type, "-", "1..16", "convert", "t", ETK_LOCAL, "f32, f16, bf16; for GGUF also q8_0, q4_0, q4_k_m and the like; types stay without it") \
+  OPT(text, type, "-", "1..16", "convert", "t", ETK_LOCAL, "f32, f16 or bf16; for GGUF also q8_0, q6_k, q5_k_m, q4_k_m, q3_k_m, q2_k, iq4_nl, q4_0 and others (a wrong one lists all); types stay without it") \
   OPT(flag, plan, "no", "", "convert", "", ETK_LOCAL, "only say what would become of each tensor") \
   OPT(flag, tensors, "no", "", "convert", "", ETK_LOCAL, "list all tensors with the error of each") \
-  OPT(flag, force, "no", "", "convert", "f", ETK_LOCAL, "replace an existing output") \
+  OPT(flag, force, "no", "", "convert", "f", ETK_LOCAL, "replace an existing output, a folder whole; never the input or a folder that holds no model") \
   OPT(size, shard_size, "-", "1..", "convert", "", ETK_LOCAL, "folders: bytes of a file of weights at most (5 GB)") \
   OPT(size, split_size, "-", "1..", "convert", "", ETK_LOCAL, "GGUF: bytes of a part at most; one file without it") \
   OPT(int, bits, "-", "2..6|8", "convert", "b", ETK_LOCAL, "MLX: bits a weight (4)") \
@@ -89,7 +91,7 @@ static etk_status inspect_run(etk_run *run, const char *file, const struct inspe
   return inspect_model(run, &(struct inspection){.path = file, .histogram = o->histogram, .bins = o->bins, .tensors = o->tensors, .keys = o->keys});
 }
 static etk_status verify_run(etk_run *run, const char *file, const struct verify_options *o) { return verify_model(run, file, o->hash); }
-static etk_status diff_run(etk_run *run, const char *a, const char *b, const struct diff_options *o) { return diff_models(run, a, b, o->all); }
+static etk_status diff_run(etk_run *run, const char *a, const char *b, const struct diff_options *o) { return diff_models(run, a, b, o->all, o->check); }
 static etk_status convert_run(etk_run *run, const char *input, const char *output, const struct convert_options *o) {
   struct conversion c = {.input = input, .output = output, .to = o->to, .base = o->base, .plan = o->plan, .tensors = o->tensors};
   c.options = (etk_convert_options){.type = o->type, .tensor_types = o->tensor_type.items, .tensor_type_count = o->tensor_type.count, .output_type = o->output_tensor_type,

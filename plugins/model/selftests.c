@@ -69,7 +69,7 @@ static etk_status formats_agree(etk_run *run) {
   if (!status) status = values_difference(&e, &d, etk_weights_at(a, 0), etk_weights_at(b, 0));
   if (!status && (d.count != ROWS * COLUMNS || d.max_abs != 0)) status = etk_fail(&e, ETK_E_CHECK, "the same values in two formats differ by %g", d.max_abs);
   etk_weights_close(a), etk_weights_close(b);
-  if (!status) status = diff_models(run, pair.safetensors, pair.gguf, true);
+  if (!status) status = diff_models(run, pair.safetensors, pair.gguf, true, false);
   else status = model_failed(run, &e);
   pair_fini(&pair);
   return status;

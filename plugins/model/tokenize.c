@@ -139,6 +139,18 @@ static etk_status answer_ids(etk_error *e, task *t, const char *line, const char
   return s;
 }
 
+/* The library gives nothing for ids without a token, as a model's padding rows need it; typed ones are mistakes. Holes below the largest id stay silent. */
+static etk_status check_ids(etk_error *e, const task *t) {
+  int64_t size = etk_tokenizer_size(t->tokenizer);
+  for (size_t i = 0; i < t->ids.count; i++)
+    if (t->ids.items[i] < 0 || t->ids.items[i] >= size) {
+      char line[32] = "";
+      if (t->line) snprintf(line, sizeof line, ":%" PRId64, t->line);
+      return etk_fail(e, ETK_E_INVALID, "%s%s: the id %" PRId32 " (place %zu) is outside the vocabulary of %" PRId64 " tokens", t->name, line, t->ids.items[i], i, size);
+    }
+  return ETK_OK;
+}
+
 static etk_status answer_text(etk_error *e, task *t, const char *line, const char *end) {
   bool short_of_memory = false;
   char *text;
@@ -146,7 +158,8 @@ static etk_status answer_text(etk_error *e, task *t, const char *line, const cha
   const char *at = skip_blanks(line, end);
   if (at == end || *at != '[' || !take_ids(&t->ids, line, end, &short_of_memory))
     return short_of_memory ? etk_fail(e, ETK_E_NO_MEMORY, "%s:%" PRId64 ": out of memory", t->name, t->line) : bad_line(e, t, "one JSON array of token ids");
-  etk_status s = etk_tokenizer_decode(e, t->tokenizer, &text, &size, t->ids.items, t->ids.count, !t->o->special);
+  etk_status s = check_ids(e, t);
+  if (s == ETK_OK) s = etk_tokenizer_decode(e, t->tokenizer, &text, &size, t->ids.items, t->ids.count, !t->o->special);
   if (s != ETK_OK) return s;
   etk_text_json(&t->out, text, size);
   etk_free(text);
@@ -253,7 +266,8 @@ static etk_status show_text(etk_error *e, task *t, char *list, size_t size) {
   if (!take_ids(&t->ids, list, list + size, &short_of_memory))
     return short_of_memory ? etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory", t->name)
                            : etk_fail(e, ETK_E_INVALID, "%s: token ids are wanted: \"[1, 2]\" or \"1 2\"", t->name);
-  etk_status s = etk_tokenizer_decode(e, t->tokenizer, &text, &text_size, t->ids.items, t->ids.count, !t->o->special);
+  etk_status s = check_ids(e, t);
+  if (s == ETK_OK) s = etk_tokenizer_decode(e, t->tokenizer, &text, &text_size, t->ids.items, t->ids.count, !t->o->special);
   if (s != ETK_OK) return s;
   etk_run_result_text(t->run, "text", text);
   etk_free(text);

@@ -12,7 +12,7 @@ etk_status model_failed(etk_run *run, const etk_error *e) { return etk_run_fail(
 /* One pass: piece i of a tensor goes through `visit`, which fills part i of its batch; parts are then folded in order. */
 struct pass {
   const etk_weight *a, *b;   /* b NULL: one tensor */
-  const float *x, *y;        /* instead of them */
+  const char *x, *y;         /* instead of them: F32 at any address, as maps have it */
   int64_t elements, pieces;
   int64_t base;              /* first piece of the batch */
   size_t part_size;
@@ -27,7 +27,11 @@ struct pass {
 
 static etk_status visit_chunk(etk_error *e, const struct pass *p, int64_t piece, void *part, float *x, float *y) {
   int64_t first = piece * CHUNK, count = p->elements - first < CHUNK ? p->elements - first : CHUNK;
-  if (p->x) return p->visit(p, part, p->x + first, p->y + first, count), ETK_OK;
+  if (p->x) {
+    size_t size = sizeof *x, from = (size_t)first * size, bytes = (size_t)count * size;
+    memcpy(x, p->x + from, bytes), memcpy(y, p->y + from, bytes);
+    return p->visit(p, part, x, y, count), ETK_OK;
+  }
   etk_status status = etk_weight_decode(e, x, p->a, first, count);
   if (!status && p->b) status = etk_weight_decode(e, y, p->b, first, count);
   if (!status) p->visit(p, part, x, y, count);
@@ -47,7 +51,7 @@ static void visit_pieces(void *user, int64_t begin, int64_t end, int slot) {
 static void plan(struct pass *p) {
   if (!p->x) p->elements = etk_weight_elements(p->a);
   p->pieces = p->elements / CHUNK + (p->elements % CHUNK != 0);
-  p->width = p->x ? 0 : p->elements < CHUNK ? p->elements : CHUNK;
+  p->width = p->elements < CHUNK ? p->elements : CHUNK;
 }
 
 static etk_status go(etk_error *e, struct pass *p, void *total, void (*fold)(const struct pass *p, void *total, const void *part)) {
@@ -200,7 +204,7 @@ etk_status values_difference(etk_error *e, struct difference *out, const etk_wei
   struct pass p = {.a = a, .b = b, .part_size = sizeof *out, .visit = see_difference};
   return go(e, &p, out, fold_difference);
 }
-etk_status values_difference_f32(etk_error *e, struct difference *out, const float *a, const float *b, int64_t count) {
+etk_status values_difference_f32(etk_error *e, struct difference *out, const void *a, const void *b, int64_t count) {
   *out = (struct difference){0};
   struct pass p = {.x = a, .y = b, .elements = count, .part_size = sizeof *out, .visit = see_difference};
   return go(e, &p, out, fold_difference);

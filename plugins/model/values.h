@@ -22,8 +22,8 @@ etk_status values_statistics(etk_error *e, struct statistics *out, const etk_wei
 etk_status values_histogram(etk_error *e, int64_t *counts, int64_t bins, const etk_weight *weight, const struct statistics *statistics);
 /* Of tensors of equal shape, in stored order, which must be that of both. */
 etk_status values_difference(etk_error *e, struct difference *out, const etk_weight *a, const etk_weight *b);
-/* Of F32 arrays. */
-etk_status values_difference_f32(etk_error *e, struct difference *out, const float *a, const float *b, int64_t count);
+/* Of F32 arrays of any alignment. */
+etk_status values_difference_f32(etk_error *e, struct difference *out, const void *a, const void *b, int64_t count);
 double values_deviation(const struct statistics *statistics);     /* standard deviation of the whole population */
 double values_relative_rms(const struct difference *difference);  /* sqrt(error / total); 0 where nothing differs */
 

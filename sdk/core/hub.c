@@ -99,14 +99,28 @@ etk_status etk_hub_find(etk_error *e, char **out, const char *id, const char *re
   return status;
 }
 
+/* Names of models end in nothing of the kind, but for a few. */
+static bool ends_like_a_file(const char *id) {
+  static const char *const ends[] = {".gguf", ".safetensors", ".bin", ".pth", ".pt", ".npz", ".npy", ".onnx", ".json", ".jsonl", ".txt", ".model", ".tar"};
+  size_t size = strlen(id);
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+    size_t end = strlen(ends[i]);
+    if (size > end && !strcmp(id + size - end, ends[i])) return true;
+  }
+  return false;
+}
+
 etk_status etk_hub_resolve(etk_error *e, char **path, const char *model) {
   *path = NULL;
   const char *at = strchr(model, '@');
   char *id = at ? etk_strndup(model, (size_t)(at - model)) : etk_strdup(model);
   etk_status status = id ? ETK_OK : etk_fail_memory(e);
   /* A bare NAME is far likelier to be a file that is not there. */
-  if (!status && !etk_fs_exists(model) && strchr(id, '/') && etk_hub_is_id(id)) status = etk_hub_find(e, path, id, at ? at + 1 : NULL, NULL);
-  else if (!status && !(*path = etk_strdup(model))) status = etk_fail_memory(e);
+  if (!status && !etk_fs_exists(model) && strchr(id, '/') && etk_hub_is_id(id)) {
+    bool file = !at && ends_like_a_file(id);
+    status = etk_hub_find(file ? NULL : e, path, id, at ? at + 1 : NULL, NULL);
+    if (status == ETK_E_NOT_FOUND && file) status = (*path = etk_strdup(model)) ? ETK_OK : etk_fail_memory(e);
+  } else if (!status && !(*path = etk_strdup(model))) status = etk_fail_memory(e);
   etk_free(id);
   return status;
 }

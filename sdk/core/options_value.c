@@ -245,7 +245,10 @@ static etk_status take_model(etk_error *e, etk_value *out, etk_arena *arena, con
 static etk_status check_path(etk_error *e, const char *limits, const char *path, const char *what) {
   bool there = etk_fs_exists(path), dir = there && etk_fs_is_dir(path);
   if (!strcmp(limits, "new")) {
-    char *parent = etk_path_dir(path);
+    size_t size = strlen(path); /* "new/", as a shell completes a folder's name, is new in the folder that new is in */
+    while (size > 1 && path[size - 1] == '/') size--;
+    char *name = etk_strndup(path, size), *parent = name ? etk_path_dir(name) : NULL;
+    etk_free(name);
     if (!parent) return no_memory(e, what);
     etk_status status =
         etk_fs_is_dir(parent) ? ETK_OK : etk_fail(e, ETK_E_USAGE, "%s: the folder '%s' of '%s' does not exist; make it first", what, parent, path);

@@ -92,6 +92,8 @@ static etk_status set_out(etk_error *e, etk_pull *p, const char *id) {
   p->folder = o->folder ? etk_arena_strdup(&p->arena, o->folder) : "";
   bool home = o->cache || cache;
   etk_free(cache);
+  const char *address = strstr(id, "://") ? strstr(id, "://") + 3 : NULL, *path = address ? strchr(address, '/') : NULL;
+  if (path) return etk_fail(e, ETK_E_USAGE, "'%s' is an address; the name of the model is wanted, which is what follows its host: %s", id, path + 1);
   if (!etk_hub_is_id(id)) return etk_fail(e, ETK_E_USAGE, "'%s' is no name of a model on the hub; wanted ORG/NAME", id);
   if (!home) return etk_fail(e, ETK_E_NOT_FOUND, "there is no place for a cache; set HF_HUB_CACHE or HOME");
   if (!p->id || !p->revision || !p->endpoint || !p->cache || !p->folder) return etk_fail_memory(e);

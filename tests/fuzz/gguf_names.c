@@ -1,8 +1,7 @@
 /* Fuzz target: what GGUF files mean in Hugging Face's terms. Every tensor that is listed can be taken or says why not; a configuration that is accepted can be
  * written again and read back; and tensors that have a place in GGUF have rows there. */
-#include "ml/format/gguf_names.h"
+#include "ml/convert/internal.h"
 
-#include <etk/alloc.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,9 +42,12 @@ static void take_all(etk_weights *w) {
 static void take_rows(etk_weights *w, const etk_model_config *config) {
   etk_error e = ETK_ERROR_INIT;
   etk__gguf_source source;
+  etk__origin *origin = NULL;
   etk__gguf_names *names = NULL;
   static float row[ROW_LIMIT];
-  if (!etk__gguf_source_weights(&e, &source, w) && !etk__gguf_names_new(&e, &names, config, &source))
+  if (etk__origin_new(&e, &origin, w)) return;
+  etk__origin_source(&source, origin);
+  if (!etk__gguf_names_new(&e, &names, config, &source))
     for (size_t i = 0; i < etk__gguf_names_count(names); i++) {
       const etk__gguf_target *target = etk__gguf_names_at(names, i);
       int64_t columns = target->shape.dims[target->shape.rank - 1], rows = etk_shape_elements(&target->shape) / columns;
@@ -54,7 +56,7 @@ static void take_rows(etk_weights *w, const etk_model_config *config) {
         if (etk__gguf_names_rows(&e, names, i, r, 1, row)) break;
     }
   etk__gguf_names_free(names);
-  etk__gguf_source_fini(&source);
+  etk__origin_free(origin);
 }
 
 static void write_again(const etk_model_config *config, const etk__gguf_table *table) {

@@ -98,6 +98,8 @@ golden() {
   expect_close "$(field first_train_loss)" "$tuned" 1e-5 "its first loss is that adapter's" # the same tokens in another order
   run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/never" --resume-adapter "$tmp/out" --resume "$tmp/out" --iters 2
   expect_fail 2 "exclude each other" "resume and resume-adapter exclude each other"
+  run "$exe" $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/never" --resume "$tmp/out" --iters 2
+  expect_fail 1 "no checkpoint of a stopped run; --resume-adapter" "an adapter is no checkpoint, and the message says what takes it"
 
   # Existing output
   sum=$(cksum <"$tmp/out/adapter_model.safetensors")

@@ -222,6 +222,10 @@ run "$exe" --json model:diff tiny near
 expect_contains out '"max_abs":0.25' "one value that is a quarter off is found"
 expect_contains out '{"name":"model.layers.1.input_layernorm.weight","only_in":"a"}' "a tensor that only a has is named"
 expect_contains out '{"name":"another.weight","only_in":"b"}' "and one that only b has"
+run "$exe" model:diff tiny near --check
+expect_fail 4 "tiny and near differ" "--check makes a difference the exit code"
+run "$exe" model:diff tiny tiny --check
+expect_exit 0 "and no difference"
 run "$exe" --json model:diff tiny bad
 expect_contains out '"name":"model.layers.1.mlp.up_proj.weight","type_a":"F32","type_b":"F32","shape_a":"(96, 64)","shape_b":"(64, 96)"' "tensors of different shapes are not compared"
 for threads in 1 3; do EFFICIENTAI_THREADS=$threads "$exe" --json model:inspect tiny.gguf --histogram token_embd.weight | sed 's/"duration_ms":[^,]*//' >threads-$threads; done
@@ -244,8 +248,33 @@ run "$exe" model:convert tiny/model.safetensors back.safetensors
 expect_fail 1 "--force" "an existing file is not replaced unasked"
 run "$exe" model:convert tiny half
 expect_fail 1 "half exists" "nor is a folder"
-run "$exe" model:convert tiny/model.safetensors new.bin
+run "$exe" model:convert tiny/model.safetensors new-folder
 expect_fail 1 "is one file of weights" "one file of weights makes no model's folder"
+run "$exe" model:convert tiny new.onnx
+expect_fail 2 "no file that is written ends in .onnx" "a file of a format that is not written does not become a folder of that name"
+expect "and no such folder is made" [ ! -e new.onnx ]
+run "$exe" model:convert tiny llama-3.2
+expect_exit 0 "a dot in a folder's name is no end"
+run "$exe" model:convert tiny slash/
+expect_exit 0 "a new folder's name may end in a slash"
+expect "which is not part of it" [ -e slash/model.safetensors ]
+mkdir -p letters nest && echo dear >letters/letter.txt && cp tiny.bin nest/
+run "$exe" model:convert tiny letters --force
+expect_fail 1 "even --force does not replace it" "--force does not replace a folder that holds no model"
+expect "which stays as it was" [ "$(cat letters/letter.txt)" = dear ]
+run "$exe" model:convert nest/tiny.bin nest --force
+expect_fail 2 "which the input nest/tiny.bin lies in" "nor the folder that the input lies in"
+run "$exe" model:convert tiny ./tiny --force
+expect_fail 2 "OUT is the input itself" "nor the input"
+ln -s tiny also-tiny
+run "$exe" model:convert also-tiny/model.safetensors tiny --force
+expect_fail 2 "lies in" "also by way of a link"
+run "$exe" model:convert tiny tiny/model.safetensors --type f16 --force
+expect_fail 2 "a file of the input tiny" "nor a file of the input"
+run "$exe" model:verify tiny
+expect_exit 0 "which is whole"
+run "$exe" model:convert tiny llama-3.2 --force
+expect_exit 0 "a model's folder is replaced"
 run "$exe" model:convert tiny new.gguf --to hf
 expect_fail 2 "hf is a folder" "a target that is not the name's is refused"
 run "$exe" --json model:convert tiny made.gguf --type q8_0 --plan
@@ -272,6 +301,11 @@ for path in tiny.gguf tiny.bin; do
 done
 run "$exe" --json model:convert tiny types.gguf --type q4_0 --tensor-type 'ffn_down=q8_0' --tensor-type 'attn_(q|k)=f16' --output-tensor-type q5_1
 expect_contains out '{"from":"F32","to":"F16","tensors":4,' "tensors are given types of their own by their names"
+run "$exe" model:convert tiny typo.gguf --type q4_0 --tensor-type 'ffn_dwn=q8_0'
+expect_fail 2 "'ffn_dwn=q8_0' is found in no tensor's name" "an expression that no name fits is an error"
+run "$exe" --json model:convert tiny split.gguf --type f16 --split-size 40kB
+run "$exe" --json model:inspect "$(printf '%s' "$out" | sed -n 's/.*"output":"\([^"]*\)".*/\1/p')"
+expect_contains out '"tensor_count":20,' "of a split the first part is named, which opens all"
 run "$exe" --json model:convert tiny pieces --shard-size 40kB
 expect "shards are written with their index" [ -e pieces/model.safetensors.index.json ]
 run "$exe" --json model:diff tiny pieces
@@ -279,6 +313,18 @@ expect_contains out '"equal":true' "and hold the same"
 run "$exe" --json model:convert tiny tiny-4bit --to mlx --bits 4 --group-size 32
 expect_contains out '{"from":"F32","to":"AFFINE","tensors":15,' "an MLX folder is written"
 expect_contains out '"bits_per_weight":6.' "of four bits and two F32 for each 32 weights"
+run "$exe" --json model:inspect tiny-4bit
+expect_contains out '"quantization":"affine, 4 bits, groups of 32"' "its quantization is told"
+expect_contains out "\"parameters\":$PARAMETERS," "and the parameters that its codes stand for"
+run "$exe" --json model:verify tiny-4bit
+expect_contains out '"shapes":"checked","finding_count":0' "its shapes are checked"
+run "$exe" --json model:diff tiny tiny-4bit
+expect_contains out '"compared":20,"equal_tensors":5,"different_tensors":15,' "and its values compared"
+run "$exe" -q model:convert tiny arrays.npz
+run "$exe" --json model:diff tiny arrays.npz
+expect_contains out '"equal":true' "how an npz file was made is no difference"
+run "$exe" --json model:diff tiny odd.safetensors
+expect_lacks out '"max_abs"' "where nothing is compared there is no distance"
 run "$exe" model:convert tiny half-b --bits 4
 expect_fail 2 "an option of the target mlx" "an option of another target is refused"
 run "$exe" model:convert tiny tiny.kohya --to kohya
@@ -294,6 +340,12 @@ if [ -d "$root/$ETK_SHARED/goldens/lora/lora/final" ] || [ -d "$ETK_SHARED/golde
   done
   run "$exe" --json model:diff "$lora/adapter_model.safetensors" a-peft/adapter_model.safetensors
   expect_contains out '"equal":true' "through all four forms an adapter keeps its values"
+  for path in "$lora" a-mlx a.gguf a.safetensors; do
+    run "$exe" --json model:verify "$path"
+    expect_contains out '"shapes":"an adapter, whose shapes are those of its base","finding_count":0' "the values of $(basename "$path") are checked, its shapes are not"
+  done
+  run "$exe" --json model:verify "$material/tokenizers/gguf-vocab/ggml-vocab-llama-spm.gguf"
+  expect_contains out '"shapes":"a vocabulary alone, without tensors","finding_count":0' "a vocabulary's lack of tensors is no finding"
   run "$exe" model:convert "$lora" typed --to mlx --type f16
   expect_fail 2 "types and sizes are for models" "an adapter has no type to choose"
   run "$exe" model:convert "$lora" b.npz --to npz
@@ -347,6 +399,10 @@ cp -r sentences narrow && sed 's/"intermediate_size": 40/"intermediate_size": 48
 run "$exe" --json model:verify narrow
 expect_exit 4 "and what does not fit is found"
 expect_contains out 'encoder.layer.0.intermediate.dense.weight has shape (40, 32), config.json wants (48, 32)' "with its name and both shapes"
+for model in gemma2 phi3; do
+  run "$exe" --json model:verify "$root/tests/goldens/models_ref/$model"
+  expect_contains out '"shapes":"checked","finding_count":0' "the shapes of $model are checked"
+done
 run "$exe" model:embed tiny --text a
 expect_fail 1 'model_type "llama" is no encoder' "a model that is no encoder is refused"
 
@@ -356,8 +412,13 @@ wrong() { # PATH WORDS TEXT
   expect_fail 1 "$2" "$3"
 }
 mkdir none && wrong none "the folder has no model.safetensors" "a folder without weights"
+mkdir bare && cp tiny.bin bare/ && wrong bare "such as tiny.bin" "a folder with a file of weights of another name: it is named"
+run "$exe" model:inspect none/gone.gguf
+expect_fail 2 "'none/gone.gguf' does not exist" "a file that is not there is not taken for a model's name"
+run "$exe" model:convert "$reference" bert.gguf
+expect_fail 1 "cannot become gguf (a folder in f32, f16 or bf16" "a model whose keys are not known is told what it can become"
 printf 'PK\003\004rest of an archive' >model.pth && wrong model.pth "do not end with the directory of a ZIP archive" "a PyTorch archive that is cut short"
-printf 'hello world, this is a text file of some length\n' >text.bin && wrong text.bin "not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file" "a text"
+printf 'hello world, this is a text file of some length\n' >text.bin && wrong text.bin "a text, not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file" "a text"
 head -c 5000 tiny.bin >short.bin && wrong short.bin "cut short" "a llama2.c file that is cut short"
 head -c 5000 tiny.gguf >short.gguf && wrong short.gguf "short.gguf" "a GGUF file that is cut short"
 cp -r shards lost && rm lost/model-00002* && wrong lost "model-00002-of-00002.safetensors" "a shard that is not there"

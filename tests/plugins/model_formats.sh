@@ -46,6 +46,10 @@ expect_contains out '"equal":true' "exactly"
 
 if [ -d "$shared/models" ]; then
   there_and_back "$shared/models/squeezenet/SqueezeNet_fp16.onnx" ONNX 52 "SqueezeNet"
+  run "$exe" --json model:inspect "$shared/models/squeezenet/SqueezeNet_fp16.onnx"
+  for words in '"nodes":66' '"opset":7' '{"graph":"input","name":"' '{"operator":"Conv","nodes":26}'; do
+    expect_contains out "$words" "inspect shows the graph of an ONNX file: $words"
+  done
   there_and_back "$shared/models/taesd/taef2_decoder.pth" PyTorch 79 "the decoder of TAESD"
   there_and_back "$shared/models/microast/decoder_iter_160000.pth.tar" PyTorch 18 "the decoder of MicroAST"
 else skip "real models (../shared is not there)"

@@ -80,6 +80,12 @@ exec 3>&- 4<&-
 wait
 if [ "$first $second" = "[3] [4]" ]; then ok "answers come line by line"; else not_ok "answers come line by line" "$first $second"; fi
 
+run "$exe" model tokenize "$tmp/tokenizer.json" --decode --text '[0, 99999]'
+expect_fail 1 "the id 99999 (place 1) is outside the vocabulary" "an id that no token has is named"
+printf '[0]\n[-1]\n' >"$tmp/ids"
+run "$exe" model tokenize "$tmp/tokenizer.json" --decode --jsonl "$tmp/ids"
+expect_fail 1 ":2" "with its line"
+
 # Memory does not grow with the number of lines.
 if [ -n "${SAN:-}" ] || ! command -v python3 >/dev/null; then skip "memory over many lines (sanitizers, or no python3)"
 else

@@ -128,6 +128,8 @@ run pull nobody/nothing
 expect_fail 1 "404" "a model that is not there is named"
 run pull 'org/../x'
 expect_fail 2 "ORG/NAME" "what is no name is said before anything is asked"
+run pull https://huggingface.co/org/plain
+expect_fail 2 "wanted, which is what follows its host: org/plain" "of an address the name is told"
 HF_ENDPOINT=ftp://x run pull org/plain
 expect_fail 2 "https://" "an endpoint must be HTTP"
 HF_ENDPOINT=http://127.0.0.1:1 run timeout 60 "$exe" model pull org/elsewhere

@@ -43,17 +43,17 @@ static void a_measurement_is_plausible_and_keeps_its_time(void **state) {
   assert_int_equal(m.threads, etk_parallel_threads());
   assert_string_equal(m.chip, h.chip);
   assert_true(m.measured_unix_ms > INT64_C(1700000000000));
-  /* Bounds from outside: two 16-wide FMAs a cycle, more than any CPU begins today, at 6.5 GHz are 416 GFLOP/s; two DDR5 sticks or less give more than 1 GB/s, 24 channels less than 1.5 TB/s. Copies count both ways; figures
-   * of a busy machine are taken at different moments, hence the wide margins. */
+  /* Bounds from outside: two 16-wide FMAs a cycle, more than any CPU begins today, at 6.5 GHz are 416 GFLOP/s; two DDR5 sticks or less give more than 1 GB/s, 24 channels less than 1.5 TB/s. The figures are taken at
+   * different moments, between which other work may take the machine: none is held against another. */
   if (!SLOWED) assert_true(m.f32_flops_per_s_core > 1e9);
   assert_true(m.f32_flops_per_s_core < 4.2e11);
-  assert_true(m.f32_flops_per_s > m.f32_flops_per_s_core * 0.1 && m.f32_flops_per_s < m.f32_flops_per_s_core * 3 * m.threads);
+  assert_true(m.f32_flops_per_s > 1e8 && m.f32_flops_per_s < 4.2e11 * m.threads);
   if (!SLOWED) assert_true(m.read_bytes_per_s > 5e8 && m.read_bytes_per_s < 2e12);
-  if (!SLOWED) assert_true(m.copy_bytes_per_s > 5e8 && m.copy_bytes_per_s < m.read_bytes_per_s * 6);
+  if (!SLOWED) assert_true(m.copy_bytes_per_s > 5e8 && m.copy_bytes_per_s < 4e12);
   etk_peaks peaks = etk__peaks(h.isa_features);
   assert_int_equal(m.bf16_flops_per_s > 0, peaks.bf16 != NULL);
   assert_int_equal(m.int8_ops_per_s > 0, peaks.int8 != NULL);
-  if (peaks.int8 && !SLOWED) assert_true(m.int8_ops_per_s > m.f32_flops_per_s * 0.1); /* four times as many in a register; the rest is for a busy machine */
+  if (peaks.int8 && !SLOWED) assert_true(m.int8_ops_per_s > 1e9);
 }
 
 static double seconds_of(etk_peak peak, int64_t rounds) {

@@ -10,9 +10,9 @@ static const char *const readable[] = {"lora", "lora-all", "rslora", "loraplus"}
 enum { READABLE = sizeof readable / sizeof *readable };
 
 static etk_model_config tiny_config(void) {
-  return (etk_model_config){.architecture = "llama", .vocab_size = 40, .hidden_size = 16, .intermediate_size = 24, .num_hidden_layers = 2, .num_attention_heads = 4,
-                            .num_key_value_heads = 2, .head_dim = 4, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 10000, .mlp_bias = true,
-                            .bos_token_id = 1, .eos_token_ids = {2}, .eos_count = 1};
+  return (etk_model_config){.architecture = "llama", .vocab_size = 40, .hidden_size = 16, .intermediate_size = 24, .num_hidden_layers = 2,
+                            .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 4, .max_position_embeddings = 64, .rms_norm_eps = 1e-5,
+                            .rope_theta = 10000, .mlp_bias = true, .bos_token_id = 1, .eos_token_ids = {2}, .eos_count = 1};
 }
 static etk_model *tiny_model(void) {
   etk_model_config config = tiny_config();
@@ -233,7 +233,8 @@ static void a_regular_expression_chooses_modules(void **state) {
     const char *pattern;
     etk_status status;
     const char *part;
-  } cases[] = {{".*\\.self_attn\\.[qv]_proj", ETK_OK, ""}, {".*q_proj", ETK_E_FORMAT, "v_proj.lora_A.weight"}, {"q_proj", ETK_E_FORMAT, "names no linear layer"},
+  } cases[] = {{".*\\.self_attn\\.[qv]_proj", ETK_OK, ""}, {".*q_proj", ETK_E_FORMAT, "v_proj.lora_A.weight"},
+               {"q_proj", ETK_E_FORMAT, "names no linear layer"},
                {"(", ETK_E_FORMAT, "regular expression"}, {"(x+x+)+y|(.*.*.*.*.*.*.*)*z", ETK_E_FORMAT, "target_modules"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     json_object_set_new(config, "target_modules", json_string(cases[i].pattern));

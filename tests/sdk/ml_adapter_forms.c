@@ -9,12 +9,15 @@ static char *model_folder(const char *name) { return path_of("%s/goldens/models/
 static char *peft_folder(const char *variant) { return path_of("%s/goldens/lora/%s/final", shared("."), variant); }
 static const struct variant {
   const char *name, *base;
-} variants[] = {{"lora", "llama-gqa-tied"}, {"lora-all", "llama-gqa-tied"}, {"rslora", "llama-gqa-tied"}, {"loraplus", "llama-gqa-tied"}, {"qwen2", "qwen2"}, {"dora", "llama-gqa-tied"}};
+} variants[] = {{"lora", "llama-gqa-tied"}, {"lora-all", "llama-gqa-tied"}, {"rslora", "llama-gqa-tied"}, {"loraplus", "llama-gqa-tied"},
+                {"qwen2", "qwen2"}, {"dora", "llama-gqa-tied"}};
 enum { VARIANTS = sizeof variants / sizeof *variants, PLAIN = VARIANTS - 1 /* the last is DoRA */ };
 
 static const char *const made_by[] = {"etk.command", "a test"};
 
-static void convert(const char *in, const char *out, etk_adapter_form form, const etk_model *base) { works(etk_adapter_convert(e, in, out, form, base, made_by, 1)); }
+static void convert(const char *in, const char *out, etk_adapter_form form, const etk_model *base) {
+  works(etk_adapter_convert(e, in, out, form, base, made_by, 1));
+}
 
 static etk_safetensors *open_tensors(const char *path) {
   etk_safetensors *file = NULL;
@@ -59,7 +62,8 @@ static void a_round_through_all_forms_keeps_every_bit(void **state) {
   shared_or_skip("goldens/lora");
   for (int v = 0; v < PLAIN; v++) {
     etk_model *model = open_model(model_folder(variants[v].base));
-    char *peft = peft_folder(variants[v].name), *mlx = fresh_folder(state, "mlx"), *gguf = path_of("%s/a.gguf", mlx), *kohya = path_of("%s/a.safetensors", mlx), *back = fresh_folder(state, "back");
+    char *peft = peft_folder(variants[v].name), *mlx = fresh_folder(state, "mlx"), *gguf = path_of("%s/a.gguf", mlx),
+        *kohya = path_of("%s/a.safetensors", mlx), *back = fresh_folder(state, "back");
     convert(peft, mlx, ETK_ADAPTER_MLX, model);
     convert(mlx, gguf, ETK_ADAPTER_GGUF, model);
     convert(gguf, kohya, ETK_ADAPTER_KOHYA, model);
@@ -110,7 +114,8 @@ static void mlx_has_both_factors_transposed_and_keys_within_a_layer(void **state
   char *peft = peft_folder("lora"), *mlx = fresh_folder(state, "mlx");
   convert(peft, mlx, ETK_ADAPTER_MLX, NULL);
   etk_safetensors *a = open_tensors(weights_of(peft)), *b = open_tensors(path_of("%s/adapters.safetensors", mlx));
-  const etk_safetensors_entry *up = etk_safetensors_find(a, "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"), *turned = etk_safetensors_find(b, "model.layers.1.self_attn.v_proj.lora_b");
+  const etk_safetensors_entry *up = etk_safetensors_find(a, "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight"),
+      *turned = etk_safetensors_find(b, "model.layers.1.self_attn.v_proj.lora_b");
   assert_non_null(turned);
   assert_true(turned->shape.dims[0] == 6 && turned->shape.dims[1] == 8);
   for (int r = 0; r < 8; r++)
@@ -145,7 +150,8 @@ static void gguf_has_the_rows_of_b_as_the_base_has_its_own(void **state) {
     for (int i = 0; i < HALF; i++)
       for (int half = 0; half < 2; half++)
         assert_memory_equal((const char *)entry->data + ((h * HALF + i) * 2 + half) * RANK * 4, from + ((h * 2 + half) * HALF + i) * RANK * 4, RANK * 4);
-  const etk_safetensors_entry *v = etk_safetensors_find(a, "base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"), *q = etk_safetensors_find(a, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
+  const etk_safetensors_entry *v = etk_safetensors_find(a, "base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"),
+      *q = etk_safetensors_find(a, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
   assert_memory_equal(etk_gguf_tensor_find(b, "blk.0.attn_v.weight.lora_b")->data, v->data, v->bytes);
   assert_memory_equal(etk_gguf_tensor_find(b, "blk.0.attn_q.weight.lora_a")->data, q->data, q->bytes);
   const char *text;
@@ -258,7 +264,8 @@ static void ranks_and_alphas_of_single_modules_are_honoured_and_kept(void **stat
   etk_model *model = open_model(model_folder("llama-gqa-tied"));
   const struct made list[] = {Q(ETK_F32, 4), V(ETK_F32, 2)};
   char *out = fresh_folder(state, "out"), *kohya = path_of("%s/a.safetensors", out), *gguf = path_of("%s/a.gguf", out), *back = path_of("%s/peft", out);
-  char *peft = make_peft(state, "patterns", path_of(in_layer_0, ", \"rank_pattern\": {\"v_.*\": 2}, \"alpha_pattern\": {\"layers.0.self_attn.v_proj\": 3}"), list, 4);
+  char *peft = make_peft(state, "patterns",
+                         path_of(in_layer_0, ", \"rank_pattern\": {\"v_.*\": 2}, \"alpha_pattern\": {\"layers.0.self_attn.v_proj\": 3}"), list, 4);
   etk_adapter *adapter = NULL;
   works(etk_adapter_open(e, &adapter, model, peft, false));
   assert_int_equal(etk_adapter_count(adapter), 2);
@@ -286,7 +293,8 @@ static void a_scale_that_no_single_alpha_gives_is_kept_beside_it(void **state) {
   char *gguf = path_of("%s/a.gguf", fresh_folder(state, "out"));
   int beside = 0;
   for (int i = 0; i < 8; i++) { /* scales from 1.5 to 1.7: six times that lies above 8, where floats are too far apart to give each by a quotient */
-    char *peft = make_peft(state, "scale", path_of("{\"peft_type\": \"LORA\", \"r\": 6, \"use_rslora\": true, \"lora_alpha\": %.17g, \"target_modules\": [\"q_proj\", \"v_proj\"], "
+    char *peft = make_peft(state, "scale",
+                           path_of("{\"peft_type\": \"LORA\", \"r\": 6, \"use_rslora\": true, \"lora_alpha\": %.17g, \"target_modules\": [\"q_proj\", \"v_proj\"], "
                                                    "\"layers_to_transform\": 0}", 3.7823 + i * 0.0371), list, 4);
     convert(peft, gguf, ETK_ADAPTER_GGUF, model);
     same_scales(model, peft, gguf);
@@ -370,8 +378,10 @@ static void the_file_of_pytorch_that_older_peft_wrote_is_read(void **state) {
 static void embeddings_and_whole_weights_are_converted_but_not_run(void **state) {
   shared_or_skip("goldens/lora");
   etk_model *model = open_model(model_folder("qwen2"));
-  const struct made embedding[] = {{"base_model.model.model.embed_tokens.lora_embedding_A", ETK_F32, etk_shape_of(2, 4, 384)}, {"base_model.model.model.embed_tokens.lora_embedding_B", ETK_F32, etk_shape_of(2, 56, 4)}};
-  char *peft = make_peft(state, "embedding", "{\"peft_type\": \"LORA\", \"r\": 4, \"target_modules\": [\"embed_tokens\"]}", embedding, 2), *out = fresh_folder(state, "out"), *back = fresh_folder(state, "back");
+  const struct made embedding[] = {{"base_model.model.model.embed_tokens.lora_embedding_A", ETK_F32, etk_shape_of(2, 4, 384)},
+                                   {"base_model.model.model.embed_tokens.lora_embedding_B", ETK_F32, etk_shape_of(2, 56, 4)}};
+  char *peft = make_peft(state, "embedding", "{\"peft_type\": \"LORA\", \"r\": 4, \"target_modules\": [\"embed_tokens\"]}", embedding, 2),
+      *out = fresh_folder(state, "out"), *back = fresh_folder(state, "back");
   etk_adapter *adapter = NULL;
   fails_with(ETK_E_FORMAT, "names no linear layer", etk_adapter_open(e, &adapter, model, peft, false));
   convert(peft, path_of("%s/mlx", out), ETK_ADAPTER_MLX, model);
@@ -397,7 +407,8 @@ static void names_of_gpt2_and_gpt_neox_are_found_in_every_form(void **state) {
   shared_or_skip("goldens/models/gpt2");
   const struct {
     const char *model, *target, *gguf, *mlx;
-  } cases[] = {{"gpt2", "c_attn", "blk.1.attn_qkv.weight.lora_b", "model.h.1.attn.c_attn.lora_b"}, {"gpt-neox", "query_key_value", "blk.1.attn_qkv.weight.lora_b", "model.h.1.attention.query_key_value.lora_b"}};
+  } cases[] = {{"gpt2", "c_attn", "blk.1.attn_qkv.weight.lora_b", "model.h.1.attn.c_attn.lora_b"},
+               {"gpt-neox", "query_key_value", "blk.1.attn_qkv.weight.lora_b", "model.h.1.attention.query_key_value.lora_b"}};
   for (int i = 0; i < 2; i++) {
     etk_model *model = open_model(model_folder(cases[i].model));
     etk_lora_options options = {.rank = 3, .alpha = 5, .target_modules = &cases[i].target, .target_count = 1};
@@ -405,7 +416,8 @@ static void names_of_gpt2_and_gpt_neox_are_found_in_every_form(void **state) {
     works(etk_adapter_new(e, &adapter, model, &options, 4));
     float *b = etk_tensor_data(etk_adapter_at(adapter, 1)->b);
     for (int64_t k = 0; k < etk_tensor_elements(etk_adapter_at(adapter, 1)->b); k++) b[k] = (float)k;
-    char *out = fresh_folder(state, "gpt"), *peft = path_of("%s/peft", out), *mlx = path_of("%s/mlx", out), *gguf = path_of("%s/a.gguf", out), *kohya = path_of("%s/a.safetensors", out);
+    char *out = fresh_folder(state, "gpt"), *peft = path_of("%s/peft", out), *mlx = path_of("%s/mlx", out), *gguf = path_of("%s/a.gguf", out),
+        *kohya = path_of("%s/a.safetensors", out);
     works(etk_fs_make_dirs(e, peft));
     works(etk_fs_make_dirs(e, mlx));
     works(etk_adapter_save(e, adapter, peft, NULL, 0));
@@ -476,12 +488,43 @@ static void gpt2_adapters_may_leave_the_prefix_of_names_out(void **state) {
   etk_model *model = open_model(model_folder("gpt2"));
 #define C_ATTN(layer) {"base_model.model.h." layer ".attn.c_attn.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 40)}, {"base_model.model.h." layer ".attn.c_attn.lora_B.weight", ETK_F32, etk_shape_of(2, 120, 4)}
   const struct made list[] = {C_ATTN("0"), C_ATTN("1")};
-  char *peft = make_peft(state, "short", "{\"peft_type\": \"LORA\", \"r\": 4, \"target_modules\": [\"c_attn\"], \"fan_in_fan_out\": true}", list, 4), *out = fresh_folder(state, "out");
+  char *peft = make_peft(state, "short", "{\"peft_type\": \"LORA\", \"r\": 4, \"target_modules\": [\"c_attn\"], \"fan_in_fan_out\": true}", list, 4),
+      *out = fresh_folder(state, "out");
   char *gguf = path_of("%s/a.gguf", out), *kohya = path_of("%s/a.safetensors", out);
   convert(peft, gguf, ETK_ADAPTER_GGUF, model);
   convert(peft, kohya, ETK_ADAPTER_KOHYA, NULL);
   same_scales(model, peft, gguf);
   same_scales(model, peft, kohya);
+  etk_model_unref(model);
+}
+
+/* Gemma 3 with its vision tower: the two spellings that transformers has had for the text part's modules. */
+static void adapters_of_the_text_of_gemma3_have_its_names(void **state) {
+  static const char *const spellings[] = {"language_model.model.", "model.language_model."};
+  etk_model_config config = {.architecture = "gemma3_text", .vocab_size = 24, .hidden_size = 16, .intermediate_size = 20, .num_hidden_layers = 1,
+                             .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 4, .max_position_embeddings = 32, .rms_norm_eps = 1e-6,
+                             .rope_theta = 10000, .rope_local_theta = 100, .query_pre_attn_scalar = 4, .tie_word_embeddings = true,
+                             .activation = ETK_ACTIVATION_GELU_TANH, .bos_token_id = -1, .text_part = true};
+  etk_model *model = NULL;
+  works(etk_model_new(e, &model, &config, 3));
+  for (int s = 0; s < 2; s++) {
+    const char *first = path_of("base_model.model.%slayers.0.self_attn.q_proj.lora_A.weight", spellings[s]);
+    const struct made list[] = {{first, ETK_F32, etk_shape_of(2, 4, 16)},
+                                {path_of("base_model.model.%slayers.0.self_attn.q_proj.lora_B.weight", spellings[s]), ETK_F32, etk_shape_of(2, 16, 4)}};
+    char *peft = make_peft(state, "text", "{\"peft_type\": \"LORA\", \"r\": 4, \"target_modules\": \".*language_model.*q_proj\"}", list, 2),
+        *again = fresh_folder(state, "again");
+    char *gguf = path_of("%s/a.gguf", fresh_folder(state, "gguf"));
+    etk_adapter *adapter = NULL;
+    works(etk_adapter_open(e, &adapter, model, peft, false));
+    assert_int_equal(etk_adapter_count(adapter), 1);
+    assert_string_equal(etk_adapter_at(adapter, 0)->name, "model.layers.0.self_attn.q_proj");
+    works(etk_adapter_save(e, adapter, again, NULL, 0)); /* under the names it came with, which its target_modules mean */
+    same_tensors(weights_of(peft), weights_of(again));
+    etk_adapter_free(adapter);
+    same_scales(model, peft, again);
+    convert(peft, gguf, ETK_ADAPTER_GGUF, model);
+    same_scales(model, peft, gguf);
+  }
   etk_model_unref(model);
 }
 
@@ -516,19 +559,25 @@ static void malformed_peft_files_are_named(void **state) {
     etk_status status;
     const char *part;
   } rows[] = {
-      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 56)}}, 3, "", ETK_E_FORMAT, "v_proj.lora_A.weight has no tensor beside it"},
-      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 56)}, {LAYER0 "self_attn.v_proj.lora_B.weight", ETK_F32, etk_shape_of(2, 8, 3)}}, 4, "", ETK_E_SHAPE,
+      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 56)}}, 3, "", ETK_E_FORMAT,
+       "v_proj.lora_A.weight has no tensor beside it"},
+      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 56)},
+        {LAYER0 "self_attn.v_proj.lora_B.weight", ETK_F32, etk_shape_of(2, 8, 3)}}, 4, "", ETK_E_SHAPE,
        "A (4, 56) and B (8, 3)"},
-      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_A.weight", ETK_F32, etk_shape_of(1, 4)}, {LAYER0 "self_attn.v_proj.lora_B.weight", ETK_F32, etk_shape_of(2, 8, 4)}}, 4, "", ETK_E_SHAPE, "A (4)"},
+      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_A.weight", ETK_F32, etk_shape_of(1, 4)},
+        {LAYER0 "self_attn.v_proj.lora_B.weight", ETK_F32, etk_shape_of(2, 8, 4)}}, 4, "", ETK_E_SHAPE, "A (4)"},
       {{Q(ETK_F64, 4), V(ETK_F32, 4)}, 4, "", ETK_E_UNSUPPORTED, "is of type F64"},
       {{Q(ETK_F32, 4), {"model.layers.0.self_attn.v_proj.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 56)}}, 3, "", ETK_E_FORMAT, "fits no targeted layer"},
-      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_C.weight", ETK_F32, etk_shape_of(2, 4, 56)}}, 3, "", ETK_E_FORMAT, "lora_C.weight, which fits no targeted layer"},
+      {{Q(ETK_F32, 4), {LAYER0 "self_attn.v_proj.lora_C.weight", ETK_F32, etk_shape_of(2, 4, 56)}}, 3, "", ETK_E_FORMAT,
+       "lora_C.weight, which fits no targeted layer"},
       {{Q(ETK_F32, 4), {LAYER0 "self_attn.q_proj.lora_magnitude_vector", ETK_F32, etk_shape_of(1, 56)}}, 3, "", ETK_E_FORMAT, "a magnitude, but"},
       {{Q(ETK_F32, 4), {LAYER0 "self_attn.q_proj.lora_magnitude_vector", ETK_F32, etk_shape_of(1, 55)}}, 3, ", \"use_dora\": true", ETK_E_SHAPE, "wanted (56)"},
       {{Q(ETK_F32, 4)}, 2, ", \"use_dora\": true", ETK_E_FORMAT, "no magnitude, but"},
-      {{Q(ETK_F32, 4), {LAYER0 "self_attn.q_proj.lora_magnitude_vector", ETK_F32, etk_shape_of(1, 56)}, {LAYER0 "self_attn.q_proj.lora_magnitude_vector.weight", ETK_F32, etk_shape_of(1, 56)}}, 4,
+      {{Q(ETK_F32, 4), {LAYER0 "self_attn.q_proj.lora_magnitude_vector", ETK_F32, etk_shape_of(1, 56)},
+        {LAYER0 "self_attn.q_proj.lora_magnitude_vector.weight", ETK_F32, etk_shape_of(1, 56)}}, 4,
        ", \"use_dora\": true", ETK_E_FORMAT, "mean the same"},
-      {{{LAYER0 "mlp.up_proj.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 56)}, {LAYER0 "mlp.up_proj.lora_B.weight", ETK_F32, etk_shape_of(2, 120, 4)}}, 2, "", ETK_E_FORMAT, "does not call for it"},
+      {{{LAYER0 "mlp.up_proj.lora_A.weight", ETK_F32, etk_shape_of(2, 4, 56)}, {LAYER0 "mlp.up_proj.lora_B.weight", ETK_F32, etk_shape_of(2, 120, 4)}}, 2, "",
+       ETK_E_FORMAT, "does not call for it"},
       {{{"x", ETK_F32, etk_shape_of(1, 4)}}, 1, "", ETK_E_FORMAT, "the tensor x, which"},
       {{{"x", ETK_F32, etk_shape_of(1, 4)}}, 0, "", ETK_E_FORMAT, "holds no tensor of an adapter"},
   };
@@ -561,15 +610,20 @@ static void malformed_mlx_files_are_named(void **state) {
       {"{\"num_layers\": 2, \"lora_parameters\": {\"rank\": 4}}", {A, B}, 2, ETK_E_FORMAT, "\"scale\""},
       {"{\"num_layers\": 2, \"lora_parameters\": {\"rank\": 4, \"scale\": 1, \"dropout\": 1}}", {A, B}, 2, ETK_E_FORMAT, "\"dropout\""},
       {"{\"num_layers\": 2, \"lora_parameters\": {\"rank\": 5, \"scale\": 1}}", {A, B}, 2, ETK_E_SHAPE, "says rank 5"},
-      {"{\"num_layers\": 2, \"lora_parameters\": {\"rank\": 4, \"scale\": 1, \"keys\": [\"self_attn.v_proj\"]}}", {A, B}, 2, ETK_E_FORMAT, "does not have \"self_attn.q_proj\""},
+      {"{\"num_layers\": 2, \"lora_parameters\": {\"rank\": 4, \"scale\": 1, \"keys\": [\"self_attn.v_proj\"]}}", {A, B}, 2, ETK_E_FORMAT,
+       "does not have \"self_attn.q_proj\""},
       {"{\"num_layers\": 1, " SET "}", {A, B}, 2, ETK_E_FORMAT, "only the last 1 of 2 layers"},
       {"{\"num_layers\": 2, " SET "}", {A}, 1, ETK_E_FORMAT, "B is missing"},
-      {"{\"num_layers\": 2, " SET "}", {A, {"model.layers.0.self_attn.q_proj.lora_b", ETK_F32, etk_shape_of(2, 5, 56)}}, 2, ETK_E_SHAPE, "A (4, 56) and B (56, 5)"},
+      {"{\"num_layers\": 2, " SET "}", {A, {"model.layers.0.self_attn.q_proj.lora_b", ETK_F32, etk_shape_of(2, 5, 56)}}, 2, ETK_E_SHAPE,
+       "A (4, 56) and B (56, 5)"},
       {"{\"num_layers\": 2, " SET "}", {A, {"model.layers.0.self_attn.q_proj.lora_b", ETK_F32, etk_shape_of(1, 56)}}, 2, ETK_E_SHAPE, "has 1 dims"},
-      {"{\"num_layers\": 2, " SET "}", {A, {"model.layers.0.mlp.switch_mlp.up_proj.lora_b", ETK_F32, etk_shape_of(3, 2, 2, 2)}}, 2, ETK_E_UNSUPPORTED, "stack of experts"},
+      {"{\"num_layers\": 2, " SET "}", {A, {"model.layers.0.mlp.switch_mlp.up_proj.lora_b", ETK_F32, etk_shape_of(3, 2, 2, 2)}}, 2, ETK_E_UNSUPPORTED,
+       "stack of experts"},
       {"{\"num_layers\": 2, " SET "}", {A, B, {"model.layers.0.self_attn.q_proj.m", ETK_F32, etk_shape_of(1, 56)}}, 3, ETK_E_FORMAT, "a magnitude, but"},
-      {"{\"num_layers\": 2, " SET "}", {A, B, {"model.layers.0.self_attn.q_proj.weight", ETK_F32, etk_shape_of(1, 56)}}, 3, ETK_E_FORMAT, "q_proj.weight; names that end in"},
-      {"{\"num_layers\": 2, " SET "}", {{"model.layers.7.self_attn.q_proj.lora_a", ETK_F32, etk_shape_of(2, 56, 4)}, {"model.layers.7.self_attn.q_proj.lora_b", ETK_F32, etk_shape_of(2, 4, 56)}}, 2,
+      {"{\"num_layers\": 2, " SET "}", {A, B, {"model.layers.0.self_attn.q_proj.weight", ETK_F32, etk_shape_of(1, 56)}}, 3, ETK_E_FORMAT,
+       "q_proj.weight; names that end in"},
+      {"{\"num_layers\": 2, " SET "}", {{"model.layers.7.self_attn.q_proj.lora_a", ETK_F32, etk_shape_of(2, 56, 4)},
+                                        {"model.layers.7.self_attn.q_proj.lora_b", ETK_F32, etk_shape_of(2, 4, 56)}}, 2,
        ETK_E_FORMAT, "fits no"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -605,9 +659,11 @@ static void malformed_kohya_files_are_named(void **state) {
       {{DOWN, UP, {K ".hada_w1_a", ETK_F32, etk_shape_of(2, 56, 1)}}, 3, ETK_E_UNSUPPORTED, ".hada_w1_a; names that end in"},
       {{DOWN, {K ".lora_up.weight", ETK_F32, etk_shape_of(4, 56, 4, 1, 1)}}, 2, ETK_E_SHAPE, "(56, 4, 1, 1)"},
       {{DOWN, {K ".lora_up.weight", ETK_F32, etk_shape_of(2, 55, 4)}}, 2, ETK_E_SHAPE, "belongs to another model"},
-      {{{"lora_te_model_layers_9_self_attn_q_proj.lora_down.weight", ETK_F32, etk_shape_of(2, 4, 56)}, {"lora_te_model_layers_9_self_attn_q_proj.lora_up.weight", ETK_F32, etk_shape_of(2, 56, 4)}}, 2,
+      {{{"lora_te_model_layers_9_self_attn_q_proj.lora_down.weight", ETK_F32, etk_shape_of(2, 4, 56)},
+        {"lora_te_model_layers_9_self_attn_q_proj.lora_up.weight", ETK_F32, etk_shape_of(2, 56, 4)}}, 2,
        ETK_E_FORMAT, "fits no module of the model"},
-      {{{"lora_unet_mid_block_attentions_0.lora_down.weight", ETK_F32, etk_shape_of(2, 4, 56)}, {"lora_unet_mid_block_attentions_0.lora_up.weight", ETK_F32, etk_shape_of(2, 56, 4)}}, 2, ETK_E_FORMAT,
+      {{{"lora_unet_mid_block_attentions_0.lora_down.weight", ETK_F32, etk_shape_of(2, 4, 56)},
+        {"lora_unet_mid_block_attentions_0.lora_up.weight", ETK_F32, etk_shape_of(2, 56, 4)}}, 2, ETK_E_FORMAT,
        "fits no module of the model"},
       {{DOWN, UP, {"lora_te1_model_layers_0_self_attn_q_proj.lora_down.weight", ETK_F32, etk_shape_of(2, 4, 56)},
         {"lora_te1_model_layers_0_self_attn_q_proj.lora_up.weight", ETK_F32, etk_shape_of(2, 56, 4)}}, 4, ETK_E_FORMAT, "mean the same module"},
@@ -640,12 +696,15 @@ static void malformed_gguf_adapters_are_named(void **state) {
       {"", "", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_OK, ""},
       {"", "", 0, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_OK, ""}, /* llama.cpp: no alpha, scale 1 */
       {"general.type", NULL, 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "'general.type' is \"model\""},
-      {"general.type", "model", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "'general.type' is \"model\""},
-      {"adapter.type", "loha", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "'adapter.type' is \"loha\""},
+      {"general.type", "model", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT,
+       "'general.type' is \"model\""},
+      {"adapter.type", "loha", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT,
+       "'adapter.type' is \"loha\""},
       {"general.architecture", "mamba", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_UNSUPPORTED, "\"mamba\""},
       {"", "", -1, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "'adapter.lora.alpha' is -1"},
       {"", "", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "names that end in .lora_a or .lora_b"},
-      {"", "", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_w.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "attn_w.weight is no weight of the architecture"},
+      {"", "", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_w.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT,
+       "attn_w.weight is no weight of the architecture"},
       {"", "", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.bias.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "attn_v.bias is no weight"},
       {"", "", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_k.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "is missing"},
       {"", "", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 5), ETK_E_SHAPE, "B (8, 5)"},
@@ -654,7 +713,8 @@ static void malformed_gguf_adapters_are_named(void **state) {
       {"", "", 8, "blk.0.attn_k.weight.lora_a", "blk.0.attn_k.weight.lora_b", etk_shape_of(2, 9, 4), ETK_E_SHAPE, "9 rows, which the 1 heads"},
       {"", "", 8, "blk.0.ffn_up_exps.weight.lora_a", "blk.0.ffn_up_exps.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_SHAPE, "a stack of the 0 experts"},
       {"", "", 8, "blk.5.attn_v.weight.lora_a", "blk.5.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_FORMAT, "fits no"},
-      {"adapter.alora.invocation_tokens", "x", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4), ETK_E_UNSUPPORTED, "makes the adapter wait"},
+      {"adapter.alora.invocation_tokens", "x", 8, "blk.0.attn_v.weight.lora_a", "blk.0.attn_v.weight.lora_b", etk_shape_of(2, 8, 4),
+       ETK_E_UNSUPPORTED, "makes the adapter wait"},
   };
   char *path = path_of("%s/a.gguf", fresh_folder(state, "bad-gguf"));
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -687,8 +747,9 @@ static void what_is_no_adapter_is_told_so(void **state) {
   fails_with(ETK_E_FORMAT, "x.safetensors", etk_adapter_detect(e, &form, file));
   write_text(path_of("%s/adapters.safetensors", folder), "short");
   write_text(path_of("%s/adapter_config.json", folder), "[1]");
-  fails_with(ETK_E_FORMAT, "is no JSON object", etk_adapter_detect(e, &form, folder));
-  for (int i = 0; i < ETK_ADAPTER_FORM_COUNT; i++) assert_true(etk_adapter_form_parse(&form, etk_adapter_form_name((etk_adapter_form)i)) && form == (etk_adapter_form)i);
+  fails_with(ETK_E_FORMAT, "wanted a JSON object", etk_adapter_detect(e, &form, folder));
+  for (int i = 0; i < ETK_ADAPTER_FORM_COUNT; i++)
+    assert_true(etk_adapter_form_parse(&form, etk_adapter_form_name((etk_adapter_form)i)) && form == (etk_adapter_form)i);
   assert_false(etk_adapter_form_parse(&form, "loha"));
   shared_or_skip("models/stories260K");
   fails_with(ETK_E_FORMAT, "stories260K.bin", etk_adapter_detect(e, &form, shared("models/stories260K/stories260K.bin")));
@@ -700,7 +761,8 @@ static void what_is_no_adapter_is_told_so(void **state) {
 static void every_conversion_survives_every_failing_allocation(void **state) {
   shared_or_skip("goldens/lora");
   etk_model *model = open_model(model_folder("llama-gqa-tied"));
-  char *folder = fresh_folder(state, "hostile"), *in[ETK_ADAPTER_FORM_COUNT] = {peft_folder("lora"), path_of("%s/mlx", folder), path_of("%s/a.gguf", folder), path_of("%s/a.safetensors", folder)};
+  char *folder = fresh_folder(state, "hostile"),
+      *in[ETK_ADAPTER_FORM_COUNT] = {peft_folder("lora"), path_of("%s/mlx", folder), path_of("%s/a.gguf", folder), path_of("%s/a.safetensors", folder)};
   for (int i = 1; i < ETK_ADAPTER_FORM_COUNT; i++) convert(in[0], in[i], (etk_adapter_form)i, model);
   const char *const out[] = {path_of("%s/o-peft", folder), path_of("%s/o-mlx", folder), path_of("%s/o.gguf", folder), path_of("%s/o.safetensors", folder)};
   for (int i = 0; i < ETK_ADAPTER_FORM_COUNT; i++) {
@@ -710,7 +772,8 @@ static void every_conversion_survives_every_failing_allocation(void **state) {
       etk_alloc_stats before = etk_alloc_get_stats();
       etk_alloc_fail_nth((uint64_t)nth, false);
       etk_error error = ETK_ERROR_INIT;
-      etk_status status = etk_adapter_convert(&error, in[i], out[(i + 1) % ETK_ADAPTER_FORM_COUNT], (etk_adapter_form)((i + 1) % ETK_ADAPTER_FORM_COUNT), model, made_by, 1);
+      etk_status status = etk_adapter_convert(&error, in[i], out[(i + 1) % ETK_ADAPTER_FORM_COUNT],
+                                              (etk_adapter_form)((i + 1) % ETK_ADAPTER_FORM_COUNT), model, made_by, 1);
       etk_alloc_fail_nth(0, false);
       etk_alloc_stats after = etk_alloc_get_stats();
       done = after.failures == before.failures;
@@ -741,6 +804,7 @@ int main(void) {
       cmocka_unit_test(names_of_gpt2_and_gpt_neox_are_found_in_every_form),
       cmocka_unit_test(experts_are_stacked_in_gguf_and_apart_elsewhere),
       cmocka_unit_test(gpt2_adapters_may_leave_the_prefix_of_names_out),
+      cmocka_unit_test(adapters_of_the_text_of_gemma3_have_its_names),
       cmocka_unit_test(conversions_that_need_the_base_model_say_so),
       cmocka_unit_test(malformed_peft_files_are_named),
       cmocka_unit_test(malformed_mlx_files_are_named),

@@ -102,7 +102,8 @@ static void what_is_no_template_is_named(void **state) {
 
 static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
   char *folder = fresh_folder(state, "failing");
-  put(folder, "tokenizer_config.json", "{\"chat_template\":[{\"name\":\"default\",\"template\":\"x{{ messages }}\"},{\"name\":\"tool_use\",\"template\":\"y\"}]}");
+  put(folder, "tokenizer_config.json",
+      "{\"chat_template\":[{\"name\":\"default\",\"template\":\"x{{ messages }}\"},{\"name\":\"tool_use\",\"template\":\"y\"}]}");
   uint64_t nth = 1;
   for (;; nth++) {
     etk_alloc_stats before = etk_alloc_get_stats();

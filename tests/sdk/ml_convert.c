@@ -1,12 +1,15 @@
-/* Models from one format to another and back. What the values should be is what the input holds; that llama.cpp reads these files the same is tested in tests/plugins. */
+/* Models from one format to another and back. What the values should be is what the input holds; that llama.cpp reads these files the same is tested
+ * in tests/plugins. */
 #include "ml_golden.h"
 #include "ml/convert/internal.h"
 
 #include <errno.h>
 #include <etk/hash.h>
+#include <etk/numpy.h>
 #include <etk/parallel.h>
 
-static const char *const models[] = {"gemma", "gpt-neox", "gpt2", "llama", "llama-bias", "llama-gqa-tied", "llama-rope-linear", "mistral", "mixtral", "qwen2", "qwen2-moe"};
+static const char *const models[] = {"gemma", "gpt-neox", "gpt2", "llama", "llama-bias", "llama-gqa-tied", "llama-rope-linear", "mistral", "mixtral",
+                                     "qwen2", "qwen2-moe"};
 enum { MODELS = sizeof models / sizeof *models };
 
 static void convert(const char *in, const char *out, etk_convert_options o) {
@@ -87,7 +90,8 @@ static void config_of(etk_model_config *out, const char *folder) {
 static void every_golden_model_comes_back_from_gguf_as_it_was(void **state) {
   shared_or_skip("goldens/models");
   for (int i = 0; i < MODELS; i++) {
-    char *in = shared(path_of("goldens/models/%s", models[i])), *gguf = path_of("%s/%s.gguf", (char *)*state, models[i]), *back = path_of("%s/%s", (char *)*state, models[i]);
+    char *in = shared(path_of("goldens/models/%s", models[i])), *gguf = path_of("%s/%s.gguf", (char *)*state, models[i]),
+        *back = path_of("%s/%s", (char *)*state, models[i]);
     convert(in, gguf, TO(.type = "f32"));
     convert(gguf, back, TO(0));
     same_models(in, back, strcmp(models[i], "gemma") ? exact : norms);
@@ -200,7 +204,8 @@ static void whole_numbers_and_odd_shapes_pass_through(void **state) {
   static const int64_t numbers[4] = {INT64_MIN, -1, 0, INT64_MAX};
   static const float values[6] = {1, 2, 3, 4, 5, -0.0f};
   const etk_safetensors_stream streams[] = {{"numbers", ETK_I64, etk_shape_of(2, 2, 2), numbers, NULL, NULL}, {"scalar", ETK_F32, {0, {0}}, values, NULL, NULL},
-                                            {"empty", ETK_F32, etk_shape_of(2, 0, 3), NULL, NULL, NULL},      {"cube", ETK_F32, etk_shape_of(3, 1, 2, 3), values, NULL, NULL}};
+                                            {"empty", ETK_F32, etk_shape_of(2, 0, 3), NULL, NULL, NULL},
+                                            {"cube", ETK_F32, etk_shape_of(3, 1, 2, 3), values, NULL, NULL}};
   works(etk_safetensors_write_streams(e, in, streams, 4, NULL, 0, NULL, NULL));
   convert(in, npz, TO(.type = "f16"));
   convert(npz, out, TO(0));
@@ -220,7 +225,8 @@ static void whole_numbers_and_odd_shapes_pass_through(void **state) {
  * edge of larger magnitude is met): an error is at most one step. */
 static int mlx_bits, mlx_group;
 static double affine(const etk__origin_item *item, const float *values, int64_t index) {
-  if (!strstr(item->name, "proj") && !strstr(item->name, "embed") && !strstr(item->name, "head") && !strstr(item->name, "wte") && !strstr(item->name, "dense") &&
+  if (!strstr(item->name, "proj") && !strstr(item->name, "embed") && !strstr(item->name, "head") && !strstr(item->name, "wte") &&
+      !strstr(item->name, "dense") &&
       !strstr(item->name, "query_key_value") && !strstr(item->name, "experts"))
     return 0;
   int64_t columns = item->shape.dims[item->shape.rank - 1];
@@ -294,6 +300,33 @@ static void an_mlx_folder_has_three_tensors_to_a_matrix(void **state) {
   refuses(ETK_E_INVALID, "loses twice", mlx, again, .to = ETK_CONVERT_MLX, .bits = 8, .replace = true);
 }
 
+/* MLX's first folders; by the folder or by the file, whose config.json says what the codes are. */
+static void mlx_codes_in_an_npz_are_matrices_too(void **state) {
+  char *in = shared_or_skip("goldens/models/llama"), *mlx = path_of("%s/codes", (char *)*state), *npz = fresh_folder(state, "codes-npz");
+  convert(in, mlx, TO(.to = ETK_CONVERT_MLX));
+  etk_safetensors *file = NULL;
+  works(etk_safetensors_open(e, &file, path_of("%s/model.safetensors", mlx)));
+  etk_npz_item items[128];
+  size_t count = etk_safetensors_count(file);
+  etk_tensor *tensors[128];
+  assert_true(count < 128);
+  for (size_t i = 0; i < count; i++) {
+    const char *name = etk_safetensors_at(file, i)->name;
+    works(etk_safetensors_tensor(e, &tensors[i], file, name));
+    items[i] = (etk_npz_item){name, tensors[i]};
+  }
+  works(etk_npz_write(e, path_of("%s/weights.npz", npz), items, count, false));
+  works(etk_fs_copy(e, path_of("%s/config.json", mlx), path_of("%s/config.json", npz), false));
+  for (int by_file = 0; by_file < 2; by_file++) {
+    char *from = path_of("%s%s", npz, by_file ? "/weights.npz" : ""), *out = path_of("%s/from-npz.safetensors", (char *)*state);
+    same_models(mlx, from, exact);
+    convert(from, out, TO(0));
+    same_models(mlx, out, exact);
+  }
+  for (size_t i = 0; i < count; i++) etk_tensor_unref(tensors[i]);
+  etk_safetensors_close(file);
+}
+
 static void an_mlx_folder_that_does_not_fit_together_is_one_clear_error(void **state) {
   char *in = shared_or_skip("goldens/models/llama"), *mlx = path_of("%s/unfit", (char *)*state), *out = path_of("%s/unfit-out", (char *)*state);
   convert(in, mlx, TO(.to = ETK_CONVERT_MLX));
@@ -312,7 +345,8 @@ static void an_mlx_folder_that_does_not_fit_together_is_one_clear_error(void **s
   write_text(path_of("%s/config.json", mlx), "{\"model_type\":\"llama\",\"quantization\":{\"group_size\":64,\"bits\":4}}");
   static const uint32_t words[8];
   static const float values[2];
-  etk_safetensors_stream streams[] = {{"a.weight", ETK_U32, etk_shape_of(2, 1, 8), words, NULL, NULL}, {"a.scales", ETK_F32, etk_shape_of(2, 1, 1), values, NULL, NULL},
+  etk_safetensors_stream streams[] = {{"a.weight", ETK_U32, etk_shape_of(2, 1, 8), words, NULL, NULL},
+                                      {"a.scales", ETK_F32, etk_shape_of(2, 1, 1), values, NULL, NULL},
                                       {"a.biases", ETK_F16, etk_shape_of(2, 1, 1), values, NULL, NULL}};
   etk_safetensors_write_options replace = {.replace = true};
   works(etk_safetensors_write_streams(e, path_of("%s/model.safetensors", mlx), streams, 2, NULL, 0, &replace, NULL));
@@ -338,7 +372,8 @@ static void stacked_experts_of_mlx_are_taken_apart(void **state) {
       const char *prefix = path_of("model.layers.%d.block_sparse_moe", layer);
       const etk_safetensors_entry *first = etk_safetensors_find(file, path_of("%s.experts.0.%s.weight", prefix, parts[p][0]));
       char *stack = etk_alloc(3 * first->bytes);
-      for (int x = 0; x < 3; x++) memcpy(stack + (size_t)x * first->bytes, etk_safetensors_find(file, path_of("%s.experts.%d.%s.weight", prefix, x, parts[p][0]))->data, first->bytes);
+      for (int x = 0; x < 3; x++)
+        memcpy(stack + (size_t)x * first->bytes, etk_safetensors_find(file, path_of("%s.experts.%d.%s.weight", prefix, x, parts[p][0]))->data, first->bytes);
       streams[count++] = (etk_safetensors_stream){path_of("%s.switch_mlp.%s.weight", prefix, parts[p][1]), ETK_F32,
                                                   etk_shape_of(3, 3, first->shape.dims[0], first->shape.dims[1]), stack, NULL, NULL};
     }
@@ -415,7 +450,8 @@ static void what_is_written_says_how_it_was_made(void **state) {
 }
 
 static void keys_of_a_gguf_file_stay_when_its_types_change(void **state) {
-  char *in = shared_or_skip("models/stories260K/stories260K.bin"), *a = path_of("%s/keys.gguf", (char *)*state), *b = path_of("%s/keys-q4.gguf", (char *)*state);
+  char *in = shared_or_skip("models/stories260K/stories260K.bin"), *a = path_of("%s/keys.gguf", (char *)*state),
+      *b = path_of("%s/keys-q4.gguf", (char *)*state);
   convert(in, a, TO(0));
   convert(a, b, TO(.type = "q4_k_m"));
   etk_gguf *x = NULL, *y = NULL;
@@ -444,8 +480,9 @@ static void keys_of_a_gguf_file_stay_when_its_types_change(void **state) {
 /* ---- importance ---- */
 static void an_importance_matrix_changes_codes_and_q2_k_s_wants_one(void **state) {
   char *folder = fresh_folder(state, "wide"), *matrix = path_of("%s/matrix.dat", (char *)*state);
-  etk_model_config config = {.architecture = "llama", .vocab_size = 64, .hidden_size = 256, .intermediate_size = 256, .num_hidden_layers = 1, .num_attention_heads = 4,
-                             .num_key_value_heads = 4, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 10000, .bos_token_id = -1};
+  etk_model_config config = {.architecture = "llama", .vocab_size = 64, .hidden_size = 256, .intermediate_size = 256, .num_hidden_layers = 1,
+                             .num_attention_heads = 4, .num_key_value_heads = 4, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5,
+                             .rope_theta = 10000, .bos_token_id = -1};
   etk_model *model = NULL;
   works(etk_model_new(e, &model, &config, 7));
   works(etk_model_save(e, model, folder, ETK_F32, NULL, 0));
@@ -594,7 +631,8 @@ static void a_full_disk_leaves_what_was_there(void **state) {
   static const struct {
     const char *name, *weights;
     etk_convert_format to;
-  } outs[] = {{"a.gguf", "", ETK_CONVERT_GGUF}, {"b", "/model.safetensors", ETK_CONVERT_HF}, {"c.npz", "", ETK_CONVERT_NPZ}, {"d.pth", "", ETK_CONVERT_PTH}, {"e", "/model.safetensors", ETK_CONVERT_MLX}};
+  } outs[] = {{"a.gguf", "", ETK_CONVERT_GGUF}, {"b", "/model.safetensors", ETK_CONVERT_HF}, {"c.npz", "", ETK_CONVERT_NPZ},
+              {"d.pth", "", ETK_CONVERT_PTH}, {"e", "/model.safetensors", ETK_CONVERT_MLX}};
   for (size_t i = 0; i < sizeof outs / sizeof *outs; i++) {
     char *out = path_of("%s/%s", dir, outs[i].name), *weights = path_of("%s%s", out, outs[i].weights);
     convert(in, out, TO(.to = outs[i].to));
@@ -684,6 +722,7 @@ int main(void) {
       cmocka_unit_test(whole_numbers_and_odd_shapes_pass_through),
       cmocka_unit_test(an_mlx_folder_stays_within_a_step_of_its_codes),
       cmocka_unit_test(an_mlx_folder_has_three_tensors_to_a_matrix),
+      cmocka_unit_test(mlx_codes_in_an_npz_are_matrices_too),
       cmocka_unit_test(an_mlx_folder_that_does_not_fit_together_is_one_clear_error),
       cmocka_unit_test(stacked_experts_of_mlx_are_taken_apart),
       cmocka_unit_test(shards_and_splits_open_again),

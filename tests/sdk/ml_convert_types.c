@@ -11,8 +11,8 @@ struct golden {
 };
 
 static etk__mix_options options_of(const struct golden *g, const char *mix) {
-  return (etk__mix_options){.mix = etk__mix_find(mix), .architecture = g->architecture, .layers = g->layers, .heads = g->heads, .key_heads = g->keys, .experts = g->experts,
-                            .output_type = -1, .embedding_type = -1};
+  return (etk__mix_options){.mix = etk__mix_find(mix), .architecture = g->architecture, .layers = g->layers, .heads = g->heads, .key_heads = g->keys,
+                            .experts = g->experts, .output_type = -1, .embedding_type = -1};
 }
 
 static void add_tensor(struct golden *g, char *words) {
@@ -65,8 +65,10 @@ static void small(struct golden *g) {
   static const struct {
     const char *name;
     int64_t rows, columns;
-  } rows[] = {{"token_embd.weight", 64, 256}, {"output.weight", 64, 256}, {"blk.0.attn_q.weight", 256, 256}, {"blk.0.ffn_down.weight", 256, 512}, {"blk.0.ffn_up.weight", 512, 256}};
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) g->tensors[g->count++] = (etk__mix_tensor){.name = rows[i].name, .shape = etk_shape_of(2, rows[i].rows, rows[i].columns), .type = ETK_F32};
+  } rows[] = {{"token_embd.weight", 64, 256}, {"output.weight", 64, 256}, {"blk.0.attn_q.weight", 256, 256}, {"blk.0.ffn_down.weight", 256, 512},
+              {"blk.0.ffn_up.weight", 512, 256}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    g->tensors[g->count++] = (etk__mix_tensor){.name = rows[i].name, .shape = etk_shape_of(2, rows[i].rows, rows[i].columns), .type = ETK_F32};
   g->tensors[g->count++] = (etk__mix_tensor){.name = "output_norm.weight", .shape = etk_shape_of(1, 256), .type = ETK_F32};
 }
 static int type_of(const struct golden *g, const char *name) {
@@ -119,7 +121,8 @@ static void what_cannot_be_chosen_is_one_clear_error(void **state) {
   etk__mix_options o = options_of(&g, "q4_0");
   static const struct {
     const char *type, *words;
-  } wrong[] = {{"ffn=q9_9", "'q9_9' is no type of GGUF's weights"}, {"q8_0", "wanted REGEX=TYPE"}, {"=q8_0", "wanted REGEX=TYPE"}, {"ffn=", "wanted REGEX=TYPE"},
+  } wrong[] = {{"ffn=q9_9", "'q9_9' is no type of GGUF's weights"}, {"q8_0", "wanted REGEX=TYPE"}, {"=q8_0", "wanted REGEX=TYPE"},
+               {"ffn=", "wanted REGEX=TYPE"},
                {"ffn(=q8_0", "the expression is wrong at character 4"}};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     o.tensor_types = &wrong[i].type, o.tensor_type_count = 1;

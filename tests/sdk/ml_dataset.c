@@ -101,7 +101,8 @@ static void conversations_are_written_by_the_template(void **state) {
   sequence_is(d, 0, "27 20 18 4 17 32 0 0 18 18 8 18 19 0 13 19 32 | 1 28");
   etk_dataset_free(d);
   options.chat_kwargs = "{";
-  fails_with(ETK_E_FORMAT, "kwargs:1:1", etk_dataset_open(e, &d, file_with(state, "bad.jsonl", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"b\"}]}"), &options));
+  fails_with(ETK_E_FORMAT, "kwargs:1:1", etk_dataset_open(e, &d,
+                                                          file_with(state, "bad.jsonl", "{\"messages\":[{\"role\":\"assistant\",\"content\":\"b\"}]}"), &options));
   etk_chat_format_free(format);
 }
 

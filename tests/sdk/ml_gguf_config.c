@@ -11,7 +11,8 @@ enum { MINI_HEADS = 2, MINI_HEAD = 4, MINI_HIDDEN = 8, MINI_VOCAB = 5 };
 static const struct {
   const char *key;
   int64_t value;
-} mini_keys[] = {{"block_count", 1}, {"context_length", 16}, {"embedding_length", MINI_HIDDEN}, {"feed_forward_length", 4}, {"attention.head_count", MINI_HEADS}, {"attention.head_count_kv", 1},
+} mini_keys[] = {{"block_count", 1}, {"context_length", 16}, {"embedding_length", MINI_HIDDEN}, {"feed_forward_length", 4},
+                 {"attention.head_count", MINI_HEADS}, {"attention.head_count_kv", 1},
                  {"expert_count", 3}, {"expert_used_count", 2}};
 
 /* A small mixture of GGUF's llama, without the key `skip`. */
@@ -23,7 +24,8 @@ static char *mini(void **state, const char *skip, tamper *change) {
   for (size_t i = 0; i < sizeof mini_keys / sizeof *mini_keys; i++)
     if (!skip || strcmp(skip, mini_keys[i].key)) etk_gguf_set_int(writer, path_of("llama.%s", mini_keys[i].key), ETK_GGUF_U32, mini_keys[i].value);
   if (!skip || strcmp(skip, "eps")) etk_gguf_set_real(writer, "llama.attention.layer_norm_rms_epsilon", ETK_GGUF_F32, 1e-5);
-  if (!skip || strcmp(skip, "token_embd")) etk_gguf_add(writer, "token_embd.weight", (etk_type)ETK_F32, etk_shape_of(2, MINI_VOCAB, MINI_HIDDEN), values, NULL, NULL);
+  if (!skip || strcmp(skip, "token_embd"))
+    etk_gguf_add(writer, "token_embd.weight", (etk_type)ETK_F32, etk_shape_of(2, MINI_VOCAB, MINI_HIDDEN), values, NULL, NULL);
   etk_gguf_add(writer, "blk.0.attn_q.weight", (etk_type)ETK_F32, etk_shape_of(2, MINI_HEADS * MINI_HEAD, MINI_HIDDEN), values, NULL, NULL);
   etk_gguf_add(writer, "blk.0.attn_k.weight", (etk_type)ETK_F32, etk_shape_of(2, MINI_HEAD, MINI_HIDDEN), values, NULL, NULL);
   etk_gguf_add(writer, "blk.0.ffn_up_exps.weight", (etk_type)ETK_F32, etk_shape_of(3, 3, 4, MINI_HIDDEN), values, NULL, NULL);
@@ -71,7 +73,8 @@ TAMPER(odd_scaling, TEXT("rope.scaling.type", "ntk"))
 TAMPER(scaling_number, INT("rope.scaling.type", 2))
 TAMPER(yarn_without_factor, TEXT("rope.scaling.type", "yarn"))
 TAMPER(yarn_of_nothing, TEXT("rope.scaling.type", "yarn"); REAL("rope.scaling.factor", 4); REAL("rope.scaling.original_context_length", 0))
-TAMPER(yarn_turned, TEXT("rope.scaling.type", "yarn"); REAL("rope.scaling.factor", 4); REAL("rope.scaling.yarn_beta_fast", 1); REAL("rope.scaling.yarn_beta_slow", 2))
+TAMPER(yarn_turned, TEXT("rope.scaling.type", "yarn"); REAL("rope.scaling.factor", 4);
+       REAL("rope.scaling.yarn_beta_fast", 1); REAL("rope.scaling.yarn_beta_slow", 2))
 TAMPER(stretched_alone, REAL("rope.scaling.attn_factor", 1.5))
 TAMPER(negative_factor, TEXT("rope.scaling.type", "linear"); REAL("rope.scaling.factor", -4))
 TAMPER(longrope_alone, TEXT("rope.scaling.type", "longrope"))
@@ -194,7 +197,8 @@ static void a_configuration_that_is_not_right_is_one_clear_error(void **state) {
 }
 
 static void a_tensor_that_does_not_go_with_the_keys_is_one_clear_error(void **state) {
-  static const char q[] = "model.layers.0.self_attn.q_proj.weight", k[] = "model.layers.0.self_attn.k_proj.weight", up[] = "model.layers.0.block_sparse_moe.experts.2.w3.weight";
+  static const char q[] = "model.layers.0.self_attn.q_proj.weight", k[] = "model.layers.0.self_attn.k_proj.weight",
+      up[] = "model.layers.0.block_sparse_moe.experts.2.w3.weight";
   static const struct {
     const char *skip;
     tamper *change;
@@ -242,7 +246,8 @@ static void countless_experts_of_nothing_take_no_memory(void **state) {
   etk_gguf_writer *writer = etk_gguf_writer_new();
   etk_gguf_set_text(writer, "general.architecture", "llama");
   etk_gguf_set_int(writer, "llama.expert_count", ETK_GGUF_U32, EXPERTS);
-  for (int i = 0; i < LAYERS; i++) etk_gguf_add(writer, path_of("blk.%d.ffn_up_exps.weight", i), (etk_type)ETK_F32, etk_shape_of(3, EXPERTS, 1, 1), values, NULL, NULL);
+  for (int i = 0; i < LAYERS; i++)
+    etk_gguf_add(writer, path_of("blk.%d.ffn_up_exps.weight", i), (etk_type)ETK_F32, etk_shape_of(3, EXPERTS, 1, 1), values, NULL, NULL);
   works(etk_gguf_write(e, writer, path, &(etk_gguf_write_options){.replace = true}));
   etk_gguf_writer_free(writer);
   etk_weights *w;
@@ -281,7 +286,8 @@ static void llama_3s_rule_is_found_in_its_factors(void **state) {
     etk_gguf_writer *writer = etk_gguf_writer_new();
     put_factors(factors, cases[i].dims / 2, 500000, cases[i].factor, cases[i].low, cases[i].high, cases[i].positions > 0 ? (float)cases[i].positions : 8192);
     etk_gguf_set_text(writer, "general.architecture", "llama");
-    for (size_t k = 0; k < 6; k++) etk_gguf_set_int(writer, path_of("llama.%s", mini_keys[k].key), ETK_GGUF_U32, k == 2 ? cases[i].dims : k == 4 ? 1 : mini_keys[k].value);
+    for (size_t k = 0; k < 6; k++)
+      etk_gguf_set_int(writer, path_of("llama.%s", mini_keys[k].key), ETK_GGUF_U32, k == 2 ? cases[i].dims : k == 4 ? 1 : mini_keys[k].value);
     etk_gguf_set_real(writer, "llama.attention.layer_norm_rms_epsilon", ETK_GGUF_F32, 1e-5);
     etk_gguf_set_real(writer, "llama.rope.freq_base", ETK_GGUF_F32, 500000);
     if (cases[i].positions > 0) etk_gguf_set_int(writer, "llama.rope.scaling.original_context_length", ETK_GGUF_U32, (int64_t)cases[i].positions);

@@ -1,8 +1,19 @@
 /* Hugging Face's tensors and configuration in GGUF and back: names, shapes, order of rows, keys. What llama.cpp expects of the rows is spelled out in
  * rows_lie_as_llama_cpp_wants_them. */
 #include "ml_golden.h"
-#include "ml/format/gguf_names.h"
+#include "ml/convert/internal.h"
 
+/* A model's weights as a source; nothing to free. */
+static const char *model_at(void *user, size_t index, etk_shape *shape) {
+  *shape = *etk_tensor_shape(etk_model_weight_at(user, index));
+  return etk_model_weight_name(user, index);
+}
+static etk_status model_tensor(etk_error *e, void *user, etk_tensor **out, const char *name) {
+  (void)e;
+  *out = etk_tensor_ref(etk_model_weight(user, name));
+  return ETK_OK;
+}
+static etk__gguf_source source_of(etk_model *model) { return (etk__gguf_source){model, etk_model_weight_count(model), model_at, model_tensor}; }
 
 struct filling {
   etk__gguf_names *names;
@@ -129,17 +140,19 @@ static void goes_to_gguf_and_back(void **state, const char *name, char *folder) 
   char *path = path_of("%s/%s.gguf", (char *)*state, name);
   etk_model_config config, again;
   etk__gguf_source source;
+  etk__origin *origin;
   etk_weights *in, *out;
   config_of(&config, folder);
   works(etk_weights_open(e, &in, folder));
-  works(etk__gguf_source_weights(e, &source, in));
+  works(etk__origin_new(e, &origin, in));
+  etk__origin_source(&source, origin);
   write_gguf(path, &config, &source, (etk_type)ETK_F32, NULL);
   works(etk_weights_open(e, &out, path));
   same_tensors(name, &config, &source, out);
   works(etk__config_from_gguf(e, &again, out));
   same_config(name, &config, &again);
   etk_weights_close(out);
-  etk__gguf_source_fini(&source);
+  etk__origin_free(origin);
   etk_weights_close(in);
 }
 
@@ -151,8 +164,8 @@ static void every_golden_model_goes_to_gguf_and_back(void **state) {
 }
 
 static void models_with_windows_caps_and_scaled_rope_go_to_gguf_and_back(void **state) {
-  static const char *const names[] = {"gemma2", "gemma3-layer-types", "gemma3-pattern", "llama-llama3", "llama-yarn", "mistral-window", "phi3", "phi3-longrope", "phi3-partial",
-                                      "qwen2-window", "qwen3", "qwen3-tied", "smollm"};
+  static const char *const names[] = {"gemma2", "gemma3-layer-types", "gemma3-pattern", "llama-llama3", "llama-yarn", "mistral-window", "phi3",
+                                      "phi3-longrope", "phi3-partial", "qwen2-window", "qwen3", "qwen3-tied", "smollm"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) goes_to_gguf_and_back(state, names[i], path_of("tests/goldens/models_ref/%s", names[i]));
 }
 
@@ -162,7 +175,8 @@ static etk_model *fresh(etk_model_config c) {
   c.vocab_size = 24, c.hidden_size = 64, c.intermediate_size = 96, c.num_attention_heads = 4, c.head_dim = 16;
   if (!c.num_hidden_layers) c.num_hidden_layers = 2;
   if (!c.num_key_value_heads) c.num_key_value_heads = 2;
-  c.max_position_embeddings = 32, c.rms_norm_eps = 1e-5, c.rope_theta = 10000, c.bos_token_id = 1, c.eos_token_ids[0] = 2, c.eos_token_ids[1] = 5, c.eos_count = 2;
+  c.max_position_embeddings = 32, c.rms_norm_eps = 1e-5, c.rope_theta = 10000, c.bos_token_id = 1, c.eos_token_ids[0] = 2, c.eos_token_ids[1] = 5,
+      c.eos_count = 2;
   etk_model *model = NULL;
   works(etk_model_new(e, &model, &c, 3));
   for (size_t i = 0; i < etk_model_weight_count(model); i++) { /* no two elements of a norm or a bias are alike */
@@ -176,8 +190,7 @@ static etk_model *fresh(etk_model_config c) {
 static etk_weights *written(void **state, etk_model *model, etk_type type, tamper *change) {
   static int number;
   char *path = path_of("%s/fresh-%d.gguf", (char *)*state, number++);
-  etk__gguf_source source;
-  etk__gguf_source_model(&source, model);
+  etk__gguf_source source = source_of(model);
   write_gguf(path, etk_model_get_config(model), &source, type, change);
   etk_weights *w;
   works(etk_weights_open(e, &w, path));
@@ -192,18 +205,19 @@ static void a_fresh_model_of_each_other_kind_goes_to_gguf_and_back(void **state)
       {.architecture = "mistral", .sliding_window = 7},
       {.architecture = "smollm3", .num_hidden_layers = 5, .layer_flags = {0, 0, 0, ETK_LAYER_NO_ROPE}},
       {.architecture = "gemma2", .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .query_pre_attn_scalar = 16}, /* no window, no caps */
-      {.architecture = "gemma3_text", .num_hidden_layers = 5, .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .sliding_window = 8, .query_pre_attn_scalar = 17,
-       .rope_local_theta = 100, .final_logit_softcapping = 20, .layer_flags = {ETK_LAYER_FULL, 0, ETK_LAYER_FULL, ETK_LAYER_FULL}},
-      {.architecture = "qwen3", .sliding_window = 9, .layer_flags = {ETK_LAYER_FULL}, .rope_scaling = ETK_ROPE_YARN, .rope_factor = 4, .rope_original_positions = 16, .rope_beta_fast = 32,
-       .rope_beta_slow = 1, .rope_attention_factor = 1.5},
-      {.architecture = "qwen2_moe", .attention_bias = true, .num_experts = 4, .num_experts_per_tok = 2, .moe_intermediate_size = 10, .shared_expert_intermediate_size = 12},
+      {.architecture = "gemma3_text", .num_hidden_layers = 5, .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH,
+       .sliding_window = 8, .query_pre_attn_scalar = 17, .rope_local_theta = 100, .final_logit_softcapping = 20,
+       .layer_flags = {ETK_LAYER_FULL, 0, ETK_LAYER_FULL, ETK_LAYER_FULL}},
+      {.architecture = "qwen3", .sliding_window = 9, .layer_flags = {ETK_LAYER_FULL}, .rope_scaling = ETK_ROPE_YARN, .rope_factor = 4,
+       .rope_original_positions = 16, .rope_beta_fast = 32, .rope_beta_slow = 1, .rope_attention_factor = 1.5},
+      {.architecture = "qwen2_moe", .attention_bias = true, .num_experts = 4, .num_experts_per_tok = 2, .moe_intermediate_size = 10,
+       .shared_expert_intermediate_size = 12},
   };
   for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
     etk_model *model = fresh(configs[i]);
     etk_weights *w = written(state, model, (etk_type)ETK_F32, NULL);
-    etk__gguf_source source;
+    etk__gguf_source source = source_of(model);
     etk_model_config again;
-    etk__gguf_source_model(&source, model);
     same_tensors(configs[i].architecture, etk_model_get_config(model), &source, w);
     works(etk__config_from_gguf(e, &again, w));
     same_config(configs[i].architecture, etk_model_get_config(model), &again);
@@ -219,8 +233,10 @@ static void packed_rows_come_back_in_order_and_in_their_type(void **state) {
     const char *name;
   } cases[] = {{{.architecture = "llama"}, "model.layers.1.self_attn.q_proj.weight"},
                {{.architecture = "llama"}, "model.layers.1.self_attn.k_proj.weight"},
-               {{.architecture = "gpt_neox", .rotary_dims = 8, .activation = ETK_ACTIVATION_GELU, .num_key_value_heads = 4}, "gpt_neox.layers.0.attention.query_key_value.weight"},
-               {{.architecture = "mixtral", .num_experts = 3, .num_experts_per_tok = 2, .moe_intermediate_size = 96, .norm_topk_prob = true}, "model.layers.1.block_sparse_moe.experts.2.w2.weight"}};
+               {{.architecture = "gpt_neox", .rotary_dims = 8, .activation = ETK_ACTIVATION_GELU, .num_key_value_heads = 4},
+                "gpt_neox.layers.0.attention.query_key_value.weight"},
+               {{.architecture = "mixtral", .num_experts = 3, .num_experts_per_tok = 2, .moe_intermediate_size = 96, .norm_topk_prob = true},
+                "model.layers.1.block_sparse_moe.experts.2.w2.weight"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     etk_model *model = fresh(cases[i].config);
     etk_weights *w = written(state, model, ETK_Q8_0, NULL);
@@ -243,7 +259,8 @@ static void packed_rows_come_back_in_order_and_in_their_type(void **state) {
 
 static void transposed_layers_are_given_as_stored_where_the_caller_can_take_them(void **state) {
   static const char name[] = "transformer.h.1.mlp.c_fc.weight";
-  etk_model *model = fresh((etk_model_config){.architecture = "gpt2", .attention_bias = true, .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .num_key_value_heads = 4});
+  etk_model *model = fresh((etk_model_config){.architecture = "gpt2", .attention_bias = true, .tie_word_embeddings = true,
+                                              .activation = ETK_ACTIVATION_GELU_TANH, .num_key_value_heads = 4});
   etk_tensor *wanted = etk_model_weight(model, name), *stored, *turned;
   static const etk_type types[] = {(etk_type)ETK_F32, (etk_type)ETK_F16, ETK_Q8_0};
   for (int k = 0; k < 3; k++) {
@@ -314,7 +331,8 @@ static void rows_lie_as_llama_cpp_wants_them(void **state) {
       {"qwen2", {{"model.layers.0.self_attn.q_proj.bias"}, {1, {8}}}, {1, {8}}, {0, 1, 2, 3, 4, 5, 6, 7}},
       {"gpt_neox", {{"gpt_neox.layers.0.attention.query_key_value.weight"}, {2, {24, 1}}}, {2, {24, 1}},
        {0, 1, 2, 3, 12, 13, 14, 15, 4, 5, 6, 7, 16, 17, 18, 19, 8, 9, 10, 11, 20, 21, 22, 23}},
-      {"gpt_neox", {{"gpt_neox.layers.0.attention.query_key_value.bias"}, {1, {24}}}, {1, {24}}, {0, 1, 2, 3, 12, 13, 14, 15, 4, 5, 6, 7, 16, 17, 18, 19, 8, 9, 10, 11, 20, 21, 22, 23}},
+      {"gpt_neox", {{"gpt_neox.layers.0.attention.query_key_value.bias"}, {1, {24}}}, {1, {24}},
+       {0, 1, 2, 3, 12, 13, 14, 15, 4, 5, 6, 7, 16, 17, 18, 19, 8, 9, 10, 11, 20, 21, 22, 23}},
       {"gpt2", {{"transformer.h.0.mlp.c_fc.weight"}, {2, {2, 3}}}, {2, {3, 2}}, {0, 3, 1, 4, 2, 5}},
       {"gpt2", {{"transformer.h.0.attn.c_attn.bias"}, {1, {6}}}, {1, {6}}, {0, 1, 2, 3, 4, 5}},
       {"gemma", {{"model.layers.0.input_layernorm.weight"}, {1, {4}}}, {1, {4}}, {1, 2, 3, 4}},
@@ -338,7 +356,8 @@ static void rows_lie_as_llama_cpp_wants_them(void **state) {
       float got[24] = {0};
       for (int64_t row = 0; row < rows; row += step) works(etk__gguf_names_rows(e, names, 0, row, rows - row < step ? rows - row : step, got + row * columns));
       for (int64_t k = 0; k < rows * columns; k++)
-        if (got[k] != cases[i].wanted[k]) fail_msg("%s: element %lld is %g, wanted %g", counting.names[0], (long long)k, (double)got[k], (double)cases[i].wanted[k]);
+        if (got[k] != cases[i].wanted[k])
+          fail_msg("%s: element %lld is %g, wanted %g", counting.names[0], (long long)k, (double)got[k], (double)cases[i].wanted[k]);
     }
     fails_with(ETK_E_INVALID, "were asked for", etk__gguf_names_rows(e, names, 0, 1, rows, NULL));
     fails_with(ETK_E_INVALID, "were asked for", etk__gguf_names_rows(e, names, 0, -1, 1, NULL));
@@ -366,11 +385,11 @@ static void targets_say_what_they_are_for(void **state) {
                 {"blk.1.ffn_up_exps.weight", ETK__ROLE_UP, 1, false},
                 {"blk.1.ffn_down_exps.weight", ETK__ROLE_DOWN, 1, false},
                 {"output.weight", ETK__ROLE_OUTPUT, -1, false}};
-  etk_model *model = fresh((etk_model_config){.architecture = "mixtral", .num_experts = 3, .num_experts_per_tok = 2, .moe_intermediate_size = 96, .norm_topk_prob = true,
-                                              .rope_scaling = ETK_ROPE_LLAMA3, .rope_factor = 8, .rope_low_freq_factor = 1, .rope_high_freq_factor = 4, .rope_original_positions = 16});
-  etk__gguf_source source;
+  etk_model *model = fresh((etk_model_config){.architecture = "mixtral", .num_experts = 3, .num_experts_per_tok = 2, .moe_intermediate_size = 96,
+                                              .norm_topk_prob = true, .rope_scaling = ETK_ROPE_LLAMA3, .rope_factor = 8, .rope_low_freq_factor = 1,
+                                              .rope_high_freq_factor = 4, .rope_original_positions = 16});
+  etk__gguf_source source = source_of(model);
   etk__gguf_names *names;
-  etk__gguf_source_model(&source, model);
   works(etk__gguf_names_new(e, &names, etk_model_get_config(model), &source));
   size_t count = etk__gguf_names_count(names), found = 0;
   assert_string_equal(etk__gguf_names_at(names, 0)->name, "token_embd.weight");
@@ -380,7 +399,8 @@ static void targets_say_what_they_are_for(void **state) {
     const etk__gguf_target *t = etk__gguf_names_at(names, i);
     for (size_t k = 0; k < sizeof wanted / sizeof *wanted; k++) {
       if (strcmp(t->name, wanted[k].name)) continue;
-      if (t->role != wanted[k].role || t->layer != wanted[k].layer || t->plain != wanted[k].plain) fail_msg("%s: role %d, layer %d", t->name, (int)t->role, t->layer);
+      if (t->role != wanted[k].role || t->layer != wanted[k].layer || t->plain != wanted[k].plain)
+        fail_msg("%s: role %d, layer %d", t->name, (int)t->role, t->layer);
       found++;
     }
     assert_int_equal(t->source_count, strstr(t->name, "_exps") ? 3 : strstr(t->name, "rope_") ? 0 : 1);
@@ -426,8 +446,10 @@ static void names_are_parsed_and_made_alike(void **state) {
   assert_true(etk__gguf_parse_canonical(&place, gemma3, "model.language_model.layers.4.mlp.up_proj.weight"));
   assert_string_equal(etk__gguf_stored_name(text, sizeof text, &place), "blk.4.ffn_up.weight");
   assert_false(etk__gguf_parse_canonical(&place, llama, "language_model.model.norm.weight"));
-  static const char *const none[] = {"blk.00.attn_q.weight", "blk.-1.attn_q.weight", "blk.1000000.attn_q.weight", "blk.99999999999999999999.attn_q.weight", "blk.0.attn_q", "blk.0.weight",
-                                     "blk..attn_q.weight", "blk.0.attn_qq.weight", "attn_q.weight", "blk.0.output.weight", "blk.0.ffn_gate_exps.bias", "blk.0.ffn_gate.x.weight", ".weight", ""};
+  static const char *const none[] = {"blk.00.attn_q.weight", "blk.-1.attn_q.weight", "blk.1000000.attn_q.weight",
+                                     "blk.99999999999999999999.attn_q.weight", "blk.0.attn_q", "blk.0.weight", "blk..attn_q.weight",
+                                     "blk.0.attn_qq.weight", "attn_q.weight", "blk.0.output.weight", "blk.0.ffn_gate_exps.bias",
+                                     "blk.0.ffn_gate.x.weight", ".weight", ""};
   for (size_t i = 0; i < sizeof none / sizeof *none; i++)
     if (etk__gguf_parse_stored(&place, llama, none[i])) fail_msg("%s is taken for a name", none[i]);
 }
@@ -446,7 +468,8 @@ static void experts_that_lie_alone_are_found(void **state) {
   works(etk_weights_tensor(e, &tensor, w, "model.layers.2.block_sparse_moe.experts.5.w3.weight", NULL));
   assert_memory_equal(etk_tensor_data(tensor), values, sizeof values);
   etk_tensor_unref(tensor);
-  fails_with(ETK_E_NOT_FOUND, "has no tensor model.layers.2.block_sparse_moe.experts.4.w3.weight", etk_weights_tensor(e, &tensor, w, "model.layers.2.block_sparse_moe.experts.4.w3.weight", NULL));
+  fails_with(ETK_E_NOT_FOUND, "has no tensor model.layers.2.block_sparse_moe.experts.4.w3.weight",
+             etk_weights_tensor(e, &tensor, w, "model.layers.2.block_sparse_moe.experts.4.w3.weight", NULL));
   assert_null(tensor);
   etk_weights_close(w);
 }
@@ -467,7 +490,8 @@ static const char *listing_at(void *user, size_t index, etk_shape *shape) {
 
 static void what_has_no_place_in_gguf_is_refused(void **state) {
   (void)state;
-  static const char q[] = "model.layers.0.self_attn.q_proj.weight", w1[] = "model.layers.0.block_sparse_moe.experts.0.w1.weight", w1b[] = "model.layers.0.block_sparse_moe.experts.1.w1.weight";
+  static const char q[] = "model.layers.0.self_attn.q_proj.weight", w1[] = "model.layers.0.block_sparse_moe.experts.0.w1.weight",
+      w1b[] = "model.layers.0.block_sparse_moe.experts.1.w1.weight";
   static const struct {
     const char *architecture;
     struct listing list;
@@ -475,7 +499,8 @@ static void what_has_no_place_in_gguf_is_refused(void **state) {
     etk_status status;
     const char *part;
   } cases[] = {
-      {"llama", {{{"model.layers.0.self_attn.x_proj.weight", {2, {8, 8}}}}}, 1, ETK_E_UNSUPPORTED, "x_proj.weight has no place in a GGUF file of the architecture llama"},
+      {"llama", {{{"model.layers.0.self_attn.x_proj.weight", {2, {8, 8}}}}}, 1, ETK_E_UNSUPPORTED,
+       "x_proj.weight has no place in a GGUF file of the architecture llama"},
       {"llama", {{{q, {2, {12, 8}}}}}, 1, ETK_E_FORMAT, "(12, 8); 2 heads of 4 are wanted"},
       {"llama", {{{q, {1, {8}}}}}, 1, ETK_E_FORMAT, "(8); 2 heads of 4 are wanted"},
       {"llama", {{{q, {2, {8, 0}}}}}, 1, ETK_E_FORMAT, "a dimension of 0"},
@@ -508,7 +533,8 @@ static void buffers_and_a_tied_head_are_left_out(void **state) {
   (void)state;
   struct listing list = {{{"transformer.h.0.attn.bias", {4, {1, 1, 8, 8}}}, {"lm_head.weight", {2, {8, 8}}}, {"transformer.ln_f.weight", {1, {8}}}}};
   etk__gguf_source source = {.user = &list, .count = 3, .at = listing_at};
-  etk_model_config config = {.architecture = "gpt2", .num_hidden_layers = 1, .num_attention_heads = 2, .num_key_value_heads = 2, .head_dim = 4, .tie_word_embeddings = true};
+  etk_model_config config = {.architecture = "gpt2", .num_hidden_layers = 1, .num_attention_heads = 2, .num_key_value_heads = 2, .head_dim = 4,
+                             .tie_word_embeddings = true};
   etk__gguf_names *names;
   works(etk__gguf_names_new(e, &names, &config, &source));
   assert_int_equal(etk__gguf_names_count(names), 1);
@@ -520,24 +546,27 @@ static void buffers_and_a_tied_head_are_left_out(void **state) {
 /* ---- out of memory ---- */
 
 static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
-  etk_model *model = fresh((etk_model_config){.architecture = "gpt2", .attention_bias = true, .activation = ETK_ACTIVATION_GELU_TANH, .num_key_value_heads = 4});
+  etk_model *model = fresh((etk_model_config){.architecture = "gpt2", .attention_bias = true, .activation = ETK_ACTIVATION_GELU_TANH,
+                                              .num_key_value_heads = 4});
   etk_weights *w = written(state, model, (etk_type)ETK_F32, NULL);
   static float rows[64 * 192];
   for (uint64_t nth = 1;; nth++) {
     etk_error error = ETK_ERROR_INIT;
     etk__gguf_source source;
+    etk__origin *origin = NULL;
     etk__gguf_names *names = NULL;
     etk_tensor *tensor = NULL;
     uint64_t before = etk_alloc_get_stats().calls - etk_alloc_get_stats().frees;
     etk_alloc_fail_nth(nth, false);
-    etk_status status = etk__gguf_source_weights(&error, &source, w);
+    etk_status status = etk__origin_new(&error, &origin, w);
+    if (!status) etk__origin_source(&source, origin);
     if (!status) status = etk__gguf_names_new(&error, &names, etk_model_get_config(model), &source);
     for (size_t i = 0; !status && i < etk__gguf_names_count(names); i++) status = etk__gguf_names_rows(&error, names, i, 0, 1, rows);
     if (!status) status = etk_weights_tensor(&error, &tensor, w, "transformer.h.0.attn.c_attn.weight", NULL);
     etk_alloc_fail_nth(0, false);
     etk_tensor_unref(tensor);
     etk__gguf_names_free(names);
-    etk__gguf_source_fini(&source);
+    etk__origin_free(origin);
     assert_int_equal(etk_alloc_get_stats().calls - etk_alloc_get_stats().frees, before);
     if (!status) break;
     assert_int_equal(status, ETK_E_NO_MEMORY);

@@ -146,7 +146,8 @@ static inline void forward_plain(const etk_model *model, const etk_adapter *adap
 static inline void forward_cached(const etk_model *model, const etk_adapter *adapter, const int32_t *ids, size_t count, int64_t chunk, float *out) {
   const etk_model_config *c = etk_model_get_config(model);
   int blocks = (int)(count / 4 + 1);
-  etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim, .block_tokens = 4, .blocks = blocks};
+  etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim,
+                               .block_tokens = 4, .blocks = blocks};
   etk_cache *cache = NULL;
   int sequence;
   works(etk_cache_new(e, &cache, &options));

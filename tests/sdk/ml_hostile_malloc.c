@@ -1,6 +1,7 @@
 /* Opening models, tokenizers and adapters while any single malloc of the process fails. */
 #include "../interpose.h"
 
+#include "ml/format/json.h"
 #include "ml/model/internal.h"
 
 #include <etk/adapter.h>
@@ -199,12 +200,41 @@ static void adapters_of_all_forms_are_converted_or_fail_cleanly(void **state) {
   etk_model_unref(model);
 }
 
+/* jansson's own json_dumps loses a key when its text cannot grow for it, and succeeds. */
+struct putting {
+  json_t *value;
+  char *wanted;
+};
+static bool put_value(void *user) {
+  struct putting *p = user;
+  etk_text text = ETK_TEXT_INIT;
+  etk__json_put(&text, p->value, JSON_COMPACT);
+  bool whole = !text.failed;
+  if (whole && !p->wanted) p->wanted = strdup(text.data);
+  else if (whole && strcmp(text.data, p->wanted)) fail_msg("a text that did not fail is another: %s", text.data);
+  etk_text_free(&text);
+  return whole;
+}
+static void the_text_of_a_value_is_whole_or_fails(void **state) {
+  (void)state;
+  char key[16];
+  struct putting p = {json_object(), NULL};
+  for (int i = 0; i < 200; i++) {
+    snprintf(key, sizeof key, "key %d", i);
+    json_object_set_new(p.value, key, json_pack("[s, i, {s:b}]", key, i, key, 1));
+  }
+  assert_true(put_value(&p));
+  every_failing_malloc_is_survived(put_value, &p, 3);
+  free(p.wanted);
+  json_decref(p.value);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_hugging_face_folder_opens_or_fails_cleanly), cmocka_unit_test(a_llama2c_file_opens_or_fails_cleanly),
       cmocka_unit_test(a_llama2c_tokenizer_opens_or_fails_cleanly),   cmocka_unit_test(the_embedded_tokenizer_opens_or_fails_cleanly),
       cmocka_unit_test(an_adapter_opens_or_fails_cleanly),            cmocka_unit_test(newer_families_open_and_save_or_fail_cleanly),
-      cmocka_unit_test(adapters_of_all_forms_are_converted_or_fail_cleanly),
+      cmocka_unit_test(adapters_of_all_forms_are_converted_or_fail_cleanly), cmocka_unit_test(the_text_of_a_value_is_whole_or_fails),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

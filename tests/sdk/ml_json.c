@@ -87,10 +87,31 @@ static void merges_of_a_dense_tokenizer_are_joined(void **state) {
   json_decref(root);
 }
 
+static void values_are_shown_whole_or_cut_at_a_character(void **state) {
+  (void)state;
+  json_t *value = json_pack("{s:[i,f,n]}", "a", 1, 0.5);
+  assert_string_equal(etk__json_show(value).text, "{\"a\":[1,0.5,null]}");
+  json_decref(value);
+  assert_string_equal(etk__json_show(NULL).text, "?");
+  for (int before = 0; before < 4; before++) { /* a character of three bytes at each place of the end */
+    char text[200];
+    size_t used = (size_t)snprintf(text, sizeof text, "%.*s", before, "xxx");
+    while (used + 3 < sizeof text) used += (size_t)snprintf(text + used, sizeof text - used, "\u20ac");
+    value = json_string(text);
+    etk__json_shown shown = etk__json_show(value);
+    size_t size = strlen(shown.text);
+    assert_true(etk_utf8_valid(shown.text, size));
+    assert_true(size > sizeof shown.text - 5 && size < sizeof shown.text);
+    assert_memory_equal(shown.text + 1, text, size - 1);
+    json_decref(value);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_trees_size_is_known_before_it_is_built),
       cmocka_unit_test(what_is_out_of_proportion_is_refused_with_the_numbers),
+      cmocka_unit_test(values_are_shown_whole_or_cut_at_a_character),
       cmocka_unit_test(merges_of_a_dense_tokenizer_are_joined),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,7 +201,7 @@ static void indexes_that_do_not_belong(void **state) {
   static const char index[] = "model.safetensors.index.json";
   index_case("{", index, "not valid JSON");
   index_case("{}", index, "no object \"weight_map\"");
-  index_case("[]", index, "no object \"weight_map\"");
+  index_case("[]", index, "wanted a JSON object");
   index_case("{\"weight_map\":{}}", index, "no object \"weight_map\" with tensors");
   index_case("{\"weight_map\":{\"a\":1}}", index, "the shard of 'a' must be a text");
   index_case("{\"weight_map\":{\"a\":\"\"}}", "shards", "wanted a plain file name");

@@ -41,12 +41,14 @@ static void layers_differ_as_transformers_says(void **state) {
       {"mistral", ",\"sliding_window\":null,\"layer_types\":null", 0, {0}},
       {"smollm3", "", 0, {0, 0, 0, N}},
       {"smollm3", ",\"no_rope_layer_interval\":2,\"use_sliding_window\":false,\"sliding_window\":7", 0, {0, N, 0, N}},
-      {"smollm3", ",\"no_rope_layers\":[0,1,1,1],\"layer_types\":[\"full_attention\",\"full_attention\",\"full_attention\",\"full_attention\"]", 0, {N, 0, 0, 0}},
+      {"smollm3", ",\"no_rope_layers\":[0,1,1,1],\"layer_types\":[\"full_attention\",\"full_attention\",\"full_attention\",\"full_attention\"]", 0,
+       {N, 0, 0, 0}},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     etk_model_config c = parsed(rows[i].type, rows[i].more);
     if (c.sliding_window != rows[i].window || memcmp(c.layer_flags, rows[i].flags, 4))
-      fail_msg("%s%s: window %lld, flags %d %d %d %d", rows[i].type, rows[i].more, (long long)c.sliding_window, c.layer_flags[0], c.layer_flags[1], c.layer_flags[2], c.layer_flags[3]);
+      fail_msg("%s%s: window %lld, flags %d %d %d %d", rows[i].type, rows[i].more, (long long)c.sliding_window, c.layer_flags[0], c.layer_flags[1],
+               c.layer_flags[2], c.layer_flags[3]);
   }
 }
 
@@ -58,8 +60,10 @@ static void the_defaults_of_the_newer_families_are_those_of_transformers(void **
     double theta, local, eps, scalar, score_cap, logit_cap;
     bool tied;
   } rows[] = {
-      {"gemma2", 256, 8192, 1e4, 0, 1e-6, 256, 50, 30, true}, {"gemma3_text", 256, 131072, 1e6, 1e4, 1e-6, 256, 0, 0, true}, {"phi3", 4, 4096, 1e4, 0, 1e-5, 0, 0, 0, false},
-      {"smollm3", 4, 32768, 2e6, 0, 1e-6, 0, 0, 0, true},     {"mistral", 4, 131072, 1e4, 0, 1e-6, 0, 0, 0, false},          {"llama", 4, 2048, 1e4, 0, 1e-6, 0, 0, 0, false},
+      {"gemma2", 256, 8192, 1e4, 0, 1e-6, 256, 50, 30, true}, {"gemma3_text", 256, 131072, 1e6, 1e4, 1e-6, 256, 0, 0, true},
+      {"phi3", 4, 4096, 1e4, 0, 1e-5, 0, 0, 0, false},
+      {"smollm3", 4, 32768, 2e6, 0, 1e-6, 0, 0, 0, true},     {"mistral", 4, 131072, 1e4, 0, 1e-6, 0, 0, 0, false},
+      {"llama", 4, 2048, 1e4, 0, 1e-6, 0, 0, 0, false},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     etk_model_config c = parsed(rows[i].type, "");
@@ -78,9 +82,11 @@ static void the_defaults_of_the_newer_families_are_those_of_transformers(void **
 /* The config.json of SmolLM: llama with a tied head, its own base, and one token for beginning and end. */
 static void smollm_is_a_llama_with_its_quirks(void **state) {
   (void)state;
-  etk_model_config c = parsed("llama", ",\"tie_word_embeddings\":true,\"rope_theta\":100000,\"bos_token_id\":0,\"eos_token_id\":0,\"is_llama_config\":true,\"rope_interleaved\":false,"
+  etk_model_config c = parsed("llama",
+                              ",\"tie_word_embeddings\":true,\"rope_theta\":100000,\"bos_token_id\":0,\"eos_token_id\":0,\"is_llama_config\":true,\"rope_interleaved\":false,"
                                        "\"rope_scaling\":null,\"pretraining_tp\":1,\"num_key_value_heads\":1,\"use_cache\":true,\"dtype\":\"bfloat16\"");
-  assert_true(c.tie_word_embeddings && c.rope_theta == 100000 && c.bos_token_id == 0 && c.eos_count == 1 && c.eos_token_ids[0] == 0 && c.num_key_value_heads == 1);
+  assert_true(c.tie_word_embeddings && c.rope_theta == 100000 && c.bos_token_id == 0 && c.eos_count == 1 && c.eos_token_ids[0] == 0 &&
+              c.num_key_value_heads == 1);
   c = parsed("llama", ",\"eos_token_id\":[5,6,7],\"head_dim\":6,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":500000.0}");
   assert_true(c.eos_count == 3 && c.eos_token_ids[2] == 7 && c.head_dim == 6 && c.rope_theta == 500000);
 }
@@ -94,7 +100,8 @@ static void rotary_positions_are_read_in_every_spelling(void **state) {
   /* longrope: attention_factor from the ratio of contexts, from factor, or given */
   static const char lists[] = "\"short_factor\":[1,1.5],\"long_factor\":[2,3.25]";
   c = parsed("phi3", path_of(",\"max_position_embeddings\":64,\"original_max_position_embeddings\":16,\"rope_scaling\":{\"type\":\"su\",%s}", lists));
-  assert_true(c.rope_scaling == ETK_ROPE_LONGROPE && c.rope_original_positions == 16 && c.rope_short_factors[1] == 1.5f && c.rope_long_factors[1] == 3.25f && c.rotary_dims == 0);
+  assert_true(c.rope_scaling == ETK_ROPE_LONGROPE && c.rope_original_positions == 16 && c.rope_short_factors[1] == 1.5f &&
+              c.rope_long_factors[1] == 3.25f && c.rotary_dims == 0);
   assert_true(fabs(c.rope_attention_factor - sqrt(1.5)) < 1e-12); /* ln 4 / ln 16 = 1/2 */
   c = parsed("phi3", path_of(",\"rope_parameters\":{\"rope_type\":\"longrope\",\"factor\":16,\"original_max_position_embeddings\":16,\"rope_theta\":77,%s}", lists));
   assert_true(c.rope_theta == 77 && fabs(c.rope_attention_factor - sqrt(2)) < 1e-12);
@@ -114,7 +121,8 @@ static void a_gemma3_says_little_of_its_text(void **state) {
                      "\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":10240,\"model_type\":\"gemma3_text\",\"num_hidden_layers\":34,"
                      "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024}}"));
   assert_string_equal(c.architecture, "gemma3_text");
-  assert_true(c.text_part && c.vocab_size == 262208 && c.num_attention_heads == 8 && c.num_key_value_heads == 4 && c.head_dim == 256 && c.num_hidden_layers == 34);
+  assert_true(c.text_part && c.vocab_size == 262208 && c.num_attention_heads == 8 && c.num_key_value_heads == 4 && c.head_dim == 256 &&
+              c.num_hidden_layers == 34);
   assert_true(c.bos_token_id == 2 && c.eos_count == 2 && c.eos_token_ids[1] == 106 && c.tie_word_embeddings && c.sliding_window == 1024);
   assert_true(c.layer_flags[5] == ETK_LAYER_FULL && c.layer_flags[6] == 0 && c.rope_factor == 8 && c.rope_local_theta == 10000);
 }
@@ -152,14 +160,17 @@ static void what_is_malformed_or_unsupported_is_one_error(void **state) {
       {"gemma3_text", ",\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\",\"factor\":2}}", ETK_E_UNSUPPORTED, "sliding_attention"},
       {"llama", ",\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"}}", ETK_E_UNSUPPORTED, "from one type of layer to another"},
       {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\"}", ETK_E_FORMAT, "0 values in \"short_factor\", wanted a list of 2"},
-      {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1]}", ETK_E_FORMAT, "1 values in \"long_factor\", wanted a list of 2"},
+      {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1]}", ETK_E_FORMAT,
+       "1 values in \"long_factor\", wanted a list of 2"},
       {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1,1],\"long_factor\":[1,1]}", ETK_E_FORMAT, "3 values in \"short_factor\""},
       {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,0],\"long_factor\":[1,1]}", ETK_E_FORMAT, "\"short_factor\" is 0"},
       {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1,\"x\"]}", ETK_E_FORMAT, "\"long_factor\" is \"x\""},
       {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1e-60],\"long_factor\":[1,1]}", ETK_E_FORMAT, "short_factor"},
       {"phi3", ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1e60],\"long_factor\":[1,1]}", ETK_E_FORMAT, "short_factor"},
-      {"phi3", ",\"original_max_position_embeddings\":1,\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1,1]}", ETK_E_FORMAT, "original_max_position_embeddings"},
-      {"phi3", ",\"original_max_position_embeddings\":2.5,\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1,1]}", ETK_E_FORMAT, "original_max_position_embeddings"},
+      {"phi3", ",\"original_max_position_embeddings\":1,\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1,1]}",
+       ETK_E_FORMAT, "original_max_position_embeddings"},
+      {"phi3", ",\"original_max_position_embeddings\":2.5,\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1,1]}",
+       ETK_E_FORMAT, "original_max_position_embeddings"},
       {"phi3", ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}", ETK_E_UNSUPPORTED, "\"linear\"; for phi3 this version knows default and longrope"},
       {"phi3", ",\"rope_scaling\":{\"type\":7}", ETK_E_FORMAT, "rope_type"},
       {"phi3", ",\"partial_rotary_factor\":0.25", ETK_E_FORMAT, "makes 1 of a head's 4 values turn"},

@@ -22,21 +22,25 @@ static const struct variant variants[] = {
     {"qwen3", {.architecture = "qwen3"}},
     {"gemma", {.architecture = "gemma", .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH}},
     {"qwen2 with a window in its last layer", {.architecture = "qwen2", .attention_bias = true, .sliding_window = 3, .layer_flags = {ETK_LAYER_FULL}}},
-    {"gemma2", {.architecture = "gemma2", .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .sliding_window = 3, .layer_flags = {0, ETK_LAYER_FULL},
-                .query_pre_attn_scalar = 7, .attn_logit_softcapping = 2, .final_logit_softcapping = 5}},
+    {"gemma2", {.architecture = "gemma2", .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .sliding_window = 3,
+                .layer_flags = {0, ETK_LAYER_FULL}, .query_pre_attn_scalar = 7, .attn_logit_softcapping = 2, .final_logit_softcapping = 5}},
     {"gemma3_text", {.architecture = "gemma3_text", .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .sliding_window = 2,
-                     .layer_flags = {0, ETK_LAYER_FULL}, .query_pre_attn_scalar = 7, .rope_local_theta = 100, .rope_scaling = ETK_ROPE_LINEAR, .rope_factor = 4}},
+                     .layer_flags = {0, ETK_LAYER_FULL}, .query_pre_attn_scalar = 7, .rope_local_theta = 100, .rope_scaling = ETK_ROPE_LINEAR,
+                     .rope_factor = 4}},
     {"phi3", {.architecture = "phi3", .sliding_window = 4}},
     {"phi3 with longrope, within the original context", {LONGROPE, .rope_original_positions = 8}},
     {"phi3 with longrope, beyond it", {LONGROPE, .rope_original_positions = 4}},
     {"smollm3", {.architecture = "smollm3", .tie_word_embeddings = true, .layer_flags = {ETK_LAYER_NO_ROPE}}},
     {"gpt_neox with yarn", {.architecture = "gpt_neox", .attention_bias = true, .rotary_dims = 2, .activation = ETK_ACTIVATION_GELU, .num_key_value_heads = 4,
-                            .rope_scaling = ETK_ROPE_YARN, .rope_factor = 4, .rope_beta_fast = 32, .rope_beta_slow = 1, .rope_attention_factor = 1.3, .rope_original_positions = 8}},
+                            .rope_scaling = ETK_ROPE_YARN, .rope_factor = 4, .rope_beta_fast = 32, .rope_beta_slow = 1, .rope_attention_factor = 1.3,
+                            .rope_original_positions = 8}},
     {"gpt2", {.architecture = "gpt2", .attention_bias = true, .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .num_key_value_heads = 4}},
     {"gpt_neox", {.architecture = "gpt_neox", .attention_bias = true, .rotary_dims = 2, .activation = ETK_ACTIVATION_GELU, .num_key_value_heads = 4}},
-    {"gpt_neox, sequential, without biases", {.architecture = "gpt_neox", .rotary_dims = 4, .sequential_residual = true, .activation = ETK_ACTIVATION_GELU, .num_key_value_heads = 4}},
+    {"gpt_neox, sequential, without biases", {.architecture = "gpt_neox", .rotary_dims = 4, .sequential_residual = true,
+                                              .activation = ETK_ACTIVATION_GELU, .num_key_value_heads = 4}},
     {"mixtral", {.architecture = "mixtral", .num_experts = 3, .num_experts_per_tok = 2, .moe_intermediate_size = 20, .norm_topk_prob = true}},
-    {"qwen2_moe", {.architecture = "qwen2_moe", .attention_bias = true, .num_experts = 4, .num_experts_per_tok = 2, .moe_intermediate_size = 10, .shared_expert_intermediate_size = 12}},
+    {"qwen2_moe", {.architecture = "qwen2_moe", .attention_bias = true, .num_experts = 4, .num_experts_per_tok = 2, .moe_intermediate_size = 10,
+                   .shared_expert_intermediate_size = 12}},
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -50,7 +54,8 @@ static etk_model *model_of(const struct variant *v, float scale) {
   for (size_t i = 0; i < etk_model_weight_count(model); i++) { /* far from zero and from one, so that nothing is hidden by symmetry */
     etk_tensor *t = etk_model_weight_at(model, i);
     float *x = etk_tensor_data(t);
-    for (int64_t j = 0; j < etk_tensor_elements(t); j++) x[j] = etk_tensor_shape(t)->rank == 1 ? x[j] + 0.2f * (float)sin((double)(j + 5 * (int64_t)i)) : x[j] * scale;
+    for (int64_t j = 0; j < etk_tensor_elements(t); j++)
+      x[j] = etk_tensor_shape(t)->rank == 1 ? x[j] + 0.2f * (float)sin((double)(j + 5 * (int64_t)i)) : x[j] * scale;
   }
   return model;
 }
@@ -98,8 +103,8 @@ struct training {
 };
 static struct training training_of(const etk_model *model, const etk_adapter *adapter) {
   struct training t = {.g = etk_graph_new()};
-  t.f = (etk_forward){.ids = etk_graph_input(t.g, ETK_I32, etk_shape_of(2, 1, TOKENS), "ids"), .positions = etk_graph_input(t.g, ETK_I32, etk_shape_of(2, 1, TOKENS), "positions"),
-                      .adapter = adapter};
+  t.f = (etk_forward){.ids = etk_graph_input(t.g, ETK_I32, etk_shape_of(2, 1, TOKENS), "ids"),
+                      .positions = etk_graph_input(t.g, ETK_I32, etk_shape_of(2, 1, TOKENS), "positions"), .adapter = adapter};
   etk_tensor *targets = etk_graph_input(t.g, ETK_I32, etk_shape_of(1, TOKENS), "targets");
   for (int i = 0; i < TOKENS; i++) {
     ((int32_t *)etk_tensor_data(t.f.ids))[i] = ids[i];
@@ -142,9 +147,11 @@ static void gradients_of_each_family_agree_with_finite_differences(void **state)
       for (int s = 0; s < 2; s++) {
         float *w = (float *)etk_tensor_data(parameters[p]) + sampled[s], at = *w;
         const float h = variants[v].config.num_experts || variants[v].config.query_pre_attn_scalar > 0 ? 0x1p-7f : 0x1p-5f;
-        double wanted = (loss_with(&plain, w, at - 2 * h) - 8 * loss_with(&plain, w, at - h) + 8 * loss_with(&plain, w, at + h) - loss_with(&plain, w, at + 2 * h)) / (12 * (double)h);
+        double wanted = (loss_with(&plain, w, at - 2 * h) - 8 * loss_with(&plain, w, at - h) + 8 * loss_with(&plain, w, at + h) -
+                         loss_with(&plain, w, at + 2 * h)) / (12 * (double)h);
         if (!(fabs((double)g[sampled[s]] - wanted) < 2e-3 * (0.05 + fabs(wanted))))
-          fail_msg("%s: %s[%lld]: gradient %g, by differences %g", variants[v].name, etk_model_weight_name(model, p), (long long)sampled[s], (double)g[sampled[s]], wanted);
+          fail_msg("%s: %s[%lld]: gradient %g, by differences %g", variants[v].name, etk_model_weight_name(model, p), (long long)sampled[s],
+                   (double)g[sampled[s]], wanted);
       }
     }
     etk_graph_free(t.g);
@@ -164,7 +171,8 @@ static void an_adapter_computes_what_merged_weights_compute(void **state) {
     bool transposed = !strcmp(etk_model_get_config(model)->architecture, "gpt2");
     float with[TOKENS * VOCAB], reopened[TOKENS * VOCAB], flat[TOKENS * VOCAB];
     for (size_t m = 0; m < etk_adapter_count(adapter); m++)
-      for (int64_t j = 0; j < etk_tensor_elements(etk_adapter_at(adapter, m)->b); j++) ((float *)etk_tensor_data(etk_adapter_at(adapter, m)->b))[j] = (float)sin((double)(j + 3 * (int64_t)m)) / 8;
+      for (int64_t j = 0; j < etk_tensor_elements(etk_adapter_at(adapter, m)->b); j++)
+        ((float *)etk_tensor_data(etk_adapter_at(adapter, m)->b))[j] = (float)sin((double)(j + 3 * (int64_t)m)) / 8;
     forward_plain(model, adapter, ids, TOKENS, with);
     char *folder = fresh_folder(state, "adapter");
     works(etk_adapter_save(e, adapter, folder, NULL, 0));
@@ -215,7 +223,8 @@ static void qwen3_agrees_with_its_definition(void **state) {
     if (cached) forward_cached(model, NULL, prompt, count, 3, logits);
     else forward_plain(model, NULL, prompt, count, logits);
     for (size_t t = 0; t < count; t++)
-      for (int32_t id = 0; id < 40; id++) worst = fmax(worst, fabs(log_probability(logits + t * 40, 40, id) - json_real_at(json_array_get(rows, t), (size_t)id)));
+      for (int32_t id = 0; id < 40; id++)
+        worst = fmax(worst, fabs(log_probability(logits + t * 40, 40, id) - json_real_at(json_array_get(rows, t), (size_t)id)));
   }
   print_message("qwen3: log-probabilities within %.2g of NumPy's\n", worst);
   if (!(worst < 1e-4)) fail_msg("off by %g", worst);
@@ -245,7 +254,8 @@ static void yarn_scales_queries_and_keys(void **state) {
 
 /* The published gpt2 has names without "transformer." and each layer's mask. */
 static void gpt2_opens_without_its_prefix_and_with_masks(void **state) {
-  struct variant gpt2 = {"gpt2", {.architecture = "gpt2", .attention_bias = true, .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH, .num_key_value_heads = 4}};
+  struct variant gpt2 = {"gpt2", {.architecture = "gpt2", .attention_bias = true, .tie_word_embeddings = true, .activation = ETK_ACTIVATION_GELU_TANH,
+                                  .num_key_value_heads = 4}};
   etk_model *model = model_of(&gpt2, 10), *again;
   char *folder = fresh_folder(state, "bare");
   works(etk_model_save(e, model, folder, ETK_F32, NULL, 0));

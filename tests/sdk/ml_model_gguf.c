@@ -1,5 +1,4 @@
 /* Models opened from GGUF files that are written here by llama.cpp's conventions, spelled out again and not taken from the tables under test. */
-#include "../interpose.h"
 #include "ml_packed.h"
 
 #include <etk/generate.h>
@@ -15,14 +14,19 @@ struct name {
   bool turned, exchanged;         /* heads' rows interleaved; (out, in) for (in, out) */
 };
 static const struct name llama_names[] = {
-    {"input_layernorm.weight", "attn_norm.weight", false, false}, {"self_attn.q_proj.weight", "attn_q.weight", true, false}, {"self_attn.k_proj.weight", "attn_k.weight", true, false},
-    {"self_attn.v_proj.weight", "attn_v.weight", false, false}, {"self_attn.o_proj.weight", "attn_output.weight", false, false}, {"post_attention_layernorm.weight", "ffn_norm.weight", false, false},
-    {"mlp.gate_proj.weight", "ffn_gate.weight", false, false}, {"mlp.up_proj.weight", "ffn_up.weight", false, false}, {"mlp.down_proj.weight", "ffn_down.weight", false, false},
-    {"model.embed_tokens.weight", "token_embd.weight", false, false}, {"model.norm.weight", "output_norm.weight", false, false}, {"lm_head.weight", "output.weight", false, false},
+    {"input_layernorm.weight", "attn_norm.weight", false, false}, {"self_attn.q_proj.weight", "attn_q.weight", true, false},
+    {"self_attn.k_proj.weight", "attn_k.weight", true, false},
+    {"self_attn.v_proj.weight", "attn_v.weight", false, false}, {"self_attn.o_proj.weight", "attn_output.weight", false, false},
+    {"post_attention_layernorm.weight", "ffn_norm.weight", false, false},
+    {"mlp.gate_proj.weight", "ffn_gate.weight", false, false}, {"mlp.up_proj.weight", "ffn_up.weight", false, false},
+    {"mlp.down_proj.weight", "ffn_down.weight", false, false},
+    {"model.embed_tokens.weight", "token_embd.weight", false, false}, {"model.norm.weight", "output_norm.weight", false, false},
+    {"lm_head.weight", "output.weight", false, false},
 };
 static const struct name gpt2_names[] = {
     {"ln_1.weight", "attn_norm.weight", false, false}, {"ln_1.bias", "attn_norm.bias", false, false}, {"attn.c_attn.weight", "attn_qkv.weight", false, true},
-    {"attn.c_attn.bias", "attn_qkv.bias", false, false}, {"attn.c_proj.weight", "attn_output.weight", false, true}, {"attn.c_proj.bias", "attn_output.bias", false, false},
+    {"attn.c_attn.bias", "attn_qkv.bias", false, false}, {"attn.c_proj.weight", "attn_output.weight", false, true},
+    {"attn.c_proj.bias", "attn_output.bias", false, false},
     {"ln_2.weight", "ffn_norm.weight", false, false}, {"ln_2.bias", "ffn_norm.bias", false, false}, {"mlp.c_fc.weight", "ffn_up.weight", false, true},
     {"mlp.c_fc.bias", "ffn_up.bias", false, false}, {"mlp.c_proj.weight", "ffn_down.weight", false, true}, {"mlp.c_proj.bias", "ffn_down.bias", false, false},
     {"transformer.wte.weight", "token_embd.weight", false, false}, {"transformer.wpe.weight", "position_embd.weight", false, false},
@@ -216,7 +220,8 @@ static void a_split_file_is_the_same_model(void **state) {
   char *path = write_gguf(state, &f, "split.gguf", 200000);
   char first[512];
   snprintf(first, sizeof first, "%.*s-00001-of-00006.gguf", (int)(strlen(path) - 5), path);
-  for (int parts = 2; parts < 30 && !etk_fs_exists(first); parts++) snprintf(first, sizeof first, "%.*s-00001-of-%05d.gguf", (int)(strlen(path) - 5), path, parts);
+  for (int parts = 2; parts < 30 && !etk_fs_exists(first); parts++)
+    snprintf(first, sizeof first, "%.*s-00001-of-%05d.gguf", (int)(strlen(path) - 5), path, parts);
   etk_model *packed = open_model(first);
   same_logits(model, packed, SAME_VALUES);
   etk_model_unref(packed);
@@ -273,7 +278,8 @@ static void a_saved_packed_model_holds_its_decoded_values(void **state) {
   works(etk_model_save(e, packed, folder, ETK_F32, NULL, 0));
   again = open_model(folder);
   for (size_t i = 0; i < etk_model_weight_count(model); i++)
-    assert_memory_equal(etk_tensor_data(etk_model_weight_at(again, i)), etk_tensor_data(etk_model_weight_at(model, i)), etk_tensor_bytes(etk_model_weight_at(model, i)));
+    assert_memory_equal(etk_tensor_data(etk_model_weight_at(again, i)), etk_tensor_data(etk_model_weight_at(model, i)),
+                        etk_tensor_bytes(etk_model_weight_at(model, i)));
   etk_model_unref(again);
   works(etk_model_save(e, packed, folder, ETK_BF16, NULL, 0));
   again = open_model(folder);
@@ -342,7 +348,8 @@ static double descend(const etk_model *model, etk_adapter *adapter, int steps, s
     works(etk_graph_eval(e, g));
     last = (double)*(float *)etk_tensor_data(loss);
     for (size_t i = 0; i < count; i++)
-      for (int64_t j = 0; j < etk_tensor_elements(parameters[i]); j++) ((float *)etk_tensor_data(parameters[i]))[j] -= 0.1f * ((float *)etk_tensor_data(gradients[i]))[j];
+      for (int64_t j = 0; j < etk_tensor_elements(parameters[i]); j++)
+        ((float *)etk_tensor_data(parameters[i]))[j] -= 0.1f * ((float *)etk_tensor_data(gradients[i]))[j];
   }
   etk_graph_free(g);
   return last;
@@ -477,16 +484,9 @@ static void what_does_not_fit_is_named(void **state) {
       {{.key = "llama.attention.head_count", .number = 0}, ETK_E_FORMAT, "llama.attention.head_count"},
   };
   etk_model *model = NULL;
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) fails_with(rows[i].status, rows[i].part, etk_model_open(e, &model, changed_file(state, &rows[i].change), NULL));
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    fails_with(rows[i].status, rows[i].part, etk_model_open(e, &model, changed_file(state, &rows[i].change), NULL));
   assert_null(model);
-}
-
-static bool opens(void *path) {
-  etk_model *model = NULL;
-  etk_error e = ETK_ERROR_INIT;
-  if (etk_model_open(&e, &model, path, NULL)) return false;
-  etk_model_unref(model);
-  return true;
 }
 
 static void every_failing_allocation_is_survived(void **state) {
@@ -494,9 +494,7 @@ static void every_failing_allocation_is_survived(void **state) {
   config.num_hidden_layers = 1;
   etk_model *model = strong_model(&config);
   struct file f = gpt2_file(model, a_mix);
-  long tried = interpose_sweep(opens, write_gguf(state, &f, "hostile.gguf", 0));
-  if (tried < 0) fail_msg("a failure of allocation %ld leaves blocks behind", -1 - tried);
-  if (tried < 20) fail_msg("%ld allocations were tried", tried);
+  survives_opening(write_gguf(state, &f, "hostile.gguf", 0));
   etk_model_unref(model);
 }
 

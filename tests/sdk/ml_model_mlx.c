@@ -1,5 +1,4 @@
 /* Models in MLX's quantized folders: config.json with "quantization", and for each quantized module a U32 weight with scales and biases beside it. */
-#include "../interpose.h"
 #include "ml_packed.h"
 
 #include <etk/numpy.h>
@@ -26,7 +25,8 @@ static void add(struct folder *f, const char *name, const etk_tensor *t) { f->it
 /* Packs a matrix, leaves the decoded values in the model, and adds the three tensors. */
 static void quantize(struct folder *f, const char *name, etk_tensor *weight, const etk_affine *a) {
   int64_t rows = etk_tensor_dim(weight, 0), columns = etk_tensor_dim(weight, 1);
-  etk_tensor *words = own(f, ETK_U32, rows, etk_affine_words(a, columns)), *scales = own(f, a->dtype, rows, columns / a->group), *biases = own(f, a->dtype, rows, columns / a->group);
+  etk_tensor *words = own(f, ETK_U32, rows, etk_affine_words(a, columns)), *scales = own(f, a->dtype, rows, columns / a->group),
+      *biases = own(f, a->dtype, rows, columns / a->group);
   works(etk_affine_encode(e, etk_tensor_data(words), etk_tensor_data(scales), etk_tensor_data(biases), a, etk_tensor_data(weight), rows, columns));
   works(etk_affine_decode(e, etk_tensor_data(weight), a, etk_tensor_data(words), etk_tensor_data(scales), etk_tensor_data(biases), rows, columns));
   int stem = (int)(strlen(name) - strlen("weight"));
@@ -49,7 +49,9 @@ static void set_config(const char *folder, const char *key, const char *json) {
   json_decref(root);
 }
 
-static void write_items(const struct folder *f) { works(etk_safetensors_write(e, path_of("%s/model.safetensors", f->path), f->items, f->count, NULL, 0, true)); }
+static void write_items(const struct folder *f) {
+  works(etk_safetensors_write(e, path_of("%s/model.safetensors", f->path), f->items, f->count, NULL, 0, true));
+}
 
 static struct folder mlx_folder(void **state, etk_model *model) {
   struct folder f = {.path = fresh_folder(state, "mlx")};
@@ -255,22 +257,12 @@ static void config_and_files_must_agree_on_what_is_quantized(void **state) {
   etk_model_unref(model);
 }
 
-static bool opens(void *path) {
-  etk_model *model = NULL;
-  etk_error e = ETK_ERROR_INIT;
-  if (etk_model_open(&e, &model, path, NULL)) return false;
-  etk_model_unref(model);
-  return true;
-}
-
 static void every_failing_allocation_is_survived(void **state) {
   etk_model_config config = packed_config();
   config.num_hidden_layers = 1;
   etk_model *model = strong_model(&config);
   struct folder f = mlx_folder(state, model);
-  long tried = interpose_sweep(opens, f.path);
-  if (tried < 0) fail_msg("a failure of allocation %ld leaves blocks behind", -1 - tried);
-  if (tried < 20) fail_msg("%ld allocations were tried", tried);
+  survives_opening(f.path);
   free_folder(&f);
   etk_model_unref(model);
 }

@@ -6,14 +6,17 @@
 #include "ml/product/product.h"
 
 enum { VOCAB = 48, MAX_IDS = 64 };
-/* The references are float32 as we are, computed in another order: sums of some tens of products, over three or four layers. The largest distance seen is 9e-6. */
+/* The references are float32 as we are, computed in another order: sums of some tens of products, over three or four layers. The largest distance
+ * seen is 9e-6. */
 static const double TOLERANCE = 1e-4;
 
 static const struct {
   const char *folder, *reference;
 } cases[] = {
-    {"qwen3", "reference"},          {"qwen3-tied", "reference"},    {"qwen2-window", "reference"},         {"llama-yarn", "reference"},       {"llama-llama3", "reference"},
-    {"mistral-window", "reference"}, {"smollm", "reference"},        {"gemma2", "reference"},               {"gemma3-pattern", "reference"},   {"gemma3-layer-types", "reference"},
+    {"qwen3", "reference"},          {"qwen3-tied", "reference"},    {"qwen2-window", "reference"},         {"llama-yarn", "reference"},
+    {"llama-llama3", "reference"},
+    {"mistral-window", "reference"}, {"smollm", "reference"},        {"gemma2", "reference"},               {"gemma3-pattern", "reference"},
+    {"gemma3-layer-types", "reference"},
     {"phi3", "reference"},           {"phi3-longrope", "reference"}, {"phi3-longrope", "reference-long"},   {"phi3-longrope", "reference-cross"},
     {"phi3-partial", "reference"},   {"phi3-partial", "reference-long"}, {"phi3-partial", "reference-cross"},
 };
@@ -37,7 +40,8 @@ static double distance(const struct reference *r, const float *logits) {
   double worst = 0;
   for (size_t i = 0; i + 1 < r->count; i++)
     worst = fmax(worst, fabs(log_probability(logits + i * VOCAB, VOCAB, r->ids[i + 1]) - json_real_at(json_object_get(r->root, "logprobs"), i)));
-  for (size_t id = 0; id < VOCAB; id++) worst = fmax(worst, fabs((double)logits[(r->count - 1) * VOCAB + id] - json_real_at(json_object_get(r->root, "last_logits"), id)));
+  for (size_t id = 0; id < VOCAB; id++)
+    worst = fmax(worst, fabs((double)logits[(r->count - 1) * VOCAB + id] - json_real_at(json_object_get(r->root, "last_logits"), id)));
   return worst;
 }
 
@@ -81,7 +85,8 @@ static void greedy_text_agrees_with_the_references(void **state) {
     etk_model *model = open_model(folder_of(cases[i].folder));
     etk_generator *generator = NULL;
     works(etk_generator_new(e, &generator, model, NULL, 0));
-    etk_generate_options options = {.sampling = {.temperature = 0, .top_p = 1, .repetition_penalty = 1}, .max_tokens = (int64_t)r.greedy_count, .ignore_eos = true};
+    etk_generate_options options = {.sampling = {.temperature = 0, .top_p = 1, .repetition_penalty = 1}, .max_tokens = (int64_t)r.greedy_count,
+                                    .ignore_eos = true};
     for (int again = 0; again < 2; again++) {
       etk_generation out;
       works(etk_generate(e, generator, r.ids, r.count, &options, &out));
@@ -155,7 +160,8 @@ static void an_adapter_trains_on_each_family(void **state) {
     assert_true(count >= 8 && count <= MODULES);
     etk_graph *g = etk_graph_new();
     int64_t n = (int64_t)r.count;
-    etk_forward f = {.ids = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, n), "ids"), .positions = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, n), "positions"), .adapter = adapter};
+    etk_forward f = {.ids = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, n), "ids"),
+                     .positions = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, n), "positions"), .adapter = adapter};
     etk_tensor *wanted = etk_graph_input(g, ETK_I32, etk_shape_of(1, n), "targets"), *parameters[2 * MODULES], *gradients[2 * MODULES];
     for (int64_t t = 0; t < n; t++) {
       ((int32_t *)etk_tensor_data(f.ids))[t] = r.ids[t];
@@ -172,7 +178,8 @@ static void an_adapter_trains_on_each_family(void **state) {
       last = (double)*(float *)etk_tensor_data(loss);
       if (step == 0) first = last;
       for (size_t p = 0; p < 2 * count; p++)
-        for (int64_t j = 0; j < etk_tensor_elements(parameters[p]); j++) ((float *)etk_tensor_data(parameters[p]))[j] -= 0.02f * ((float *)etk_tensor_data(gradients[p]))[j];
+        for (int64_t j = 0; j < etk_tensor_elements(parameters[p]); j++)
+          ((float *)etk_tensor_data(parameters[p]))[j] -= 0.02f * ((float *)etk_tensor_data(gradients[p]))[j];
     }
     if (!(last < 0.9 * first)) fail_msg("%s: the loss went from %g to %g", cases[i].folder, first, last);
     etk_graph_free(g);
@@ -205,11 +212,13 @@ static void longrope_with_a_cache_wants_to_know_the_last_position(void **state) 
   (void)state;
   etk_model *model = open_model(folder_of("phi3-longrope"));
   const etk_model_config *c = etk_model_get_config(model);
-  etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim, .block_tokens = 4, .blocks = 2};
+  etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim,
+                               .block_tokens = 4, .blocks = 2};
   etk_cache *cache = NULL;
   works(etk_cache_new(e, &cache, &options));
   etk_graph *g = etk_graph_new();
-  etk_forward f = {.cache = cache, .ids = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, 2), "ids"), .positions = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, 2), "positions"),
+  etk_forward f = {.cache = cache, .ids = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, 2), "ids"),
+                   .positions = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, 2), "positions"),
                    .block_table = etk_graph_input(g, ETK_I32, etk_shape_of(2, 1, 2), "block_table")};
   etk_model_forward(g, model, &f);
   fails_with(ETK_E_INVALID, "etk_forward.last is needed", etk_graph_status(e, g));
@@ -220,7 +229,8 @@ static void longrope_with_a_cache_wants_to_know_the_last_position(void **state) 
 
 /* The text part of a gemma3, by either spelling of its names: the vision tower is not read, and what is saved is a gemma3_text. */
 static void the_text_of_gemma3_opens_without_its_eyes(void **state) {
-  static const char *const spellings[][3] = {{"language_model.model.", "language_model.", "vision_tower."}, {"model.language_model.", "", "model.vision_tower."}};
+  static const char *const spellings[][3] = {{"language_model.model.", "language_model.", "vision_tower."},
+                                             {"model.language_model.", "", "model.vision_tower."}};
   struct reference r = load_reference(9);
   assert_string_equal(cases[9].folder, "gemma3-layer-types");
   etk_model *text = open_model(folder_of(cases[9].folder));
@@ -243,7 +253,8 @@ static void the_text_of_gemma3_opens_without_its_eyes(void **state) {
     for (; count < etk_model_weight_count(text); count++) {
       const char *name = etk_model_weight_name(text, count);
       bool head = !strncmp(name, "lm_head", 7);
-      items[count] = (etk_safetensors_item){path_of("%s%s", spellings[s][head], head ? name : name + strlen("model.")), etk_model_weight_at(text, count), ETK_F32};
+      items[count] = (etk_safetensors_item){path_of("%s%s", spellings[s][head], head ? name : name + strlen("model.")),
+                                            etk_model_weight_at(text, count), ETK_F32};
     }
     items[count++] = (etk_safetensors_item){path_of("%sencoder.weight", spellings[s][2]), pixel, ETK_F32};
     works(etk_safetensors_write(e, path_of("%s/model.safetensors", folder), items, count, NULL, 0, true));

@@ -1,4 +1,5 @@
-/* Reading and writing NumPy's files. The bytes follow the documentation of numpy.lib.format; archives are read back by Python's zipfile in the golden script. */
+/* Reading and writing NumPy's files. The bytes follow the documentation of numpy.lib.format; archives are read back by Python's zipfile in the golden
+ * script. */
 #include "../interpose.h"
 #include "ml_golden.h"
 #include "ml_torch_bytes.h"

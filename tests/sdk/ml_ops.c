@@ -41,7 +41,8 @@ static void elementwise_operations_follow_their_formulas(void **state) {
   etk_graph *g = etk_graph_new();
   enum { N = 3 * 37, M = 37 };
   etk_tensor *a = random_input(g, etk_shape_of(2, 3, M), 1), *b = random_input(g, etk_shape_of(2, 3, M), 2), *c = random_input(g, etk_shape_of(1, M), 3);
-  etk_tensor *y[] = {etk_add(g, a, b), etk_sub(g, a, c), etk_mul(g, a, c), etk_scale(g, a, -2.5f), etk_sigmoid(g, a), etk_silu(g, a), etk_swiglu(g, a, b), etk_mul(g, a, b), etk_add(g, a, c)};
+  etk_tensor *y[] = {etk_add(g, a, b), etk_sub(g, a, c), etk_mul(g, a, c), etk_scale(g, a, -2.5f), etk_sigmoid(g, a), etk_silu(g, a),
+                     etk_swiglu(g, a, b), etk_mul(g, a, b), etk_add(g, a, c)};
   for (int k = 0; k < 9; k++) etk_graph_keep(g, y[k]);
   eval(g, y[0]);
   for (int64_t i = 0; i < N; i++) {
@@ -72,8 +73,10 @@ static void shape_operations_move_elements(void **state) {
   etk_graph *g = etk_graph_new();
   enum { M = 37, N = 70 };
   etk_tensor *a = random_input(g, etk_shape_of(2, M, N), 1), *t = etk_transpose(g, a), *r = etk_reshape(g, a, etk_shape_of(3, 2, 5, 259));
-  etk_tensor *picked = etk_rows(g, a, integers(g, etk_shape_of(1, 3), (const int32_t[]){36, -1, 0})), *e = etk_embedding(g, a, integers(g, etk_shape_of(2, 1, 2), (const int32_t[]){5, 5}));
-  etk_tensor *s = etk_sum_leading(g, r, etk_shape_of(1, 259)), *b = etk_broadcast(g, s, etk_shape_of(2, 3, 259)), *total = etk_sum(g, a), *mean = etk_mean(g, a);
+  etk_tensor *picked = etk_rows(g, a, integers(g, etk_shape_of(1, 3), (const int32_t[]){36, -1, 0})),
+      *e = etk_embedding(g, a, integers(g, etk_shape_of(2, 1, 2), (const int32_t[]){5, 5}));
+  etk_tensor *s = etk_sum_leading(g, r, etk_shape_of(1, 259)), *b = etk_broadcast(g, s, etk_shape_of(2, 3, 259)), *total = etk_sum(g, a),
+      *mean = etk_mean(g, a);
   etk_tensor *all[] = {t, r, picked, e, s, b, total, mean};
   for (int k = 0; k < 8; k++) etk_graph_keep(g, all[k]);
   eval(g, t);
@@ -103,7 +106,8 @@ static void softmax_and_norm_follow_their_formulas(void **state) {
   (void)state;
   etk_graph *g = etk_graph_new();
   enum { ROWS = 5, D = 67 };
-  etk_tensor *x = random_input(g, etk_shape_of(2, ROWS, D), 1), *w = random_input(g, etk_shape_of(1, D), 2), *p = etk_softmax(g, x), *n = etk_rms_norm(g, x, w, 1e-3f);
+  etk_tensor *x = random_input(g, etk_shape_of(2, ROWS, D), 1), *w = random_input(g, etk_shape_of(1, D), 2), *p = etk_softmax(g, x),
+      *n = etk_rms_norm(g, x, w, 1e-3f);
   etk_graph_keep(g, n);
   eval(g, p);
   for (int64_t i = 0; i < ROWS; i++) {
@@ -125,7 +129,8 @@ static void products_agree_with_sums_of_products_for_all_transposes(void **state
       int64_t m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
       bool ta = flags & 1, tb = flags & 2;
       etk_graph *g = etk_graph_new();
-      etk_tensor *a = random_input(g, ta ? etk_shape_of(2, k, m) : etk_shape_of(2, m, k), 1), *b = random_input(g, tb ? etk_shape_of(2, n, k) : etk_shape_of(2, k, n), 2);
+      etk_tensor *a = random_input(g, ta ? etk_shape_of(2, k, m) : etk_shape_of(2, m, k), 1),
+          *b = random_input(g, tb ? etk_shape_of(2, n, k) : etk_shape_of(2, k, n), 2);
       etk_tensor *c = random_input(g, etk_shape_of(2, m, n), 3), *y = etk_matmul(g, a, b, ta, tb), *z = etk_matmul_add(g, c, a, b, -0.5f, ta, tb);
       etk_tensor *died = etk_matmul_add(g, etk_scale(g, c, 1), a, b, -0.5f, ta, tb);
       etk_graph_keep(g, z);
@@ -186,7 +191,8 @@ static void rope_chooses_frequencies_for_each_row(void **state) {
     f[i] = etk_graph_input(g, ETK_F32, etk_shape_of(1, 2), "f");
     memcpy(etk_tensor_data(f[i]), frequencies[i], sizeof frequencies[i]);
   }
-  etk_tensor *y = etk_rope_scaled(g, x, integers(g, etk_shape_of(2, B, T), positions), etk_rope_choose(g, f[0], f[1], integers(g, etk_shape_of(2, B, 1), last), ORIGINAL), 1.5f);
+  etk_tensor *y = etk_rope_scaled(g, x, integers(g, etk_shape_of(2, B, T), positions),
+                                  etk_rope_choose(g, f[0], f[1], integers(g, etk_shape_of(2, B, 1), last), ORIGINAL), 1.5f);
   eval(g, y);
   for (int64_t i = 0; i < B * T; i++) {
     const float *chosen = frequencies[last[i / T] >= ORIGINAL];
@@ -201,8 +207,8 @@ static void rope_chooses_frequencies_for_each_row(void **state) {
 }
 
 /* out[d] of query (b, t, h): softmax over the first `length` keys. keys(j) is the offset of key j of the right head. */
-static void attend_capped(double *out, const etk_tensor *q, int64_t at_q, const etk_tensor *k, const etk_tensor *v, int64_t first, int64_t stride, int64_t length, int64_t d,
-                          double scale, double cap) {
+static void attend_capped(double *out, const etk_tensor *q, int64_t at_q, const etk_tensor *k, const etk_tensor *v, int64_t first, int64_t stride,
+                          int64_t length, int64_t d, double scale, double cap) {
   double weights[256], sum = 0;
   for (int64_t j = 0; j < length; j++) {
     double score = 0;
@@ -216,7 +222,8 @@ static void attend_capped(double *out, const etk_tensor *q, int64_t at_q, const 
   }
 }
 
-static void attend(double *out, const etk_tensor *q, int64_t at_q, const etk_tensor *k, const etk_tensor *v, int64_t first, int64_t stride, int64_t length, int64_t d, double scale) {
+static void attend(double *out, const etk_tensor *q, int64_t at_q, const etk_tensor *k, const etk_tensor *v, int64_t first, int64_t stride,
+                   int64_t length, int64_t d, double scale) {
   attend_capped(out, q, at_q, k, v, first, stride, length, d, scale, 0);
 }
 
@@ -226,7 +233,8 @@ static void attention_is_causal_and_groups_queries(void **state) {
   for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
     int64_t B = sizes[s][0], T = sizes[s][1], H = sizes[s][2], G = sizes[s][3], D = sizes[s][4];
     etk_graph *g = etk_graph_new();
-    etk_tensor *q = random_input(g, etk_shape_of(4, B, T, H, D), 1), *k = random_input(g, etk_shape_of(4, B, T, G, D), 2), *v = random_input(g, etk_shape_of(4, B, T, G, D), 3);
+    etk_tensor *q = random_input(g, etk_shape_of(4, B, T, H, D), 1), *k = random_input(g, etk_shape_of(4, B, T, G, D), 2),
+        *v = random_input(g, etk_shape_of(4, B, T, G, D), 3);
     etk_tensor *y = etk_attention(g, q, k, v, 0.6f);
     eval(g, y);
     for (int64_t b = 0; b < B; b++)
@@ -247,7 +255,8 @@ static void a_window_limits_attention_to_the_newest_keys(void **state) {
   enum { T = 131, H = 2, D = 5 };
   for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
     etk_graph *g = etk_graph_new();
-    etk_tensor *q = random_input(g, etk_shape_of(4, 1, T, H, D), 1), *k = random_input(g, etk_shape_of(4, 1, T, 1, D), 2), *v = random_input(g, etk_shape_of(4, 1, T, 1, D), 3);
+    etk_tensor *q = random_input(g, etk_shape_of(4, 1, T, H, D), 1), *k = random_input(g, etk_shape_of(4, 1, T, 1, D), 2),
+        *v = random_input(g, etk_shape_of(4, 1, T, 1, D), 3);
     etk_tensor *y = etk_attention_with(g, q, k, v, &(etk_attention_options){.scale = 0.6f, .window = windows[w]});
     eval(g, y);
     for (int64_t t = 0; t < T; t++)
@@ -265,7 +274,8 @@ static void a_softcap_bounds_scores_and_logits(void **state) {
   (void)state;
   enum { T = 70, H = 2, D = 5, WINDOW = 66 };
   etk_graph *g = etk_graph_new();
-  etk_tensor *q = random_input(g, etk_shape_of(4, 1, T, H, D), 1), *k = random_input(g, etk_shape_of(4, 1, T, 1, D), 2), *v = random_input(g, etk_shape_of(4, 1, T, 1, D), 3);
+  etk_tensor *q = random_input(g, etk_shape_of(4, 1, T, H, D), 1), *k = random_input(g, etk_shape_of(4, 1, T, 1, D), 2),
+      *v = random_input(g, etk_shape_of(4, 1, T, 1, D), 3);
   etk_tensor *y = etk_attention_with(g, q, k, v, &(etk_attention_options){.scale = 2.5f, .window = WINDOW, .softcap = 3}), *capped = etk_softcap(g, v, 0.75f);
   etk_graph_keep(g, capped);
   eval(g, y);
@@ -340,7 +350,8 @@ static void losses_follow_their_formulas_and_ignore_negative_targets(void **stat
   etk_graph *g = etk_graph_new();
   enum { N = 6, V = 133 };
   const int32_t targets[N] = {0, 132, -1, 5, -100, 7};
-  etk_tensor *x = random_input(g, etk_shape_of(2, N, V), 1), *t = integers(g, etk_shape_of(1, N), targets), *losses = etk_cross_entropy(g, x, t), *mean = etk_mean_counted(g, losses, t);
+  etk_tensor *x = random_input(g, etk_shape_of(2, N, V), 1), *t = integers(g, etk_shape_of(1, N), targets), *losses = etk_cross_entropy(g, x, t),
+      *mean = etk_mean_counted(g, losses, t);
   etk_tensor *none = etk_mean_counted(g, losses, integers(g, etk_shape_of(1, N), (const int32_t[N]){-1, -1, -1, -1, -1, -1}));
   etk_graph_keep(g, mean);
   etk_graph_keep(g, none);

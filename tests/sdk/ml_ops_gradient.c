@@ -240,7 +240,8 @@ static void gradients_are_finite_differences(void **state) {
     float *x = etk_tensor_data(q.x[i]);
     for (int64_t j = 0; j < etk_tensor_elements(q.x[i]); j++) {
       double at = (double)x[j];
-      double wanted = (loss_at(&q, x + j, at - 2 * STEP) - 8 * loss_at(&q, x + j, at - STEP) + 8 * loss_at(&q, x + j, at + STEP) - loss_at(&q, x + j, at + 2 * STEP)) / (12 * STEP);
+      double wanted = (loss_at(&q, x + j, at - 2 * STEP) - 8 * loss_at(&q, x + j, at - STEP) + 8 * loss_at(&q, x + j, at + STEP) -
+                       loss_at(&q, x + j, at + 2 * STEP)) / (12 * STEP);
       if (!(fabs(wanted - (double)g[j]) <= TOLERANCE * (1 + fabs(wanted))))
         fail_msg("%s: input %d element %d: gradient %g, by differences %g", row->name, i, (int)j, (double)g[j], wanted);
     }
@@ -282,10 +283,12 @@ static void second_derivatives_are_differences_of_gradients(void **state) {
     float *x = etk_tensor_data(p.x[i]);
     for (int64_t j = 0; j < etk_tensor_elements(p.x[i]); j++) {
       double at = (double)x[j];
-      double wanted = (loss_at(&p, x + j, at - 2 * STEP) - 8 * loss_at(&p, x + j, at - STEP) + 8 * loss_at(&p, x + j, at + STEP) - loss_at(&p, x + j, at + 2 * STEP)) / (12 * STEP);
+      double wanted = (loss_at(&p, x + j, at - 2 * STEP) - 8 * loss_at(&p, x + j, at - STEP) + 8 * loss_at(&p, x + j, at + STEP) -
+                       loss_at(&p, x + j, at + 2 * STEP)) / (12 * STEP);
       loss_of(&p);
       double seen = second[i] ? (double)((const float *)etk_tensor_data(second[i]))[j] : 0;
-      if (!(fabs(wanted - seen) <= TOLERANCE * (1 + fabs(wanted)))) fail_msg("%s: input %d element %d: %g, by differences %g", row->name, i, (int)j, seen, wanted);
+      if (!(fabs(wanted - seen) <= TOLERANCE * (1 + fabs(wanted))))
+        fail_msg("%s: input %d element %d: %g, by differences %g", row->name, i, (int)j, seen, wanted);
     }
   }
   close_problem(&p);
@@ -296,6 +299,7 @@ int main(void) {
   struct CMUnitTest tests[FIRST + SECOND];
   for (int i = 0; i < FIRST; i++) tests[i] = (struct CMUnitTest){rows[i].name, gradients_are_finite_differences, NULL, NULL, (void *)(uintptr_t)&rows[i]};
   for (int i = 0; i < SECOND; i++)
-    tests[FIRST + i] = (struct CMUnitTest){second_rows[i].name, second_derivatives_are_differences_of_gradients, NULL, NULL, (void *)(uintptr_t)&second_rows[i]};
+    tests[FIRST + i] = (struct CMUnitTest){second_rows[i].name, second_derivatives_are_differences_of_gradients, NULL, NULL,
+                                           (void *)(uintptr_t)&second_rows[i]};
   return cmocka_run_group_tests_name("gradients", tests, NULL, NULL);
 }

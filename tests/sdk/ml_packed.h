@@ -1,7 +1,9 @@
-/* ml_packed.h: small models whose matrices are packed in a stored type, beside the same model holding the decoded values; for the tests of GGUF and MLX models. */
+/* ml_packed.h: small models whose matrices are packed in a stored type, beside the same model holding the decoded values; for the tests of GGUF and
+ * MLX models. */
 #ifndef ETK_TESTS_ML_PACKED_H
 #define ETK_TESTS_ML_PACKED_H
 
+#include "../interpose.h"
 #include "ml_golden.h"
 
 #include <etk/quant.h>
@@ -12,9 +14,9 @@ enum { PACKED_WEIGHTS = 64, PACKED_TOKENS = 9 };
 
 /* Grouped queries, rows of 256 and 512 elements: whole blocks of every type. */
 static inline etk_model_config packed_config(void) {
-  return (etk_model_config){.architecture = "llama", .vocab_size = 70, .hidden_size = 256, .intermediate_size = 512, .num_hidden_layers = 2, .num_attention_heads = 4,
-                            .num_key_value_heads = 2, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 10000, .bos_token_id = 1,
-                            .eos_token_ids = {2}, .eos_count = 1};
+  return (etk_model_config){.architecture = "llama", .vocab_size = 70, .hidden_size = 256, .intermediate_size = 512, .num_hidden_layers = 2,
+                            .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 64, .max_position_embeddings = 64, .rms_norm_eps = 1e-5,
+                            .rope_theta = 10000, .bos_token_id = 1, .eos_token_ids = {2}, .eos_count = 1};
 }
 
 /* Random weights large enough that logits differ by more than rounding. */
@@ -25,7 +27,8 @@ static inline etk_model *strong_model(const etk_model_config *config) {
   for (size_t i = 0; i < etk_model_weight_count(model); i++) {
     etk_tensor *t = etk_model_weight_at(model, i);
     float *values = etk_tensor_data(t);
-    for (int64_t j = 0; j < etk_tensor_elements(t); j++) values[j] = etk_tensor_shape(t)->rank == 2 ? 4 * values[j] : values[j] + (float)(0.2 * etk_rng_normal(&rng));
+    for (int64_t j = 0; j < etk_tensor_elements(t); j++)
+      values[j] = etk_tensor_shape(t)->rank == 2 ? 4 * values[j] : values[j] + (float)(0.2 * etk_rng_normal(&rng));
   }
   return model;
 }
@@ -78,5 +81,20 @@ static inline void same_logits(const etk_model *a, const etk_model *b, double to
 /* Two single-precision evaluations of the same model that add in different orders: each of some ten sums of at most 512 terms in a row errs by about 1e-6 of
  * its size. A wrong row, scale or sign is off by hundreds of times as much. */
 static const double SAME_VALUES = 2e-5;
+
+static bool opens(void *path) {
+  etk_model *model = NULL;
+  etk_error e = ETK_ERROR_INIT;
+  if (etk_model_open(&e, &model, path, NULL)) return false;
+  etk_model_unref(model);
+  return true;
+}
+
+/* The model at path opens or fails cleanly, whichever allocation fails. */
+static inline void survives_opening(char *path) {
+  long tried = interpose_sweep(opens, path);
+  if (tried < 0) fail_msg("a failure of allocation %ld leaves blocks behind", -1 - tried);
+  if (tried < 20) fail_msg("%ld allocations were tried", tried);
+}
 
 #endif

@@ -32,10 +32,12 @@ struct kind {
   etk_dtype scales;
 };
 static const struct kind kinds[] = {
-    {ETK_F16, 0, 0, ETK_F32}, {(etk_dtype)ETK_F8_E4M3, 0, 0, ETK_F32}, {ETK_BF16, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q4_0, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q4_1, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q5_0, 0, 0, ETK_F32},
+    {ETK_F16, 0, 0, ETK_F32}, {(etk_dtype)ETK_F8_E4M3, 0, 0, ETK_F32}, {ETK_BF16, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q4_0, 0, 0, ETK_F32},
+    {(etk_dtype)ETK_Q4_1, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q5_0, 0, 0, ETK_F32},
     {(etk_dtype)ETK_Q5_1, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q8_0, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q2_K, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q3_K, 0, 0, ETK_F32},
     {(etk_dtype)ETK_Q4_K, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q5_K, 0, 0, ETK_F32}, {(etk_dtype)ETK_Q6_K, 0, 0, ETK_F32}, {(etk_dtype)ETK_IQ4_NL, 0, 0, ETK_F32},
-    {ETK_NF4, 0, 0, ETK_F32}, {ETK_AFFINE, 2, 32, ETK_F32}, {ETK_AFFINE, 3, 64, ETK_F16}, {ETK_AFFINE, 4, 64, ETK_BF16}, {ETK_AFFINE, 5, 32, ETK_F16}, {ETK_AFFINE, 6, 128, ETK_F32},
+    {ETK_NF4, 0, 0, ETK_F32}, {ETK_AFFINE, 2, 32, ETK_F32}, {ETK_AFFINE, 3, 64, ETK_F16}, {ETK_AFFINE, 4, 64, ETK_BF16}, {ETK_AFFINE, 5, 32, ETK_F16},
+    {ETK_AFFINE, 6, 128, ETK_F32},
     {ETK_AFFINE, 8, 128, ETK_BF16}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -154,13 +156,14 @@ static void check(const struct kind *kind, const struct problem *p, const float 
       double base = p->add ? (double)c[i * p->n + j] : 0, wanted = base + (double)p->factor * sum;
       double allowed = 2 * (double)(p->k + 2) * 0x1p-24 * (fabs((double)p->factor) * size + fabs(base));
       if (!(fabs((double)seen[i * p->n + j] - wanted) <= allowed))
-        fail_msg("%s, %dx%dx%d%s: element %d, %d is %.9g, wanted %.9g to %.2g", label(kind), (int)p->m, (int)p->k, (int)p->n, p->transposed ? " transposed" : "", (int)i, (int)j,
-                 (double)seen[i * p->n + j], wanted, allowed);
+        fail_msg("%s, %dx%dx%d%s: element %d, %d is %.9g, wanted %.9g to %.2g", label(kind), (int)p->m, (int)p->k, (int)p->n,
+                 p->transposed ? " transposed" : "", (int)i, (int)j, (double)seen[i * p->n + j], wanted, allowed);
     }
 }
 
 static void run(const struct kind *kind, const struct problem *p) {
-  etk_tensor *w = weight(kind, p->transposed ? p->n : p->k, p->transposed ? p->k : p->n), *x = plain(etk_shape_of(2, p->m, p->k), 5), *c = plain(etk_shape_of(2, p->m, p->n), 6);
+  etk_tensor *w = weight(kind, p->transposed ? p->n : p->k, p->transposed ? p->k : p->n), *x = plain(etk_shape_of(2, p->m, p->k), 5),
+      *c = plain(etk_shape_of(2, p->m, p->n), 6);
   etk_graph *g = etk_graph_new();
   etk_tensor *y = p->add ? etk_matmul_add(g, c, x, w, p->factor, false, p->transposed) : etk_matmul(g, x, w, false, p->transposed);
   etk_graph_keep(g, y);
@@ -362,7 +365,8 @@ static etk_tensor *zeros(etk_dtype dtype, int64_t rows, int64_t columns) {
 
 static void codes_and_scales_that_do_not_belong_together_are_refused(void **state) {
   (void)state;
-  etk_tensor *words = zeros(ETK_U32, 3, 16), *other = zeros(ETK_U32, 3, 15), *scales = zeros(ETK_F16, 3, 2), *less = zeros(ETK_F16, 2, 2), *brain = zeros(ETK_BF16, 3, 2), *t = NULL;
+  etk_tensor *words = zeros(ETK_U32, 3, 16), *other = zeros(ETK_U32, 3, 15), *scales = zeros(ETK_F16, 3, 2), *less = zeros(ETK_F16, 2, 2),
+      *brain = zeros(ETK_BF16, 3, 2), *t = NULL;
   OK(etk_tensor_new_affine(&e, &t, 4, 64, words, scales, scales));
   assert_int_equal(etk_tensor_dim(t, 1), 128);
   assert_int_equal(etk_tensor_bytes(t), 3 * 16 * 4 + 2 * 3 * 2 * 2);

@@ -16,9 +16,9 @@ static etk_dataset *open_data(const char *path, int64_t vocabulary, int32_t max_
 static etk_dataset *peft_data(void) { return open_data(shared("goldens/lora/data.jsonl"), 384, 96); }
 
 static etk_model_config tiny_config(void) {
-  return (etk_model_config){.architecture = "llama", .vocab_size = 24, .hidden_size = 16, .intermediate_size = 20, .num_hidden_layers = 2, .num_attention_heads = 4,
-                            .num_key_value_heads = 2, .head_dim = 4, .max_position_embeddings = 64, .rms_norm_eps = 1e-5, .rope_theta = 10000, .mlp_bias = true,
-                            .attention_bias = true, .bos_token_id = 1, .eos_token_ids = {2}, .eos_count = 1};
+  return (etk_model_config){.architecture = "llama", .vocab_size = 24, .hidden_size = 16, .intermediate_size = 20, .num_hidden_layers = 2,
+                            .num_attention_heads = 4, .num_key_value_heads = 2, .head_dim = 4, .max_position_embeddings = 64, .rms_norm_eps = 1e-5,
+                            .rope_theta = 10000, .mlp_bias = true, .attention_bias = true, .bos_token_id = 1, .eos_token_ids = {2}, .eos_count = 1};
 }
 /* weights_scale: how much larger than fresh ones the weights are; norms stay at 1 */
 static etk_model *tiny_model(float weights_scale) {
@@ -84,7 +84,8 @@ static void check_peft_run(const char *variant) {
   works(etk_adapter_open(e, &adapter, model, peft_folder(variant, "init"), true));
   works(etk_adapter_open(e, &final, model, peft_folder(variant, "final"), false));
   etk_trainer_options options = {.batch_size = 4, .max_tokens = 96, .optimizer = etk_optimizer_defaults(ETK_ADAMW), .seed = 1,
-                                 .schedule = {.kind = ETK_SCHEDULE_CONSTANT, .peak = json_number_value(json_object_get(training, "learning_rate")), .total_steps = 30}};
+                                 .schedule = {.kind = ETK_SCHEDULE_CONSTANT, .peak = json_number_value(json_object_get(training, "learning_rate")),
+                                              .total_steps = 30}};
   options.optimizer.weight_decay = json_number_value(json_object_get(training, "weight_decay"));
   assert_true(options.optimizer.beta1 == 0.9 && options.optimizer.beta2 == 0.999 && options.optimizer.epsilon == 1e-8);
   etk_trainer *trainer = NULL;
@@ -179,7 +180,7 @@ static void check_gradients(void **state, const etk_model *model, const etk_adap
   struct batch_graph b;
   works(etk__batch_graph_init(e, &b, model, adapter, 3, 16, parameters, count, 0));
   etk_sequence sequences[2] = {etk_dataset_at(data, 1), etk_dataset_at(data, 3)}; /* the third row is padding */
-  etk_batch_fill(etk_tensor_data(b.ids), etk_tensor_data(b.targets), 3, 16, sequences, 2);
+  etk__batch_graph_fill(&b, sequences, 2);
   double loss = batch_loss(&b), worst = 0;
   assert_true(fabs(loss - *(float *)etk_tensor_data(b.loss)) < 1e-5);
   for (size_t p = 0; p < count; p++) {
@@ -223,7 +224,8 @@ static void gradients_of_an_adapter_agree_with_finite_differences(void **state) 
   assert_true(count <= 64);
   for (size_t i = 0; i < count; i++) {
     parameters[i] = i % 2 ? etk_adapter_at(adapter, i / 2)->b : etk_adapter_at(adapter, i / 2)->a;
-    for (int64_t j = 0; i % 2 && j < etk_tensor_elements(parameters[i]); j++) ((float *)etk_tensor_data(parameters[i]))[j] = (float)sin((double)(j + 3 * (int64_t)i)) / 4;
+    for (int64_t j = 0; i % 2 && j < etk_tensor_elements(parameters[i]); j++)
+      ((float *)etk_tensor_data(parameters[i]))[j] = (float)sin((double)(j + 3 * (int64_t)i)) / 4;
   }
   check_gradients(state, model, adapter, parameters, count);
   etk_adapter_free(adapter);
@@ -305,8 +307,8 @@ static void accumulated_batches_equal_one_large_batch(void **state) {
     etk_adapter *adapter = NULL;
     works(etk_adapter_open(e, &adapter, model, peft_folder("lora-all", "init"), true));
     /* SGD, because Adam's division by its second moment would blow up differences of rounding. */
-    etk_trainer_options options = {.batch_size = v ? 2 : 4, .accumulation = v ? 2 : 1, .max_tokens = 96, .optimizer = etk_optimizer_defaults(ETK_SGD), .gradient_clipping = 0.5,
-                                   .schedule = {.kind = ETK_SCHEDULE_CONSTANT, .peak = 0.5, .total_steps = 5}};
+    etk_trainer_options options = {.batch_size = v ? 2 : 4, .accumulation = v ? 2 : 1, .max_tokens = 96, .optimizer = etk_optimizer_defaults(ETK_SGD),
+                                   .gradient_clipping = 0.5, .schedule = {.kind = ETK_SCHEDULE_CONSTANT, .peak = 0.5, .total_steps = 5}};
     etk_trainer *trainer = NULL;
     works(etk_trainer_new(e, &trainer, model, adapter, &options));
     for (int i = 0; i < 5; i++) {
@@ -585,8 +587,10 @@ static void an_option_that_changed_since_the_checkpoint_is_named(void **state) {
   const char *const names[] = {"batch_size: the run began with 2, now it is 3", "gradient accumulation steps: the run began with 1, now it is 4",
                                "decide): the run began with 16, now it is 32", "seed: the run began with 17, now it is 18",
                                "the optimizer: the run began with adamw, now it is sgd", "weight_decay: the run began with 0.01, now it is 0.02",
-                               "the learning rate schedule: the run began with cosine, now it is linear", "learning_rate: the run began with 0.01, now it is 0.02",
-                               "warmup_steps: the run began with 2, now it is 1", "optimizer steps in all (epochs or iters, the batch size and the number of sequences decide): the run began with 10, now it is 11",
+                               "the learning rate schedule: the run began with cosine, now it is linear",
+                                   "learning_rate: the run began with 0.01, now it is 0.02",
+                               "warmup_steps: the run began with 2, now it is 1",
+                                   "optimizer steps in all (epochs or iters, the batch size and the number of sequences decide): the run began with 10, now it is 11",
                                "gradient_clipping: the run began with 1, now it is 2"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     etk_trainer_options other = options;
@@ -647,7 +651,8 @@ static void damaged_and_foreign_checkpoints_are_named(void **state) {
   copy_file(moments, moments, -4);
   fails_with(ETK_E_FORMAT, "optimizer.safetensors", etk_trainer_load(e, trainer, folder));
   copy_file(path_of("%s/whole", folder), moments, 0);
-  const char *const broken[] = {"{", "[]", "{\"step\":-1,\"sequences\":7,\"course\":{}}", "{\"step\":1.5,\"sequences\":7}", "{\"step\":1,\"sequences\":7,\"course\":{}}"};
+  const char *const broken[] = {"{", "[]", "{\"step\":-1,\"sequences\":7,\"course\":{}}", "{\"step\":1.5,\"sequences\":7}",
+                                "{\"step\":1,\"sequences\":7,\"course\":{}}"};
   for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
     write_text(state_path, broken[i]);
     fails_with(ETK_E_FORMAT, "trainer_state.json", etk_trainer_load(e, trainer, folder));
@@ -722,6 +727,64 @@ static void evaluation_scores_each_token_as_transformers_do(void **state) {
   etk_model_unref(model);
 }
 
+/* Sequences of 11 and 5 tokens, of which 10 and 4 are positions; both stand in batches of 16 columns. */
+static etk_dataset *two_lengths(void **state, int lengths) {
+  char *path = path_of("%s/lengths.jsonl", (const char *)*state);
+  write_text(path, lengths == 11  ? "{\"ids\":[1,5,7,9,11,13,15,17,19,21,3]}\n"
+                   : lengths == 5 ? "{\"ids\":[1,6,8,10,12]}\n"
+                                  : "{\"ids\":[1,5,7,9,11,13,15,17,19,21,3]}\n{\"ids\":[1,6,8,10,12]}\n");
+  return open_data(path, 24, 64);
+}
+static etk_model *longrope_model(int original) {
+  etk_model_config config = tiny_config();
+  snprintf(config.architecture, sizeof config.architecture, "phi3");
+  config.attention_bias = config.mlp_bias = false;
+  config.rope_scaling = ETK_ROPE_LONGROPE, config.rope_factor = 4, config.rope_attention_factor = 1.4, config.rope_original_positions = original;
+  config.rope_short_factors[0] = config.rope_short_factors[1] = 1, config.rope_long_factors[0] = config.rope_long_factors[1] = 3;
+  etk_model *model = NULL;
+  works(etk_model_new(e, &model, &config, 3));
+  for (size_t i = 0; i < etk_model_weight_count(model); i++) {
+    etk_tensor *t = etk_model_weight_at(model, i);
+    for (int64_t j = 0; etk_tensor_shape(t)->rank == 2 && j < etk_tensor_elements(t); j++) ((float *)etk_tensor_data(t))[j] *= 20;
+  }
+  return model;
+}
+static double longrope_loss(void **state, int original, int lengths) {
+  etk_model *model = longrope_model(original);
+  etk_dataset *data = two_lengths(state, lengths);
+  etk_evaluation out;
+  works(etk_evaluate(e, &out, model, NULL, data, &(etk_evaluate_options){.batch_size = 2}));
+  etk_dataset_free(data);
+  etk_model_unref(model);
+  return out.loss * (double)out.tokens;
+}
+static void padding_does_not_bring_in_longropes_long_factors(void **state) {
+  double short_11 = longrope_loss(state, 60, 11), long_11 = longrope_loss(state, 4, 11), short_5 = longrope_loss(state, 60, 5);
+  if (fabs(short_11 - long_11) < 1e-2) fail_msg("the factors change nothing: %g and %g", short_11, long_11);
+  assert_true(longrope_loss(state, 10, 11) == short_11);
+  assert_true(longrope_loss(state, 9, 11) == long_11);
+  assert_true(longrope_loss(state, 4, 5) == short_5);
+  /* each row by its own length; sums of other products differ by a few roundings of float */
+  assert_true(fabs(longrope_loss(state, 9, 16) - (long_11 + short_5)) < 1e-4);
+  double losses[2];
+  for (int i = 0; i < 2; i++) { /* a training step sees the same */
+    etk_model *model = longrope_model(i ? 60 : 10);
+    etk_dataset *data = two_lengths(state, 11);
+    etk_adapter *adapter = tiny_adapter(model, 0);
+    etk_trainer_options options = tiny_options();
+    etk_trainer *trainer = NULL;
+    etk_step step;
+    works(etk_trainer_new(e, &trainer, model, adapter, &options));
+    works(etk_trainer_step(e, trainer, data, &step));
+    losses[i] = step.loss;
+    etk_trainer_free(trainer);
+    etk_adapter_free(adapter);
+    etk_dataset_free(data);
+    etk_model_unref(model);
+  }
+  assert_true(losses[0] == losses[1]);
+}
+
 static void evaluating_broken_weights_is_an_error(void **state) {
   etk_model *model = tiny_model(1);
   etk_dataset *data = tiny_data(state);
@@ -792,6 +855,7 @@ int main(void) {
       cmocka_unit_test(an_option_that_changed_since_the_checkpoint_is_named),
       cmocka_unit_test(damaged_and_foreign_checkpoints_are_named),
       cmocka_unit_test(evaluation_scores_each_token_as_transformers_do),
+      cmocka_unit_test(padding_does_not_bring_in_longropes_long_factors),
       cmocka_unit_test(evaluating_broken_weights_is_an_error),
       cmocka_unit_test(training_survives_every_failing_allocation),
   };

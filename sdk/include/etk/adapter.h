@@ -44,7 +44,7 @@ etk_status etk_adapter_save_as(etk_error *e, const etk_adapter *adapter, etk_ada
  * allow it: kohya's names need it to be read, GGUF's to be written, and to be read where rows lie head by head (Llama, GPT-NeoX); with it, modules and shapes are
  * checked. What the other form cannot hold (two scales in mlx's, DoRA in GGUF's) is an error that names it. out: a folder, made where it is missing, or a file. */
 etk_status etk_adapter_convert(etk_error *e, const char *in, const char *out, etk_adapter_form form, const etk_model *base, const char *const *metadata, size_t metadata_count);
-/* As PEFT's form. */
+/* As PEFT's form. Modules have the names that they were read under, which may lack a prefix or, of a text part (gemma3), have language_model in them. */
 etk_status etk_adapter_save(etk_error *e, const etk_adapter *adapter, const char *folder, const char *const *metadata, size_t metadata_count);
 void etk_adapter_free(etk_adapter *adapter);
 

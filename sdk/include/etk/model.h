@@ -105,8 +105,8 @@ typedef struct etk_forward {
   /* (batch, any) i32, longrope only: each row's largest value is the last position its sequence has after this pass, by which short or long factors are
    * chosen. NULL: `positions` themselves, which is right without a cache. With a cache it is wanted: keys in the cache were turned with one kind of
    * factors, and when a sequence grows past rope_original_positions it must be fed from its beginning again (etk_generate does, and so does
-   * transformers' generate for phi3). Chosen for each row, so that a sequence's result does not depend on its neighbours in the batch; the trainer's
-   * batches count with their padding, as transformers' do. */
+   * transformers' generate for phi3). Chosen for each row, so that a sequence's result does not depend on its neighbours in the batch; nor does it in
+   * training and evaluation, where padding does not count. */
   etk_tensor *last;
 } etk_forward;
 /* Records the model; returns logits (rows, vocab) f32. */

@@ -1,12 +1,11 @@
 /* A conversion from beginning to end: what comes in, what goes out, and the errors between. */
 #include "internal.h"
+#include "ml/model/config.h"
 
 #include <etk/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-enum { CONFIG_LIMIT = 1 << 20 };
 
 static const char *const format_names[ETK_CONVERT_FORMATS] = {"", "hf", "gguf", "mlx", "safetensors", "npz", "pth"};
 const char *etk_convert_format_name(etk_convert_format format) { return (unsigned)format < ETK_CONVERT_FORMATS ? format_names[format] : ""; }
@@ -19,7 +18,8 @@ bool etk_convert_format_parse(etk_convert_format *out, const char *name) {
 static const struct {
   const char *tail;
   etk_convert_format format;
-} tails[] = {{".gguf", ETK_CONVERT_GGUF}, {".safetensors", ETK_CONVERT_SAFETENSORS}, {".npz", ETK_CONVERT_NPZ}, {".pth", ETK_CONVERT_PTH}, {".pt", ETK_CONVERT_PTH}};
+} tails[] = {{".gguf", ETK_CONVERT_GGUF}, {".safetensors", ETK_CONVERT_SAFETENSORS}, {".npz", ETK_CONVERT_NPZ}, {".pth", ETK_CONVERT_PTH},
+             {".pt", ETK_CONVERT_PTH}};
 
 static etk_convert_format format_by_name(const char *path) {
   size_t size = strlen(path);
@@ -52,14 +52,14 @@ static etk_status check_options(etk_error *e, const etk_convert *c) {
     bool given;
     const char *name;
     etk_convert_format format;
-  } only[] = {{o->tensor_type_count > 0, "types of single tensors", ETK_CONVERT_GGUF}, {o->output_type != NULL, "a type of the output", ETK_CONVERT_GGUF},
-              {o->embedding_type != NULL, "a type of the embedding", ETK_CONVERT_GGUF}, {o->importance != NULL, "an importance matrix", ETK_CONVERT_GGUF},
-              {o->pure, "pure", ETK_CONVERT_GGUF}, {o->leave_output, "leaving the output", ETK_CONVERT_GGUF},
-              {o->bits != 0, "bits", ETK_CONVERT_MLX}, {o->group_size != 0, "group size", ETK_CONVERT_MLX}};
+  } only[] = {{o->tensor_type_count > 0, "tensor-type", ETK_CONVERT_GGUF}, {o->output_type != NULL, "output-tensor-type", ETK_CONVERT_GGUF},
+              {o->embedding_type != NULL, "token-embedding-type", ETK_CONVERT_GGUF}, {o->importance != NULL, "imatrix", ETK_CONVERT_GGUF},
+              {o->pure, "pure", ETK_CONVERT_GGUF}, {o->leave_output, "leave-output-tensor", ETK_CONVERT_GGUF},
+              {o->bits != 0, "bits", ETK_CONVERT_MLX}, {o->group_size != 0, "group-size", ETK_CONVERT_MLX}};
   for (size_t i = 0; i < sizeof only / sizeof *only; i++)
     if (only[i].given && only[i].format != c->to)
-      return etk_fail(e, ETK_E_USAGE, "%s: an option of the target %s, and the target is %s", only[i].name, etk_convert_format_name(only[i].format),
-                      etk_convert_format_name(c->to));
+      return etk_fail(e, ETK_E_USAGE, "%s: an option of the target %s, and the target is %s; --to or OUT chooses it", only[i].name,
+                      etk_convert_format_name(only[i].format), etk_convert_format_name(c->to));
   if (c->to == ETK_CONVERT_GGUF && !o->type && (o->tensor_type_count || o->output_type || o->embedding_type || o->pure || o->leave_output || o->importance))
     return etk_fail(e, ETK_E_USAGE, "types of tensors were given but no type for the others (q4_k_m, f16 …)");
   if (o->shard_bytes < 0) return etk_fail(e, ETK_E_USAGE, "files of %lld bytes; a size above 0 is wanted", (long long)o->shard_bytes);
@@ -69,28 +69,20 @@ static etk_status check_options(etk_error *e, const etk_convert *c) {
 }
 
 /* ---- the configuration ---- */
-static void config_of_llama2c(etk_model_config *out, const etk_weights *w) {
-  const etk_weights_facts *f = etk_weights_get_facts(w);
-  *out = (etk_model_config){.architecture = "llama", .vocab_size = f->vocab_size, .hidden_size = f->hidden_size, .intermediate_size = f->intermediate_size,
-                            .num_hidden_layers = f->num_hidden_layers, .num_attention_heads = f->num_attention_heads, .num_key_value_heads = f->num_key_value_heads,
-                            .head_dim = f->head_dim, .max_position_embeddings = f->max_position_embeddings, .rms_norm_eps = f->norm_eps > 0 ? f->norm_eps : 1e-5,
-                            .rope_theta = f->rope_theta > 0 ? f->rope_theta : 10000, .tie_word_embeddings = !etk_weights_find(w, "lm_head.weight"), .bos_token_id = 1,
-                            .eos_token_ids = {2, 1}, .eos_count = 2};
-}
-
 static etk_status read_config(etk_error *e, etk_convert *c) {
   etk_weights_format format = etk_weights_get_format(c->weights);
   c->has_config = true;
   if (format == ETK_WEIGHTS_GGUF) return etk__config_from_gguf(e, &c->config, c->weights);
-  if (format == ETK_WEIGHTS_LLAMA2C) return config_of_llama2c(&c->config, c->weights), ETK_OK;
-  char *folder = etk_fs_is_dir(c->input) ? etk_strdup(c->input) : etk_path_dir(c->input), *path = folder ? etk_path_join(folder, "config.json") : NULL, *text = NULL;
-  size_t size = 0;
+  if (format == ETK_WEIGHTS_LLAMA2C) return etk__config_from_llama2c(&c->config, c->weights), ETK_OK;
+  char *folder = etk_fs_is_dir(c->input) ? etk_strdup(c->input) : etk_path_dir(c->input), *path = folder ? etk_path_join(folder, "config.json") : NULL;
+  json_t *root = NULL;
   etk_status status = path ? ETK_OK : etk_fail_memory(e);
   if (!status && (c->has_config = etk_fs_exists(path))) {
-    status = etk_fs_read(e, &text, &size, path, CONFIG_LIMIT);
-    if (!status) status = etk_model_config_parse(e, &c->config, path, text, size);
+    status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
+    if (!status) status = etk__config_from_json(e, &c->config, path, root);
   }
-  etk_free(folder), etk_free(path), etk_free(text);
+  json_decref(root);
+  etk_free(folder), etk_free(path);
   return status;
 }
 
@@ -110,14 +102,19 @@ static etk_status plan(etk_error *e, etk_convert *c) {
   if (!status) status = check_output(e, c);
   if (!status) status = etk_weights_open(e, &c->weights, c->input);
   if (!status && needs_config(c)) status = read_config(e, c);
+  if (status == ETK_E_UNSUPPORTED && c->weights && (c->to == ETK_CONVERT_GGUF || c->to == ETK_CONVERT_MLX))
+    return etk_error_while(e, status, "%s cannot become %s (a folder in f32, f16 or bf16, .safetensors, .npz and .pth take any model's tensors)", c->input,
+                           etk_convert_format_name(c->to));
   if (!status) status = etk__origin_new(e, &c->origin, c->weights);
   bool single = !status && is_folder(c->to) && !etk_fs_is_dir(c->input) && etk_weights_get_format(c->weights) != ETK_WEIGHTS_GGUF &&
                 etk_weights_get_format(c->weights) != ETK_WEIGHTS_LLAMA2C;
   if (single)
-    status = etk_fail(e, ETK_E_INVALID, "%s is one file of weights; a folder with config.json is wanted to write a model's folder, or an OUT that ends in .safetensors",
+    status = etk_fail(e, ETK_E_INVALID,
+                      "%s is one file of weights; a folder with config.json is wanted to write a model's folder, or an OUT that ends in .safetensors",
                       c->input);
   if (!status) status = plans[c->to](e, c);
-  if (!status && !c->count) status = etk_fail(e, ETK_E_INVALID, "%s holds no tensors", c->input);
+  if (!status && !c->count)
+    status = etk_fail(e, ETK_E_INVALID, "%s holds no tensors, only what describes them (a vocabulary alone is for model tokenize)", c->input);
   for (size_t i = 0; i < c->count && !status; i++) c->total += c->tasks[i].report.bytes_before;
   return status;
 }

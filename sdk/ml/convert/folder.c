@@ -1,5 +1,6 @@
 /* What is written under Hugging Face's names: safetensors, and the folders of Hugging Face and MLX with configuration and tokenizer. */
 #include "internal.h"
+#include "ml/format/stem.h"
 #include "ml/format/weights_internal.h"
 #include "ml/model/internal.h"
 
@@ -52,7 +53,8 @@ etk_status etk__canonical_plan(etk_error *e, etk_convert *c) {
     if (type < 0) return etk_fail(e, ETK_E_UNSUPPORTED, "tensor %s is of type %s, which this version does not decode", item->name, item->type_name);
     etk__task *t = &c->tasks[i];
     *t = (etk__task){.convert = c, .item = item, .type = wanted >= 0 && etk__is_floating(type) ? wanted : kept_type(item)};
-    t->report = (etk_convert_tensor){.name = item->name, .source = item->stored, .from = item->type_name, .shape = item->shape, .bytes_before = (int64_t)item->bytes};
+    t->report = (etk_convert_tensor){.name = item->name, .source = item->stored, .from = item->type_name, .shape = item->shape,
+                                     .bytes_before = (int64_t)item->bytes};
     etk__task_report(t);
   }
   return ETK_OK;
@@ -130,7 +132,8 @@ static void put_config(etk_text *out, const etk_convert *c, const etk_config_nod
   }
   for (int i = 0; c->to == ETK_CONVERT_MLX && i < 2; i++) {
     put_key(out, i ? "quantization_config" : "quantization", &first);
-    etk_text_printf(out, "{\n    \"group_size\": %d,\n    \"bits\": %d,\n    \"mode\": \"affine\"\n  }", c->options.group_size ? c->options.group_size : 64, c->options.bits ? c->options.bits : 4);
+    etk_text_printf(out, "{\n    \"group_size\": %d,\n    \"bits\": %d,\n    \"mode\": \"affine\"\n  }",
+                    c->options.group_size ? c->options.group_size : 64, c->options.bits ? c->options.bits : 4);
   }
   etk_text_puts(out, "\n}\n");
 }
@@ -153,10 +156,9 @@ static etk_status rewrite_config(etk_error *e, const etk_convert *c, const char 
 
 /* ---- folders ---- */
 static bool is_weights(const etk_convert *c, const char *name) {
-  size_t size = strlen(name);
   static const char *const tails[] = {".safetensors", ".safetensors.index.json", ".bin.index.json", ".gguf", ".npz", ".pth", ".pt"};
   for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-    if (size > strlen(tails[i]) && !strcmp(name + size - strlen(tails[i]), tails[i])) return true;
+    if (etk__stem(name, tails[i])) return true;
   for (size_t i = 0; i < etk_weights_part_count(c->weights); i++)
     if (!strcmp(name, etk_path_base(etk_weights_part_path(c->weights, i)))) return true;
   return false;

@@ -68,8 +68,8 @@ static const etk__mix *mix_of_origin(const etk__origin *origin) {
 
 static etk_status choose_types(etk_error *e, etk_convert *c) {
   const etk_convert_options *o = &c->options;
-  etk__mix_options mix = {.mix = c->mix, .tensor_types = o->tensor_types, .tensor_type_count = o->tensor_type_count, .pure = o->pure, .leave_output = o->leave_output,
-                          .importance = o->importance != NULL};
+  etk__mix_options mix = {.mix = c->mix, .tensor_types = o->tensor_types, .tensor_type_count = o->tensor_type_count, .pure = o->pure,
+                          .leave_output = o->leave_output, .importance = o->importance != NULL};
   const etk_weights_facts *f = etk_weights_get_facts(c->weights);
   const etk__gguf_table *table = c->names ? etk__gguf_table_of_model_type(c->config.architecture) : NULL;
   mix.architecture = table ? table->architecture : f->architecture;
@@ -96,8 +96,8 @@ static etk_status check_again(etk_error *e, const etk_convert *c, const etk__tas
   if (item) was = item->scales || etk_type_is_block((etk_type)item->weight->type);
   bool same = task->weight && task->weight->type == task->type;
   if (!was || same || c->options.requantize || !etk_type_is_block((etk_type)task->type)) return ETK_OK;
-  return etk_fail(e, ETK_E_INVALID, "tensor %s is %s already and would become %s, which loses twice; convert the model it was made from, or allow it (requantize)",
-                  task->report.source, task->report.from, etk_type_name((etk_type)task->type));
+  return etk_fail(e, ETK_E_INVALID,
+                  "tensor %s is %s already and would become %s, which loses twice; convert the model it was made from, or allow it (--allow-requantize)", task->report.source, task->report.from, etk_type_name((etk_type)task->type));
 }
 
 static etk_status finish_task(etk_error *e, etk_convert *c, etk__task *task) {
@@ -118,7 +118,8 @@ etk_status etk__gguf_plan(etk_error *e, etk_convert *c) {
   const char *type = c->options.type;
   bool stored = etk_weights_get_format(c->weights) == ETK_WEIGHTS_GGUF;
   if (type && !(c->mix = etk__mix_find(type)))
-    return etk_fail(e, ETK_E_USAGE, "type '%s'; for GGUF f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, q2_k, q2_k_s, q3_k_s, q3_k_m, q3_k_l, q4_k_s, q4_k_m, "
+    return etk_fail(e, ETK_E_USAGE,
+                    "type '%s'; for GGUF f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, q2_k, q2_k_s, q3_k_s, q3_k_m, q3_k_l, q4_k_s, q4_k_m, "
                                     "q5_k_s, q5_k_m or q6_k is wanted", type);
   if (!stored && !c->has_config)
     return etk_fail(e, ETK_E_INVALID, "%s has no config.json beside its weights, without which GGUF's keys cannot be told", c->input);

@@ -23,7 +23,8 @@ struct etk__importance {
 static etk_status check_values(etk_error *e, const etk__importance *i, const struct entry *entry) {
   for (int64_t k = 0; k < entry->count; k++)
     if (!isfinite(entry->values[k]) || entry->values[k] < 0)
-      return etk_fail(e, ETK_E_FORMAT, "%s: value %lld of %s is %g; finite numbers from 0 on are wanted", i->path, (long long)k, entry->name, (double)entry->values[k]);
+      return etk_fail(e, ETK_E_FORMAT, "%s: value %lld of %s is %g; finite numbers from 0 on are wanted", i->path, (long long)k, entry->name,
+                      (double)entry->values[k]);
   return ETK_OK;
 }
 
@@ -100,7 +101,8 @@ static etk_status read_list(etk_error *e, etk__importance *i, const void *bytes,
   struct reader r = {bytes, size, 0};
   int32_t count = 0;
   if (!take(&r, &count, 4) || count < 1 || (size_t)count > size / 17) /* 12 bytes of numbers, a letter and a value */
-    return etk_fail(e, ETK_E_FORMAT, "%s: %zu bytes that begin with a count of %d are no importance matrix (GGUF or llama.cpp's older .dat)", i->path, size, count);
+    return etk_fail(e, ETK_E_FORMAT, "%s: %zu bytes that begin with a count of %d are no importance matrix (GGUF or llama.cpp's older .dat)", i->path,
+                    size, count);
   i->entries = etk_arena_array(&i->arena, (size_t)count, sizeof *i->entries);
   etk_status status = i->entries ? ETK_OK : etk_fail_memory(e);
   for (int32_t k = 0; k < count && !status; k++) status = read_entry(e, i, &r);
@@ -146,5 +148,6 @@ etk_status etk__importance_find(etk_error *e, const float **out, const etk__impo
   if (!found) return ETK_OK;
   if (found->count == columns * experts) return *out = found->values, ETK_OK;
   if (!strcmp(name, "token_embd.weight")) return ETK_OK; /* it is looked up by token, not multiplied */
-  return etk_fail(e, ETK_E_INVALID, "%s: %s has %lld values there; the model's has %lld", i->path, name, (long long)found->count, (long long)(columns * experts));
+  return etk_fail(e, ETK_E_INVALID, "%s: %s has %lld values there; the model's has %lld", i->path, name, (long long)found->count,
+                  (long long)(columns * experts));
 }

@@ -27,7 +27,6 @@ void etk__origin_free(etk__origin *origin);
 size_t etk__origin_count(const etk__origin *origin);
 const etk__origin_item *etk__origin_at(const etk__origin *origin, size_t index);
 const etk__origin_item *etk__origin_find(const etk__origin *origin, const char *name);
-bool etk__origin_has_mlx(const etk__origin *origin);
 /* A new reference; AFFINE for MLX's. */
 etk_status etk__origin_tensor(etk_error *e, etk_tensor **out, const etk__origin *origin, const etk__origin_item *item);
 void etk__origin_source(etk__gguf_source *out, etk__origin *origin);
@@ -62,7 +61,8 @@ etk_status etk__importance_open(etk_error *e, etk__importance **out, const char 
 /* The same of a file in memory; `name` is what messages call it. */
 etk_status etk__importance_parse(etk_error *e, etk__importance **out, const char *name, const void *bytes, size_t size);
 void etk__importance_free(etk__importance *importance);
-/* Mean squares of the columns of the tensor of this name: `columns` of them for each of `experts` matrices; NULL: none of that name; another size is an error. */
+/* Mean squares of the columns of the tensor of this name: `columns` of them for each of `experts` matrices; NULL: none of that name; another size is
+ * an error. */
 etk_status etk__importance_find(etk_error *e, const float **out, const etk__importance *importance, const char *name, int64_t columns, int64_t experts);
 
 /* ---- the conversion ---- */

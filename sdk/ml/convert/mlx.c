@@ -21,8 +21,8 @@ static etk_status make_affine(etk_error *e, etk_convert *c, etk__task *t) {
   t->type = ETK_AFFINE;
   bool same = item->scales && item->affine.bits == bits && item->affine.group == group && item->affine.dtype == t->affine.dtype;
   if (!same && !c->options.requantize && (item->scales || etk_type_is_block((etk_type)item->weight->type)))
-    return etk_fail(e, ETK_E_INVALID, "tensor %s is %s already and would be quantized again, which loses twice; convert the model it was made from, or allow it (requantize)",
-                    item->name, item->type_name);
+    return etk_fail(e, ETK_E_INVALID,
+                    "tensor %s is %s already and would be quantized again, which loses twice; convert the model it was made from, or allow it (--allow-requantize)", item->name, item->type_name);
   return ETK_OK;
 }
 
@@ -32,7 +32,8 @@ etk_status etk__mlx_plan(etk_error *e, etk_convert *c) {
   if (group != 32 && group != 64 && group != 128) return etk_fail(e, ETK_E_USAGE, "groups of %d; 32, 64 or 128 are wanted", group);
   if (!c->has_config) return etk_fail(e, ETK_E_INVALID, "%s has no config.json beside its weights, without which there is no MLX model", c->input);
   const etk__gguf_table *table = etk__gguf_table_of_model_type(c->config.architecture);
-  if (!table) return etk_fail(e, ETK_E_UNSUPPORTED, "which tensors of a model of type \"%s\" are matrices is not known to this version", c->config.architecture);
+  if (!table)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "which tensors of a model of type \"%s\" are matrices is not known to this version", c->config.architecture);
   etk_status status = etk__canonical_plan(e, c);
   size_t quantized = 0;
   for (size_t i = 0; i < c->count && !status; i++) {
@@ -42,7 +43,8 @@ etk_status etk__mlx_plan(etk_error *e, etk_convert *c) {
     etk__task_report(t);
   }
   if (status || quantized) return status;
-  return etk_fail(e, ETK_E_INVALID, "no matrix of %s has rows that are a multiple of %d, so that nothing would be quantized; try smaller groups", c->input, group);
+  return etk_fail(e, ETK_E_INVALID, "no matrix of %s has rows that are a multiple of %d, so that nothing would be quantized; try smaller groups",
+                  c->input, group);
 }
 
 struct affine_part {
@@ -65,7 +67,8 @@ static etk_status encode_affine(etk_error *e, etk__task *t, int which, void *out
   return status;
 }
 
-/* In the file a matrix's scales lie behind its biases: those that come along with the biases are kept, so that the matrix is encoded twice and not three times. */
+/* In the file a matrix's scales lie behind its biases: those that come along with the biases are kept, so that the matrix is encoded twice and not
+ * three times. */
 static etk_status keep_scales(etk_error *e, etk__task *t, const char *scales, int64_t row, int64_t rows, size_t bytes) {
   etk_convert *c = t->convert;
   if (row == 0) {
@@ -125,7 +128,8 @@ etk_status etk__mlx_streams(etk_error *e, etk__task *t, etk_safetensors_stream *
   for (int i = 0; parts && i < 3; i++) {
     parts[i] = (struct affine_part){t, i};
     out[i] = (etk_safetensors_stream){etk_arena_printf(&c->arena, "%.*s%s", base, t->report.name, leaves[i]), i ? a->dtype : ETK_U32,
-                                      etk_shape_of(2, rows, i ? columns / a->group : etk_affine_words(a, columns)), same ? stored[i]->data : NULL, fill_affine, &parts[i]};
+                                      etk_shape_of(2, rows, i ? columns / a->group : etk_affine_words(a, columns)), same ? stored[i]->data : NULL,
+                                          fill_affine, &parts[i]};
     if (!out[i].name) return etk_fail_memory(e);
   }
   return parts ? ETK_OK : etk_fail_memory(e);

@@ -1,15 +1,11 @@
 /* The input's tensors under Hugging Face's names: as etk/weights.h gives them, but that the three of an MLX matrix (weight, scales, biases) are one, and its stacks of
  * experts are taken apart. */
 #include "internal.h"
-#include "ml/format/json.h"
 #include "ml/model/quantization.h"
 
-#include <etk/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { CONFIG_LIMIT = 16 << 20 };
 
 struct etk__origin {
   etk_arena arena;
@@ -17,31 +13,11 @@ struct etk__origin {
   etk__origin_item *items;
   size_t count, room;
   const etk__origin_item **by_name;
-  bool mlx;
   struct quantization quantization; /* of MLX */
 };
 
 size_t etk__origin_count(const etk__origin *o) { return o->count; }
 const etk__origin_item *etk__origin_at(const etk__origin *o, size_t index) { return index < o->count ? &o->items[index] : NULL; }
-bool etk__origin_has_mlx(const etk__origin *o) { return o->mlx; }
-
-/* What config.json says of MLX's quantization; other ways of quantizing are an error. */
-static etk_status read_quantization(etk_error *e, etk__origin *o) {
-  const char *path = etk_weights_path(o->weights);
-  if (etk_weights_get_format(o->weights) != ETK_WEIGHTS_SAFETENSORS || !etk_fs_is_dir(path)) return ETK_OK;
-  char *name = etk_path_join(path, "config.json"), *text = NULL;
-  size_t size = 0;
-  json_t *root = NULL;
-  etk_status status = name ? ETK_OK : etk_fail_memory(e);
-  if (!status && etk_fs_exists(name)) {
-    status = etk_fs_read(e, &text, &size, name, CONFIG_LIMIT);
-    if (!status) status = etk__json_parse(e, &root, name, text, size);
-    if (!status) status = etk__quantization_read(e, &o->quantization, name, root);
-  }
-  json_decref(root);
-  etk_free(text), etk_free(name);
-  return status;
-}
 
 /* ---- items ---- */
 static etk__origin_item *add(etk_error *e, etk__origin *o, const char *name) {
@@ -60,26 +36,9 @@ static etk__origin_item *add(etk_error *e, etk__origin *o, const char *name) {
 }
 
 static const etk_weight *sibling(const etk__origin *o, const char *name, const char *leaf) {
-  size_t size = strlen(name), tail = strlen(".weight");
-  char other[512];
-  if (size <= tail || strcmp(name + size - tail, ".weight")) return NULL;
-  if (snprintf(other, sizeof other, "%.*s.%s", (int)(size - tail), name, leaf) >= (int)sizeof other) return NULL;
-  return etk_weights_find(o->weights, other);
-}
-
-/* Scales and biases of a matrix, which are no tensors of their own. */
-static bool is_part(const etk__origin *o, const char *name) {
-  static const char *const leaves[] = {".scales", ".biases"};
-  size_t size = strlen(name);
-  for (int i = 0; o->quantization.present && i < 2; i++) {
-    size_t tail = strlen(leaves[i]);
-    char whole[512];
-    if (size <= tail || strcmp(name + size - tail, leaves[i])) continue;
-    snprintf(whole, sizeof whole, "%.*s.weight", (int)(size - tail), name);
-    const etk_weight *weight = etk_weights_find(o->weights, whole);
-    return weight && weight->type == (int)ETK_U32;
-  }
-  return false;
+  char buffer[512];
+  const char *other = etk__quantization_beside(buffer, sizeof buffer, name, leaf);
+  return other ? etk_weights_find(o->weights, other) : NULL;
 }
 
 static etk_status set_affine(etk_error *e, const etk__origin *o, etk__origin_item *item) {
@@ -93,7 +52,8 @@ static etk_status set_affine(etk_error *e, const etk__origin *o, etk__origin_ite
   int rank = w->shape.rank;
   int64_t words = w->shape.dims[rank - 1], groups = s->shape.rank == rank ? s->shape.dims[rank - 1] : 0;
   bool known = (group == 32 || group == 64 || group == 128) && (bits == 2 || bits == 3 || bits == 4 || bits == 5 || bits == 6 || bits == 8);
-  bool fits = known && rank >= 2 && groups > 0 && words % bits == 0 && words / bits * 32 == groups * group && s->type == b->type && etk_shape_equal(&s->shape, &b->shape);
+  bool fits = known && rank >= 2 && groups > 0 && words % bits == 0 && words / bits * 32 == groups * group && s->type == b->type &&
+              etk_shape_equal(&s->shape, &b->shape);
   for (int i = 0; i + 1 < rank && fits; i++) fits = s->shape.dims[i] == w->shape.dims[i];
   if (fits && s->type != (int)ETK_F32 && s->type != (int)ETK_F16 && s->type != (int)ETK_BF16) fits = false;
   if (!fits) {
@@ -131,7 +91,6 @@ static etk_status fill_item(etk_error *e, etk__origin *o, etk__origin_item *item
   item->scales = o->quantization.present && weight->type == (int)ETK_U32 ? sibling(o, weight->name, "scales") : NULL;
   if (!item->scales) return ETK_OK;
   item->biases = sibling(o, weight->name, "biases");
-  o->mlx = true;
   if (item->biases) item->bytes += item->scales->bytes + item->biases->bytes;
   return set_affine(e, o, item);
 }
@@ -156,7 +115,7 @@ static etk_status add_all(etk_error *e, etk__origin *o) {
   while (etk_weights_next(o->weights, &next)) {
     const etk_weight *weight = next.weight;
     char name[512];
-    if (is_part(o, weight->name) || etk__is_record(weight, o->weights)) continue;
+    if (etk__quantization_codes(&o->quantization, o->weights, weight->name) || etk__is_record(weight, o->weights)) continue;
     bool stack = next.expert < 0 && weight->shape.rank == 3 && weight->shape.dims[0] > 0 &&
                  expert_name(name, sizeof name, etk_weights_get_facts(o->weights)->architecture, weight->name, 0);
     etk_status status = ETK_OK;
@@ -181,7 +140,8 @@ static etk_status sort(etk_error *e, etk__origin *o) {
   qsort(o->by_name, o->count, sizeof *o->by_name, compare);
   for (size_t i = 1; i < o->count; i++)
     if (!strcmp(o->by_name[i - 1]->name, o->by_name[i]->name))
-      return etk_fail(e, ETK_E_FORMAT, "%s: two tensors, %s and %s, are both %s", etk_weights_path(o->weights), o->by_name[i - 1]->stored, o->by_name[i]->stored, o->by_name[i]->name);
+      return etk_fail(e, ETK_E_FORMAT, "%s: two tensors, %s and %s, are both %s", etk_weights_path(o->weights), o->by_name[i - 1]->stored,
+                      o->by_name[i]->stored, o->by_name[i]->name);
   return ETK_OK;
 }
 
@@ -202,7 +162,7 @@ etk_status etk__origin_new(etk_error *e, etk__origin **out, etk_weights *weights
   *out = NULL;
   if (!o) return etk_fail_memory(e);
   o->weights = weights;
-  etk_status status = read_quantization(e, o);
+  etk_status status = etk__quantization_open(e, &o->quantization, weights);
   if (!status) status = add_all(e, o);
   if (!status) status = sort(e, o);
   if (status) etk__origin_free(o);
@@ -228,7 +188,8 @@ static etk_status slice(etk_error *e, etk_tensor **tensor, int64_t expert) {
   const etk_shape *shape = etk_tensor_shape(whole);
   const char *data = etk_tensor_data(whole);
   size_t bytes = etk_tensor_bytes(whole) / (size_t)shape->dims[0];
-  etk_status status = etk_tensor_wrap(e, &part, etk_tensor_dtype(whole), etk_shape_of(2, shape->dims[1], shape->dims[2]), data + (size_t)expert * bytes, release, whole);
+  etk_status status = etk_tensor_wrap(e, &part, etk_tensor_dtype(whole), etk_shape_of(2, shape->dims[1], shape->dims[2]),
+                                      data + (size_t)expert * bytes, release, whole);
   if (status) return status;
   *tensor = part;
   return ETK_OK;

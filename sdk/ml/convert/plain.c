@@ -16,10 +16,12 @@ static etk_status make_tensor(etk_error *e, etk_tensor **out, etk__task *t) {
     return etk__task_done(e, t, 0, t->report.shape.rank ? etk_shape_elements(&t->report.shape) / t->report.shape.dims[t->report.shape.rank - 1] : 1);
   }
   status = etk_tensor_new(e, out, (etk_dtype)t->type, t->report.shape);
-  int64_t columns = t->report.shape.rank ? t->report.shape.dims[t->report.shape.rank - 1] : 1, all = columns ? etk_shape_elements(&t->report.shape) / columns : 0;
+  int64_t columns = t->report.shape.rank ? t->report.shape.dims[t->report.shape.rank - 1] : 1,
+      all = columns ? etk_shape_elements(&t->report.shape) / columns : 0;
   int64_t most = columns && (1 << 20) / columns > 0 ? (1 << 20) / columns : 1;
   for (int64_t row = 0; row < all && !status; row += most)
-    status = etk__task_fill(e, t, (char *)etk_tensor_data(*out) + (size_t)(row * columns) * etk_dtype_size((etk_dtype)t->type), row, all - row < most ? all - row : most);
+    status = etk__task_fill(e, t, (char *)etk_tensor_data(*out) + (size_t)(row * columns) * etk_dtype_size((etk_dtype)t->type), row,
+                            all - row < most ? all - row : most);
   return status;
 }
 

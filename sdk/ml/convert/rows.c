@@ -10,7 +10,8 @@ enum { PIECE = 16384 /* values a piece of the work; a multiple of every block an
 
 bool etk__is_packed(int type) { return type == (int)ETK_AFFINE || etk_type_is_block((etk_type)type); }
 bool etk__is_floating(int type) {
-  return type == (int)ETK_F32 || type == (int)ETK_F16 || type == (int)ETK_BF16 || type == (int)ETK_F64 || etk__is_packed(type) || etk_type_is_float8((etk_type)type);
+  return type == (int)ETK_F32 || type == (int)ETK_F16 || type == (int)ETK_BF16 || type == (int)ETK_F64 || etk__is_packed(type) ||
+         etk_type_is_float8((etk_type)type);
 }
 
 etk_status etk__rows_room(etk_error *e, float **buffer, int64_t *room, int64_t wanted) {
@@ -95,8 +96,8 @@ double etk__tally_relative(const etk__tally *t) { return t->error > 0 ? sqrt(t->
 static etk_status check_plain(etk_error *e, const etk__encoder *encoder, const float *in, const float *stored, int64_t count) {
   for (int64_t i = 0; i < count; i++)
     if (isinf(stored[i]) && !isinf(in[i]))
-      return etk_fail(e, ETK_E_INVALID, "tensor %s holds %g, which %s cannot hold; use %s", encoder->name, (double)in[i], etk_type_name((etk_type)encoder->type),
-                      encoder->type == (int)ETK_F16 ? "bf16" : "f32");
+      return etk_fail(e, ETK_E_INVALID, "tensor %s holds %g, which %s cannot hold; use %s", encoder->name, (double)in[i],
+                      etk_type_name((etk_type)encoder->type), encoder->type == (int)ETK_F16 ? "bf16" : "f32");
   return ETK_OK;
 }
 

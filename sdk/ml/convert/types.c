@@ -22,7 +22,6 @@ static const etk__mix mixes[MIXES] = {
     [Q6_K] = {"q6_k", 18, ETK_Q6_K},
 };
 
-const etk__mix *etk__mix_at(size_t index) { return index < MIXES ? &mixes[index] : NULL; }
 
 const etk__mix *etk__mix_find(const char *name) {
   static const char *const medium[] = {"q3_k", "q4_k", "q5_k"};
@@ -34,12 +33,6 @@ const etk__mix *etk__mix_find(const char *name) {
   return NULL;
 }
 
-const etk__mix *etk__mix_of_type(etk_type type) {
-  for (int i = 0; i < MIXES; i++)
-    if (mixes[i].type == type && (i < Q2_K || i == Q3_K_S || i == Q4_K_S || i == Q5_K_S || i == Q6_K || i == Q2_K)) return &mixes[i];
-  return NULL;
-}
-
 /* ---- what a tensor is ---- */
 enum kind { OTHER, EMBEDDING, OUTPUT, VALUE, KEY, ATTENTION_OUTPUT, FUSED, DOWN };
 static bool has(const char *name, const char *part) { return strstr(name, part) != NULL; }
@@ -48,7 +41,8 @@ static enum kind kind_of(const char *name) {
   static const struct {
     const char *part;
     enum kind kind;
-  } parts[] = {{"attn_qkv.weight", FUSED}, {"attn_kv_b.weight", VALUE}, {"attn_v.weight", VALUE}, {"attn_k.weight", KEY}, {"attn_output.weight", ATTENTION_OUTPUT}, {"ffn_down", DOWN}};
+  } parts[] = {{"attn_qkv.weight", FUSED}, {"attn_kv_b.weight", VALUE}, {"attn_v.weight", VALUE}, {"attn_k.weight", KEY},
+               {"attn_output.weight", ATTENTION_OUTPUT}, {"ffn_down", DOWN}};
   if (!strcmp(name, "output.weight")) return OUTPUT;
   if (!strcmp(name, "token_embd.weight") || !strcmp(name, "per_layer_token_embd.weight")) return EMBEDDING;
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -56,12 +50,14 @@ static enum kind kind_of(const char *name) {
   return OTHER;
 }
 
-bool etk__mix_is_quantized(const char *name, const etk_shape *shape) {
+/* May this tensor be stored in blocks or 16 bits at all? */
+static bool is_quantized(const char *name, const etk_shape *shape) {
   static const char *const kept[] = {"_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d",
                                      "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight", "time_mix_w0.weight",
                                      "time_mix_w1.weight", "time_mix_w2.weight", "time_mix_v0.weight", "time_mix_v1.weight", "time_mix_v2.weight",
                                      "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight", "time_mix_g1.weight", "time_mix_g2.weight",
-                                     "time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight", "attn_rel_b.weight", ".position_embd",
+                                     "time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight", "attn_rel_b.weight",
+                                         ".position_embd",
                                      "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger", "a.rvq.codebook", "mm.a.code_embd"};
   size_t size = strlen(name);
   bool matrix = false; /* GGUF drops leading dims of 1 */
@@ -113,10 +109,26 @@ struct chooser {
   int64_t values, value, down; /* how many attention values there are; how many values and ways back were seen */
 };
 
+static bool fits(const struct chooser *c, size_t i, const char *name) {
+  return pcre2_match(c->overrides[i].code, (PCRE2_SPTR)name, strlen(name), 0, 0, c->match, NULL) >= 0;
+}
+
 static bool find_override(const struct chooser *c, const char *name, int *type) {
   for (size_t i = 0; i < c->o->tensor_type_count; i++)
-    if (pcre2_match(c->overrides[i].code, (PCRE2_SPTR)name, strlen(name), 0, 0, c->match, NULL) >= 0) return *type = (int)c->overrides[i].type, true;
+    if (fits(c, i, name)) return *type = (int)c->overrides[i].type, true;
   return false;
+}
+
+/* An expression that is found in no name is mistyped, and would be ignored in silence. */
+static etk_status check_overrides(etk_error *e, const struct chooser *c, const etk__mix_tensor *tensors, size_t count) {
+  for (size_t i = 0; i < c->o->tensor_type_count; i++) {
+    bool found = false;
+    for (size_t t = 0; t < count && !found; t++) found = fits(c, i, tensors[t].name);
+    if (!found)
+      return etk_fail(e, ETK_E_USAGE, "tensor type '%s' is found in no tensor's name; they are such as %s", c->o->tensor_types[i],
+                      count ? tensors[count / 2].name : "blk.0.attn_q.weight");
+  }
+  return ETK_OK;
 }
 
 /* ---- the mixes ---- */
@@ -193,7 +205,7 @@ static int fall_back(int type, int64_t columns, bool *fell) {
 static void choose(struct chooser *c, etk__mix_tensor *t) {
   enum kind kind = kind_of(t->name);
   const etk__mix_options *o = c->o;
-  if (!etk__mix_is_quantized(t->name, &t->shape) || (o->leave_output && kind == OUTPUT)) return;
+  if (!is_quantized(t->name, &t->shape) || (o->leave_output && kind == OUTPUT)) return;
   int type = (int)o->mix->type;
   if (o->embedding_type >= 0 && kind == EMBEDDING) type = o->embedding_type;
   else if (o->output_type >= 0 && kind == OUTPUT) type = o->output_type;
@@ -236,6 +248,7 @@ etk_status etk__mix_choose(etk_error *e, etk__mix_tensor *tensors, size_t count,
     pcre2_general_context_free(general);
     if (!c.match) status = etk_fail_memory(e);
   }
+  if (!status) status = check_overrides(e, &c, tensors, count);
   if (!status) status = choose_all(e, &c, tensors, count);
   for (size_t i = 0; i < o->tensor_type_count; i++) pcre2_code_free(c.overrides[i].code);
   pcre2_match_data_free(c.match);

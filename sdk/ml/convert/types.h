@@ -10,11 +10,8 @@ typedef struct etk__mix {
   int file_type; /* general.file_type */
   etk_type type; /* of most matrices */
 } etk__mix;
-const etk__mix *etk__mix_find(const char *name);            /* any case; "q4_k" is q4_k_m and the like; NULL: unknown */
-const etk__mix *etk__mix_at(size_t index);                  /* NULL behind the last */
-const etk__mix *etk__mix_of_type(etk_type type);            /* the mix of nothing but this type and what llama.cpp keeps apart; NULL */
-
-bool etk__mix_type(etk_type *out, const char *name);         /* f32, f16, bf16 or a block type, any case */
+const etk__mix *etk__mix_find(const char *name);     /* any case; "q4_k" is q4_k_m and the like; NULL: unknown */
+bool etk__mix_type(etk_type *out, const char *name); /* f32, f16, bf16 or a block type, any case */
 
 /* One tensor as its GGUF file has it. */
 typedef struct etk__mix_tensor {
@@ -34,9 +31,8 @@ typedef struct etk__mix_options {
   bool pure, leave_output, importance;      /* importance: there is an importance matrix */
 } etk__mix_options;
 
-/* Chooses as llama_model_quantize does (its rules by the tensors' names, in the order of layers and names), but that tensor_types are heard whatever the mix. */
+/* Chooses as llama_model_quantize does (its rules by the tensors' names, in the order of layers and names), but that tensor_types are heard whatever
+ * the mix. */
 etk_status etk__mix_choose(etk_error *e, etk__mix_tensor *tensors, size_t count, const etk__mix_options *options);
-/* May this tensor be stored in blocks or 16 bits at all? */
-bool etk__mix_is_quantized(const char *name, const etk_shape *shape);
 
 #endif

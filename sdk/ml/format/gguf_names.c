@@ -1,6 +1,7 @@
 /* The list of tensors that a Hugging Face model has in GGUF, and their rows. */
 #include "gguf_names.h"
 #include "ml/tensor/internal.h"
+#include "stem.h"
 #include "weights_internal.h"
 
 #include <stdio.h>
@@ -62,15 +63,15 @@ void etk__gguf_names_free(etk__gguf_names *names) {
 /* Buffers that older checkpoints carry beside their weights. */
 static bool is_buffer(const char *name) {
   static const char *const tails[] = {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"};
-  size_t size = strlen(name);
   for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-    if (size > strlen(tails[i]) && !strcmp(name + size - strlen(tails[i]), tails[i])) return true;
+    if (etk__stem(name, tails[i])) return true;
   return false;
 }
 
 static int compare_items(const void *a, const void *b) {
   const struct item *x = a, *y = b;
-  const int64_t keys[][2] = {{x->order, y->order}, {x->place.layer, y->place.layer}, {x->row, y->row}, {x->place.bias, y->place.bias}, {x->place.expert, y->place.expert}};
+  const int64_t keys[][2] = {{x->order, y->order}, {x->place.layer, y->place.layer}, {x->row, y->row}, {x->place.bias, y->place.bias},
+                             {x->place.expert, y->place.expert}};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
     if (keys[i][0] != keys[i][1]) return keys[i][0] < keys[i][1] ? -1 : 1;
   return 0;
@@ -82,16 +83,18 @@ static etk_status collect(etk_error *e, const etk__gguf_names *names, struct ite
     item->name = names->source.at(names->source.user, i, &item->shape);
     if (!etk__gguf_parse_canonical(&item->place, names->table, item->name)) {
       if (is_buffer(item->name) || (names->config.text_part && etk__name_is_of_vision(item->name))) continue;
-      return etk_fail(e, ETK_E_UNSUPPORTED, "tensor %s has no place in a GGUF file of the architecture %s, to which a model of type %s goes", item->name, names->table->architecture,
-                      names->config.architecture);
+      return etk_fail(e, ETK_E_UNSUPPORTED, "tensor %s has no place in a GGUF file of the architecture %s, to which a model of type %s goes",
+                      item->name, names->table->architecture, names->config.architecture);
     }
     const etk__gguf_row *row = item->place.row;
     if (row->role == ETK__ROLE_OUTPUT && names->config.tie_word_embeddings) continue;
     if (item->place.layer >= names->config.num_hidden_layers)
-      return etk_fail(e, ETK_E_FORMAT, "tensor %s is of a layer behind the last; num_hidden_layers is %lld", item->name, (long long)names->config.num_hidden_layers);
+      return etk_fail(e, ETK_E_FORMAT, "tensor %s is of a layer behind the last; num_hidden_layers is %lld", item->name,
+                      (long long)names->config.num_hidden_layers);
     for (int k = 0; k < item->shape.rank; k++)
       if (item->shape.dims[k] < 1) return etk_fail(e, ETK_E_FORMAT, "tensor %s has a dimension of 0, which GGUF does not hold", item->name);
-    if (item->shape.rank < 1 || item->shape.rank > 4) return etk_fail(e, ETK_E_FORMAT, "tensor %s has %d dimensions; 1 to 4 are wanted", item->name, item->shape.rank);
+    if (item->shape.rank < 1 || item->shape.rank > 4)
+      return etk_fail(e, ETK_E_FORMAT, "tensor %s has %d dimensions; 1 to 4 are wanted", item->name, item->shape.rank);
     item->order = item->place.layer >= 0 ? 1 : !strncmp(row->gguf, "output", 6) ? 2 : 0;
     item->row = (int)(row - (item->place.layer >= 0 ? names->table->block : names->table->whole));
     ++*count;
@@ -109,10 +112,11 @@ static etk_status check_heads(etk_error *e, const etk__gguf_names *names, const 
   made->heads = made->change == ETK__ROTARY_KEY ? c->num_key_value_heads : c->num_attention_heads;
   made->head_dim = c->head_dim;
   char wanted[160];
-  snprintf(wanted, sizeof wanted, "%s%lld heads of %lld are wanted, as the configuration says", parts > 1 ? "queries, keys and values of " : "", (long long)made->heads,
-           (long long)made->head_dim);
+  snprintf(wanted, sizeof wanted, "%s%lld heads of %lld are wanted, as the configuration says", parts > 1 ? "queries, keys and values of " : "",
+           (long long)made->heads, (long long)made->head_dim);
   int64_t rows = item->shape.dims[0];
-  bool right = made->heads > 0 && made->head_dim > 0 && item->shape.rank == (item->place.bias ? 1 : 2) && rows % parts == 0 && (rows / parts) % made->heads == 0 &&
+  bool right = made->heads > 0 && made->head_dim > 0 && item->shape.rank == (item->place.bias ? 1 : 2) && rows % parts == 0 &&
+               (rows / parts) % made->heads == 0 &&
                rows / parts / made->heads == made->head_dim;
   if (!right) return wrong_shape(e, item, wanted);
   return parts == 1 && made->head_dim % 2 ? wrong_shape(e, item, "heads of an even size are wanted where neighbours turn") : ETK_OK;
@@ -139,8 +143,10 @@ static etk_status lay_out(etk_error *e, const etk__gguf_names *names, const stru
   case ETK__STACKED:
     for (size_t i = 0; i < count; i++) {
       if (items[i].place.expert != (int64_t)i || (int64_t)count != names->config.num_experts)
-        return etk_fail(e, ETK_E_FORMAT, "tensor %s: the experts of a layer must be 0 to %lld, each once; %zu are there", items[i].name, (long long)names->config.num_experts - 1, count);
-      if (items[i].shape.rank != 2 || !etk_shape_equal(&items[i].shape, &item->shape)) return wrong_shape(e, &items[i], "a matrix of the same shape as the other experts' is wanted");
+        return etk_fail(e, ETK_E_FORMAT, "tensor %s: the experts of a layer must be 0 to %lld, each once; %zu are there", items[i].name,
+                        (long long)names->config.num_experts - 1, count);
+      if (items[i].shape.rank != 2 || !etk_shape_equal(&items[i].shape, &item->shape))
+        return wrong_shape(e, &items[i], "a matrix of the same shape as the other experts' is wanted");
     }
     made->rows = dims[0];
     target->shape = etk_shape_of(3, (int64_t)count, dims[0], dims[1]);
@@ -155,7 +161,8 @@ static etk_status add_target(etk_error *e, etk__gguf_names *names, const struct 
   struct made *made = &names->made[names->count];
   char name[256];
   const char **sources = etk_arena_array(&names->arena, count, sizeof *sources);
-  *target = (etk__gguf_target){.name = etk_arena_strdup(&names->arena, etk__gguf_stored_name(name, sizeof name, place)), .sources = sources, .source_count = count};
+  *target = (etk__gguf_target){.name = etk_arena_strdup(&names->arena, etk__gguf_stored_name(name, sizeof name, place)), .sources = sources,
+                               .source_count = count};
   if (!target->name || !sources) return etk_fail_memory(e);
   for (size_t i = 0; i < count; i++) {
     sources[i] = items[i].name;
@@ -170,7 +177,9 @@ static etk_status add_target(etk_error *e, etk__gguf_names *names, const struct 
   return status;
 }
 
-static bool same_target(const struct item *a, const struct item *b) { return a->order == b->order && a->place.layer == b->place.layer && a->row == b->row && a->place.bias == b->place.bias; }
+static bool same_target(const struct item *a, const struct item *b) {
+  return a->order == b->order && a->place.layer == b->place.layer && a->row == b->row && a->place.bias == b->place.bias;
+}
 
 static etk_status add_factors(etk_error *e, etk__gguf_names *names) {
   const char *name;
@@ -188,8 +197,8 @@ static etk_status make(etk_error *e, etk__gguf_names *names) {
   names->table = etk__gguf_table_of_model_type(names->config.architecture);
   char known[256];
   if (!names->table)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "a model of type \"%s\" has no place in GGUF that this version knows; the architectures it knows are %s", names->config.architecture,
-                    etk__gguf_table_names(known, sizeof known));
+    return etk_fail(e, ETK_E_UNSUPPORTED, "a model of type \"%s\" has no place in GGUF that this version knows; the architectures it knows are %s",
+                    names->config.architecture, etk__gguf_table_names(known, sizeof known));
   struct item *items = etk_arena_array(&names->arena, names->source.count + 1, sizeof *items);
   names->targets = etk_arena_array(&names->arena, names->source.count + FACTOR_TENSORS + 1, sizeof *names->targets);
   names->made = etk_arena_array(&names->arena, names->source.count + FACTOR_TENSORS + 1, sizeof *names->made);
@@ -265,7 +274,8 @@ static int64_t source_row(const struct made *made, int64_t row) {
   return head * d + i / 2 + (i % 2 ? d / 2 : 0);
 }
 
-static etk_status move_rows(etk_error *e, etk__gguf_names *names, const etk__gguf_target *target, const struct made *made, int64_t row, int64_t rows, float *out) {
+static etk_status move_rows(etk_error *e, etk__gguf_names *names, const etk__gguf_target *target, const struct made *made, int64_t row, int64_t rows,
+                            float *out) {
   int64_t columns = target->shape.rank > 1 ? target->shape.dims[1] : 1;
   etk_status status = ETK_OK;
   if (columns == 1) { /* a bias is one row, whose elements move */
@@ -286,7 +296,8 @@ static etk_status transpose(etk_error *e, etk__gguf_names *names, const etk__ggu
   return status;
 }
 
-static etk_status unstack(etk_error *e, etk__gguf_names *names, const etk__gguf_target *target, const struct made *made, int64_t row, int64_t rows, float *out) {
+static etk_status unstack(etk_error *e, etk__gguf_names *names, const etk__gguf_target *target, const struct made *made, int64_t row, int64_t rows,
+                          float *out) {
   int64_t columns = target->shape.dims[2];
   while (rows > 0) {
     int64_t expert = row / made->rows, first = row % made->rows, count = made->rows - first < rows ? made->rows - first : rows;
@@ -315,7 +326,8 @@ etk_status etk__gguf_names_rows(etk_error *e, etk__gguf_names *names, size_t ind
   const struct made *made = &names->made[index];
   int64_t columns = target->shape.dims[target->shape.rank - 1], all = etk_shape_elements(&target->shape) / columns;
   if (row < 0 || rows < 0 || row > all || rows > all - row)
-    return etk_fail(e, ETK_E_INVALID, "tensor %s: rows %lld and %lld more were asked for; it has %lld", target->name, (long long)row, (long long)rows, (long long)all);
+    return etk_fail(e, ETK_E_INVALID, "tensor %s: rows %lld and %lld more were asked for; it has %lld", target->name, (long long)row, (long long)rows,
+                    (long long)all);
   if (!rows) return ETK_OK;
   if (!target->source_count) return put_factors(e, names, target, made->which, out);
   if (made->change == ETK__STACKED) return unstack(e, names, target, made, row, rows, out);
@@ -326,67 +338,4 @@ etk_status etk__gguf_names_rows(etk_error *e, etk__gguf_names *names, size_t ind
   status = decode(e, names, row, rows, columns, out);
   for (int64_t i = 0; made->change == ETK__ONE_MORE && !status && i < rows * columns; i++) out[i] += 1;
   return status;
-}
-
-/* ---- sources ---- */
-
-struct list {
-  etk_arena arena;
-  etk_weights *weights;
-  struct listed {
-    const char *name;
-    etk_shape shape;
-  } *items;
-};
-
-static const char *list_at(void *user, size_t index, etk_shape *shape) {
-  const struct list *list = user;
-  *shape = list->items[index].shape;
-  return list->items[index].name;
-}
-static etk_status list_tensor(etk_error *e, void *user, etk_tensor **out, const char *name) { return etk_weights_tensor(e, out, ((struct list *)user)->weights, name, NULL); }
-
-etk_status etk__gguf_source_weights(etk_error *e, etk__gguf_source *out, etk_weights *weights) {
-  *out = (etk__gguf_source){0};
-  struct list *list = etk_calloc(1, sizeof *list);
-  if (!list) return etk_fail_memory(e);
-  *out = (etk__gguf_source){.user = list, .at = list_at, .tensor = list_tensor};
-  list->weights = weights;
-  size_t room = 0;
-  for (etk_weights_item item = {0}; etk_weights_next(weights, &item);) {
-    if (out->count == room) {
-      room = room ? room * 2 : 256;
-      struct listed *items = etk_realloc(list->items, room, sizeof *items);
-      if (!items) return etk__gguf_source_fini(out), etk_fail_memory(e);
-      list->items = items;
-    }
-    list->items[out->count] = (struct listed){etk_arena_strdup(&list->arena, item.name), item.shape};
-    if (!list->items[out->count++].name) return etk__gguf_source_fini(out), etk_fail_memory(e);
-  }
-  return ETK_OK;
-}
-
-void etk__gguf_source_fini(etk__gguf_source *source) {
-  struct list *list = source->at == list_at ? source->user : NULL;
-  if (list) {
-    etk_arena_fini(&list->arena);
-    etk_free(list->items);
-    etk_free(list);
-  }
-  *source = (etk__gguf_source){0};
-}
-
-static const char *model_at(void *user, size_t index, etk_shape *shape) {
-  *shape = *etk_tensor_shape(etk_model_weight_at(user, index));
-  return etk_model_weight_name(user, index);
-}
-static etk_status model_tensor(etk_error *e, void *user, etk_tensor **out, const char *name) {
-  etk_tensor *tensor = etk_model_weight(user, name);
-  if (!tensor) return etk_fail(e, ETK_E_NOT_FOUND, "the model has no tensor %s", name);
-  *out = etk_tensor_ref(tensor);
-  return ETK_OK;
-}
-
-void etk__gguf_source_model(etk__gguf_source *out, const etk_model *model) {
-  *out = (etk__gguf_source){(void *)(uintptr_t)model, etk_model_weight_count(model), model_at, model_tensor};
 }

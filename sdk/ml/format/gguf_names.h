@@ -69,12 +69,6 @@ typedef struct etk__gguf_source {
   const char *(*at)(void *user, size_t index, etk_shape *shape);                              /* its name and shape; the name lives as long as the source */
   etk_status (*tensor)(etk_error *e, void *user, etk_tensor **out, const char *name);          /* a new reference: F32, F16, BF16, F64 or a block type */
 } etk__gguf_source;
-/* All of a container's weights under their canonical names (stacks of experts as each expert). Borrows the weights; free with etk__gguf_source_fini. */
-etk_status etk__gguf_source_weights(etk_error *e, etk__gguf_source *out, etk_weights *weights);
-void etk__gguf_source_fini(etk__gguf_source *source);
-/* All of a model's weights; borrows the model, nothing to free. */
-void etk__gguf_source_model(etk__gguf_source *out, const etk_model *model);
-
 /* One tensor of the file to be. */
 typedef struct etk__gguf_target {
   const char *name;           /* "blk.0.attn_q.weight" */
@@ -88,7 +82,8 @@ typedef struct etk__gguf_target {
 
 typedef struct etk__gguf_names etk__gguf_names;
 /* The list, in the order embedding, blocks, output. Fails where a tensor of the source has no place in GGUF, has a shape that does not go with the
- * configuration's heads, or an expert is missing. Buffers that checkpoints carry beside weights (rotary_emb.inv_freq, GPT-2's masks), a tied lm_head and what is
+ * configuration's heads, or an expert is missing. Buffers that checkpoints carry beside weights (rotary_emb.inv_freq, GPT-2's masks),
+     a tied lm_head and what is
  * beside a text part are left out. Borrows the source and copies the configuration. */
 etk_status etk__gguf_names_new(etk_error *e, etk__gguf_names **out, const etk_model_config *config, const etk__gguf_source *source);
 void etk__gguf_names_free(etk__gguf_names *names);

@@ -29,21 +29,24 @@ static const etk__gguf_row llama_block[] = {
     CHANGED("ffn_down_exps", "block_sparse_moe.experts.%.w2", STACKED, DOWN),
     CHANGED("ffn_up_exps", "block_sparse_moe.experts.%.w3", STACKED, UP),
     /* files of before March 2024 have each expert alone; the first row of a name is the one that is written */
-    ROW("ffn_gate.%", "block_sparse_moe.experts.%.w1", GATE), ROW("ffn_down.%", "block_sparse_moe.experts.%.w2", DOWN), ROW("ffn_up.%", "block_sparse_moe.experts.%.w3", UP),
+    ROW("ffn_gate.%", "block_sparse_moe.experts.%.w1", GATE), ROW("ffn_down.%", "block_sparse_moe.experts.%.w2", DOWN),
+    ROW("ffn_up.%", "block_sparse_moe.experts.%.w3", UP),
 };
 static const etk__gguf_row qwen2_block[] = {NORM_ROWS, ATTENTION_ROWS, GATED_ROWS};
-static const etk__gguf_row qwen3_block[] = {NORM_ROWS, ATTENTION_ROWS, NORM("attn_q_norm", "self_attn.q_norm"), NORM("attn_k_norm", "self_attn.k_norm"), GATED_ROWS};
+static const etk__gguf_row qwen3_block[] = {NORM_ROWS, ATTENTION_ROWS, NORM("attn_q_norm", "self_attn.q_norm"),
+                                            NORM("attn_k_norm", "self_attn.k_norm"), GATED_ROWS};
 static const etk__gguf_row qwen2moe_block[] = {
     NORM_ROWS, ATTENTION_ROWS,
     {"ffn_gate_inp", "mlp.gate", ETK__AS_IS, ETK__ROLE_OTHER, true},
     {"ffn_gate_inp_shexp", "mlp.shared_expert_gate", ETK__SQUEEZED, ETK__ROLE_OTHER, true},
-    ROW("ffn_gate_shexp", "mlp.shared_expert.gate_proj", GATE), ROW("ffn_up_shexp", "mlp.shared_expert.up_proj", UP), ROW("ffn_down_shexp", "mlp.shared_expert.down_proj", DOWN),
-    CHANGED("ffn_gate_exps", "mlp.experts.%.gate_proj", STACKED, GATE), CHANGED("ffn_up_exps", "mlp.experts.%.up_proj", STACKED, UP),
-    CHANGED("ffn_down_exps", "mlp.experts.%.down_proj", STACKED, DOWN),
+    ROW("ffn_gate_shexp", "mlp.shared_expert.gate_proj", GATE), ROW("ffn_up_shexp", "mlp.shared_expert.up_proj", UP),
+    ROW("ffn_down_shexp", "mlp.shared_expert.down_proj", DOWN), CHANGED("ffn_gate_exps", "mlp.experts.%.gate_proj", STACKED, GATE),
+    CHANGED("ffn_up_exps", "mlp.experts.%.up_proj", STACKED, UP), CHANGED("ffn_down_exps", "mlp.experts.%.down_proj", STACKED, DOWN),
 };
 static const etk__gguf_row gemma_whole[] = {
     ROW("token_embd", "model.embed_tokens", EMBEDDING), NORM_FROM_ONE("output_norm", "model.norm"), ROW("output", "lm_head", OUTPUT)};
-static const etk__gguf_row gemma_block[] = {NORM_FROM_ONE("attn_norm", "input_layernorm"), NORM_FROM_ONE("ffn_norm", "post_attention_layernorm"), ATTENTION_ROWS, GATED_ROWS};
+static const etk__gguf_row gemma_block[] = {NORM_FROM_ONE("attn_norm", "input_layernorm"), NORM_FROM_ONE("ffn_norm", "post_attention_layernorm"),
+                                            ATTENTION_ROWS, GATED_ROWS};
 #define GEMMA_NORM_ROWS                                                                                                                                  \
   NORM_FROM_ONE("attn_norm", "input_layernorm"), NORM_FROM_ONE("post_attention_norm", "post_attention_layernorm"),                                        \
   NORM_FROM_ONE("ffn_norm", "pre_feedforward_layernorm"), NORM_FROM_ONE("post_ffw_norm", "post_feedforward_layernorm")
@@ -191,8 +194,8 @@ static char *put_name(char *out, size_t size, const char *prefix, const char *pa
   const char *mark = strchr(pattern, '%');
   if (mark && place->expert >= 0) snprintf(number, sizeof number, "%lld", (long long)place->expert);
   if (place->layer >= 0) snprintf(layer, sizeof layer, "%lld.", (long long)place->layer);
-  snprintf(out, size, "%s%s%.*s%s%s%s", place->layer >= 0 ? prefix : "", layer, mark ? (int)(mark - pattern) : (int)strlen(pattern), pattern, number, mark ? mark + 1 : "",
-           place->bias ? ".bias" : ".weight");
+  snprintf(out, size, "%s%s%.*s%s%s%s", place->layer >= 0 ? prefix : "", layer, mark ? (int)(mark - pattern) : (int)strlen(pattern), pattern, number,
+           mark ? mark + 1 : "", place->bias ? ".bias" : ".weight");
   return out;
 }
 

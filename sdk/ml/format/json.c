@@ -1,8 +1,6 @@
 #include "json.h"
 
 #include <etk/alloc.h>
-#include <etk/fs.h>
-#include <etk/text.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -254,23 +252,5 @@ etk_status etk__json_parse_tokenizer(etk_error *e, json_t **out, const char *nam
   size_t shorter = join_merges(joined, bytes, size);
   etk_status status = etk__json_parse(e, out, name, joined, shorter);
   etk_free(joined);
-  return status;
-}
-
-static int add(const char *bytes, size_t size, void *text) {
-  etk_text_append(text, bytes, size);
-  return 0;
-}
-
-/* Not json_dumps: jansson 2.14 goes on when its text cannot grow for a key, and writes the rest. Ours remembers. */
-etk_status etk__json_write(etk_error *e, json_t *root, const char *folder, const char *file) {
-  char *path = etk_path_join(folder, file);
-  etk_text text = ETK_TEXT_INIT;
-  bool whole = root && !json_dump_callback(root, add, &text, JSON_INDENT(2) | JSON_SORT_KEYS);
-  etk_text_putc(&text, '\n');
-  etk_status status = whole && path && !text.failed ? etk_fs_write(e, path, text.data, text.size, true) : etk_fail_memory(e);
-  etk_text_free(&text);
-  etk_free(path);
-  json_decref(root);
   return status;
 }

@@ -140,7 +140,8 @@ static etk_status prepare(etk_error *e, const char *path, etk_arena *arena, cons
   if (s != ETK_OK) return etk_error_while(e, s, "%s", path);
   char *whole = etk_arena_printf(arena, "%s.npy", name);
   if (!whole) return no_memory(e, path);
-  *out = (etk__zip_piece){.name = whole, .head = header->data, .head_size = header->size, .data = etk_tensor_data(item->tensor), .size = etk_tensor_bytes(item->tensor)};
+  *out = (etk__zip_piece){.name = whole, .head = header->data, .head_size = header->size, .data = etk_tensor_data(item->tensor),
+                          .size = etk_tensor_bytes(item->tensor)};
   return ETK_OK;
 }
 

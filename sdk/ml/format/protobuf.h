@@ -50,6 +50,7 @@ typedef struct etk__proto_seen { /* by row */
   etk__proto_field first[ETK__PROTO_RULES];    /* of them */
 } etk__proto_seen;
 /* Walks the whole message: checks wire types, counts, and refuses a field that is given twice and may be there once. `what` names the message. */
-etk_status etk__proto_scan(const etk__proto_file *file, etk__proto_span message, const char *what, const etk__proto_rule *rules, int rule_count, etk__proto_seen *out);
+etk_status etk__proto_scan(const etk__proto_file *file, etk__proto_span message, const char *what, const etk__proto_rule *rules, int rule_count,
+                           etk__proto_seen *out);
 
 #endif

@@ -75,7 +75,8 @@ static etk_status check_names(etk_error *e, const struct job *job) {
   qsort(sorted, job->count, sizeof *sorted, name_order);
   etk_status status = ETK_OK;
   for (size_t i = 1; i < job->count && !status; i++)
-    if (!strcmp(sorted[i - 1]->name, sorted[i]->name)) status = etk_fail(e, ETK_E_INVALID, "%s: the tensor name '%s' is given twice", job->path, sorted[i]->name);
+    if (!strcmp(sorted[i - 1]->name, sorted[i]->name))
+      status = etk_fail(e, ETK_E_INVALID, "%s: the tensor name '%s' is given twice", job->path, sorted[i]->name);
   etk_free(sorted);
   return status;
 }
@@ -211,7 +212,8 @@ static etk_status put_index(etk_error *e, etk_file **file, const struct job *job
   etk_text_puts(&out, "\n  }\n}\n");
   etk_text path = ETK_TEXT_INIT;
   etk_text_printf(&path, "%s.index.json", job->path);
-  etk_status s = out.failed || path.failed ? etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while writing the index", job->path) : etk_file_create(e, file, path.data, job->replace);
+  etk_status s = out.failed || path.failed ? etk_fail(e, ETK_E_NO_MEMORY, "%s: out of memory while writing the index", job->path)
+                 : etk_file_create(e, file, path.data, job->replace);
   if (s == ETK_OK) s = etk_file_write(e, *file, out.data, out.size);
   etk_text_free(&out), etk_text_free(&path);
   return s;
@@ -255,7 +257,8 @@ static int split(struct job *job, int64_t shard_bytes) {
 static etk_status finish(etk_error *e, struct job *job, int64_t shard_bytes, int *shards) {
   etk_status s = check_names(e, job);
   int count = s == ETK_OK ? split(job, shard_bytes) : 0;
-  if (s == ETK_OK && count > 99999) s = etk_fail(e, ETK_E_INVALID, "%s: shards of %" PRId64 " bytes would be %d files; 99999 are the most", job->path, shard_bytes, count);
+  if (s == ETK_OK && count > 99999)
+    s = etk_fail(e, ETK_E_INVALID, "%s: shards of %" PRId64 " bytes would be %d files; 99999 are the most", job->path, shard_bytes, count);
   if (s == ETK_OK) qsort(job->pieces, job->count, sizeof *job->pieces, storage_order);
   if (s == ETK_OK) s = put_all(e, job, count);
   if (shards) *shards = count;

@@ -148,8 +148,8 @@ static etk_status make_index(etk_error *e, etk_weights *w) {
   qsort(w->by_canonical, w->count, sizeof *w->by_canonical, compare_canonicals);
   for (size_t i = 1; i < w->count; i++)
     if (!strcmp(w->by_name[i - 1]->name, w->by_name[i]->name))
-      return etk_fail(e, ETK_E_FORMAT, "%s: the tensor %s is in two of its files, %s and %s", w->path, w->by_name[i]->name, w->parts[w->by_name[i - 1]->part].path,
-                      w->parts[w->by_name[i]->part].path);
+      return etk_fail(e, ETK_E_FORMAT, "%s: the tensor %s is in two of its files, %s and %s", w->path, w->by_name[i]->name,
+                      w->parts[w->by_name[i - 1]->part].path, w->parts[w->by_name[i]->part].path);
   return ETK_OK;
 }
 

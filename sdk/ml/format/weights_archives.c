@@ -1,5 +1,6 @@
 /* PyTorch's and NumPy's files as weights. */
 #include "numpy_internal.h"
+#include "stem.h"
 #include "torch_internal.h"
 #include "weights_internal.h"
 
@@ -138,9 +139,8 @@ etk_status etk__weights_archive(etk_error *e, const etk__weights_reader **out, c
   etk_status status = etk__zip_open(e, &zip, &arena, path, "a file of PyTorch or NumPy", bytes, size);
   for (size_t i = 0; i < zip.count && !status && !*out; i++) {
     const char *name = zip.entries[i].name, *slash = strchr(name, '/');
-    size_t length = strlen(name);
     if (slash && !strcmp(slash, "/data.pkl")) *out = &etk__weights_torch;
-    else if (length > 4 && !strcmp(name + length - 4, ".npy")) *out = &etk__weights_npz;
+    else if (etk__stem(name, ".npy")) *out = &etk__weights_npz;
   }
   if (!status && !*out)
     status = etk_fail(e, ETK_E_UNSUPPORTED,

@@ -34,17 +34,19 @@ struct taking {
 
 static etk_status wrong_shape(etk_error *e, const struct taking *t, const char *wanted) {
   char shape[160];
-  return etk_fail(e, ETK_E_FORMAT, "%s: tensor %s has the shape %s; %s", t->w->path, t->weight->name, etk_shape_text(shape, sizeof shape, &t->weight->shape), wanted);
+  return etk_fail(e, ETK_E_FORMAT, "%s: tensor %s has the shape %s; %s", t->w->path, t->weight->name,
+                  etk_shape_text(shape, sizeof shape, &t->weight->shape), wanted);
 }
 
 static etk_status check_stack(etk_error *e, const struct taking *t) {
   int64_t experts = t->w->facts.num_experts;
   char wanted[160];
-  snprintf(wanted, sizeof wanted, "(experts, rows, columns) with %lld experts is wanted, as %s.expert_count says", (long long)experts, t->w->facts.architecture);
+  snprintf(wanted, sizeof wanted, "(experts, rows, columns) with %lld experts is wanted, as %s.expert_count says", (long long)experts,
+           t->w->facts.architecture);
   if (t->weight->shape.rank != 3 || t->weight->shape.dims[0] != experts) return wrong_shape(e, t, wanted);
   return t->expert < experts ? ETK_OK
-                             : etk_fail(e, ETK_E_NOT_FOUND, "%s: tensor %s holds %lld experts; expert %lld is wanted", t->w->path, t->weight->name, (long long)experts,
-                                        (long long)t->expert);
+                             : etk_fail(e, ETK_E_NOT_FOUND, "%s: tensor %s holds %lld experts; expert %lld is wanted", t->w->path, t->weight->name,
+                                        (long long)experts, (long long)t->expert);
 }
 
 /* Rows that move do so within heads: their number must be the heads'. */
@@ -53,17 +55,20 @@ static etk_status check_heads(etk_error *e, struct taking *t, int64_t parts) {
   t->heads = t->change == ETK__ROTARY_KEY ? f->num_key_value_heads : f->num_attention_heads;
   t->head_dim = f->head_dim;
   if (t->heads <= 0 || t->head_dim <= 0)
-    return etk_fail(e, ETK_E_FORMAT, "%s: tensor %s lies in an order that depends on the heads, and the file does not tell them; wanted %s.attention.head_count, one number above 0",
-                    t->w->path, t->weight->name, f->architecture);
+    return etk_fail(e, ETK_E_FORMAT,
+                    "%s: tensor %s lies in an order that depends on the heads, and the file does not tell them; wanted %s.attention.head_count, one number above 0", t->w->path, t->weight->name, f->architecture);
   char wanted[160];
   int64_t rows = t->weight->shape.rank ? t->weight->shape.dims[0] : 0;
-  snprintf(wanted, sizeof wanted, "%s%lld heads of %lld are wanted", parts > 1 ? "queries, keys and values of " : "", (long long)t->heads, (long long)t->head_dim);
+  snprintf(wanted, sizeof wanted, "%s%lld heads of %lld are wanted", parts > 1 ? "queries, keys and values of " : "", (long long)t->heads,
+           (long long)t->head_dim);
   bool right = t->weight->shape.rank == (t->bias ? 1 : 2) && rows % parts == 0 && (rows / parts) % t->heads == 0 && rows / parts / t->heads == t->head_dim;
   if (!right) return wrong_shape(e, t, wanted);
   return parts == 1 && t->head_dim % 2 ? wrong_shape(e, t, "heads of an even size are wanted where neighbours turn") : ETK_OK;
 }
 
-static etk_status check_rank(etk_error *e, const struct taking *t, int rank, const char *wanted) { return t->weight->shape.rank == rank ? ETK_OK : wrong_shape(e, t, wanted); }
+static etk_status check_rank(etk_error *e, const struct taking *t, int rank, const char *wanted) {
+  return t->weight->shape.rank == rank ? ETK_OK : wrong_shape(e, t, wanted);
+}
 
 /* Checks the stored shape and sets Hugging Face's. */
 static etk_status check(etk_error *e, struct taking *t) {

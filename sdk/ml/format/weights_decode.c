@@ -38,8 +38,8 @@ etk_status etk_weight_decode(etk_error *e, float *out, const etk_weight *weight,
     return etk_fail(e, ETK_E_UNSUPPORTED, "tensor %s is of type %s, which this version does not decode", weight->name, weight->type_name);
   int64_t block = etk_type_block_elements((etk_type)weight->type), elements = etk_weight_elements(weight);
   if (first < 0 || count < 0 || first > elements || count > elements - first || first % block || count % block)
-    return etk_fail(e, ETK_E_INVALID, "tensor %s: elements %lld and %lld more were asked for; it has %lld, in blocks of %lld", weight->name, (long long)first, (long long)count,
-                    (long long)elements, (long long)block);
+    return etk_fail(e, ETK_E_INVALID, "tensor %s: elements %lld and %lld more were asked for; it has %lld, in blocks of %lld", weight->name,
+                    (long long)first, (long long)count, (long long)elements, (long long)block);
   if (!count) return ETK_OK;
   const void *stored;
   etk_status status = etk_weight_data(e, &stored, weight);

@@ -23,7 +23,8 @@ static const struct fact {
     {FACT(head_dim), false, {"head_dim"}, {"attention.key_length"}},
     {FACT(max_position_embeddings), false, {"max_position_embeddings", "n_positions", "n_ctx"}, {"context_length"}},
     {FACT(num_experts), false, {"num_local_experts", "num_experts"}, {"expert_count"}},
-    {FACT(norm_eps), true, {"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_eps"}, {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"}},
+    {FACT(norm_eps), true, {"rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_eps"},
+     {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"}},
     {FACT(rope_theta), true, {"rope_theta", "rotary_emb_base"}, {"rope.freq_base"}},
 };
 enum { FACTS = sizeof facts / sizeof *facts };
@@ -53,7 +54,8 @@ static etk_status read_fact(etk_error *e, etk_weights_facts *out, const struct f
     double real = 0;
     etk_status status = fact->real ? etk_config_get_real(e, config, map, fact->json[i], &real) : etk_config_get_int(e, config, map, fact->json[i], &whole);
     if (status) return status;
-    if (whole < 0) return etk_fail(e, ETK_E_FORMAT, "%s: %s is %lld; a number of at least 0 is wanted", etk_config_name(config), fact->json[i], (long long)whole);
+    if (whole < 0)
+      return etk_fail(e, ETK_E_FORMAT, "%s: %s is %lld; a number of at least 0 is wanted", etk_config_name(config), fact->json[i], (long long)whole);
     char *field = (char *)out + fact->offset;
     if (fact->real && real != 0) return memcpy(field, &real, sizeof real), ETK_OK;
     if (!fact->real && whole) return memcpy(field, &whole, sizeof whole), ETK_OK;

@@ -26,19 +26,23 @@ static const struct candidate {
 };
 enum { CANDIDATES = sizeof candidates / sizeof *candidates };
 
-static etk_status facts_of(etk_error *e, etk_weights *w, const char *folder) {
-  char *path = etk_path_join(folder, "config.json");
-  etk_status status = path ? etk__weights_facts_json(e, &w->facts, path) : etk_fail_memory(e);
-  etk_free(path);
-  return status;
+etk_status etk__weights_config_path(etk_error *e, char **out, const char *path) {
+  static const char *const whole[] = {"model.safetensors", "pytorch_model.bin", "weights.npz"};
+  bool folder = etk_fs_is_dir(path), belongs = folder;
+  for (size_t i = 0; i < sizeof whole / sizeof *whole && !belongs; i++) belongs = !strcmp(etk_path_base(path), whole[i]);
+  *out = NULL;
+  if (!belongs) return ETK_OK;
+  char *above = folder ? NULL : etk_path_dir(path);
+  if (folder || above) *out = etk_path_join(folder ? path : above, "config.json");
+  etk_free(above);
+  return *out ? ETK_OK : etk_fail_memory(e);
 }
 
 etk_status etk__weights_facts_beside(etk_error *e, etk_weights *w, const char *path) {
-  const char *base = etk_path_base(path);
-  if (strcmp(base, "model.safetensors") && strcmp(base, "pytorch_model.bin") && strcmp(base, "weights.npz")) return ETK_OK;
-  char *folder = etk_path_dir(path);
-  etk_status status = folder ? facts_of(e, w, folder) : etk_fail_memory(e);
-  etk_free(folder);
+  char *config = NULL;
+  etk_status status = etk__weights_config_path(e, &config, path);
+  if (!status && config) status = etk__weights_facts_json(e, &w->facts, config);
+  etk_free(config);
   return status;
 }
 
@@ -85,24 +89,39 @@ static etk_status open_shards(etk_error *e, const listing *x, const json_t *map)
 }
 
 static etk_status open_index(etk_error *e, const listing *x) {
-  char *text = NULL;
-  size_t size = 0;
   json_t *root = NULL;
-  etk_status status = etk_fs_read(e, &text, &size, x->path, INDEX_LIMIT);
-  if (!status) status = etk__json_parse(e, &root, x->path, text, size);
-  etk_free(text);
+  etk_status status = etk__json_read(e, &root, x->path, INDEX_LIMIT, false);
   if (!status) status = open_shards(e, x, json_object_get(root, "weight_map"));
   json_decref(root);
   return status;
 }
 
 /* ---- the folder ---- */
+/* The file that was perhaps meant: one that is no model's only by its name. */
+static const char *likely(char *const *names, size_t count) {
+  static const char *const ends[] = {".gguf", ".safetensors", ".bin", ".pth", ".pt", ".npz", ".onnx", ".tar"};
+  for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+    for (size_t i = 0; i < count; i++) {
+      size_t size = strlen(names[i]), end = strlen(ends[k]);
+      if (size > end && !strcmp(names[i] + size - end, ends[k])) return names[i];
+    }
+  return NULL;
+}
+
 static etk_status none_there(etk_error *e, const char *folder) {
+  char **there;
+  size_t count = 0;
+  etk_status listed = etk_fs_list(e, &there, &count, folder);
+  if (listed) return listed; /* a folder that may not be read says so rather than that it has nothing */
+  const char *file = likely(there, count);
   etk_text names = ETK_TEXT_INIT;
   for (int i = 0; i < CANDIDATES; i++) etk_text_printf(&names, "%s%s", !i ? "" : i + 1 < CANDIDATES ? ", " : " or ", candidates[i].name);
   etk_status status =
       names.failed ? etk_fail_memory(e)
-                   : etk_fail(e, ETK_E_NOT_FOUND, "%s: the folder has no %s; a GGUF or llama2.c model is opened by its file", folder, names.data);
+                   : etk_fail(e, ETK_E_NOT_FOUND, "%s: the folder has no %s; %s%s", folder, names.data,
+                              file ? "it has other files, which are opened by their own names, such as "
+                                  : "a GGUF or llama2.c model is opened by its file", file ? file : "");
+  etk_fs_list_free(there, count);
   etk_text_free(&names);
   return status;
 }
@@ -120,5 +139,5 @@ etk_status etk__weights_open_folder(etk_error *e, etk_weights *w, const char *fo
   }
   if (!found) return none_there(e, folder);
   if (!status) status = etk__weights_list(e, w);
-  return status ? status : facts_of(e, w, folder);
+  return status ? status : etk__weights_facts_beside(e, w, folder);
 }

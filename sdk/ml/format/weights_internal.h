@@ -56,7 +56,9 @@ etk_status etk__weights_open_folder(etk_error *e, etk_weights *w, const char *pa
 /* Adds one file, which the container's list then lacks; lists the tensors of all. */
 etk_status etk__weights_open_part(etk_error *e, etk_weights *w, const etk__weights_reader *reader, const char *path);
 etk_status etk__weights_list(etk_error *e, etk_weights *w);
-/* Facts from the config.json beside a file that has the name of a whole model. */
+/* The config.json that belongs to weights: in the folder, or beside a file that has the name of a whole model; NULL: none could. etk_free. */
+etk_status etk__weights_config_path(etk_error *e, char **out, const char *path);
+/* Facts from it. */
 etk_status etk__weights_facts_beside(etk_error *e, etk_weights *w, const char *path);
 /* The reader of a ZIP archive, by what lies in it; is it another of torch.save's? */
 etk_status etk__weights_archive(etk_error *e, const etk__weights_reader **out, const char *path, const void *bytes, size_t size);

@@ -20,9 +20,17 @@ enum { KINDS = sizeof kinds / sizeof *kinds, LAYER_LIMIT = 4096 /* a description
 
 static int64_t extent(const etk_weights_facts *f, char letter) { return letter ? etk_weights_extent(f, letter) : 1; }
 
+static bool is_text(const etk_map *map) {
+  size_t size = map->size < 256 ? map->size : 256;
+  for (size_t i = 0; i < size; i++)
+    if (map->data[i] == 0x7f || (map->data[i] < 0x20 && !strchr("\t\n\r\f", map->data[i])) || !map->data[i]) return false;
+  return size > 0;
+}
+
 static etk_status read_header(etk_error *e, etk_weights_facts *f, bool *tied, const etk_map *map, const char *path) {
   static const char *const names[] = {"dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len"};
   int32_t header[7];
+  if (is_text(map)) return etk_fail(e, ETK_E_FORMAT, "%s: a text, not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file", path);
   if (map->size < sizeof header)
     return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file: %zu bytes are too few", path, map->size);
   memcpy(header, map->data, sizeof header);
@@ -30,9 +38,11 @@ static etk_status read_header(etk_error *e, etk_weights_facts *f, bool *tied, co
   if (header[5] < 0 && header[5] != INT32_MIN) header[5] = -header[5];
   for (int i = 0; i < 7; i++)
     if (header[i] < 1 || header[i] > 1 << 24)
-      return etk_fail(e, ETK_E_FORMAT, "%s: not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file (as llama2.c, %s at byte %d would be %d; 1 to 2^24 is wanted)", path, names[i], i * 4, header[i]);
+      return etk_fail(e, ETK_E_FORMAT,
+                      "%s: not a safetensors, GGUF, PyTorch, NumPy, ONNX or llama2.c file (as llama2.c, %s at byte %d would be %d; 1 to 2^24 is wanted)", path, names[i], i * 4, header[i]);
   if (header[2] > LAYER_LIMIT) return etk_fail(e, ETK_E_FORMAT, "%s: n_layers at byte 8 is %d; at most %d are supported", path, header[2], LAYER_LIMIT);
-  if (header[0] % header[3]) return etk_fail(e, ETK_E_FORMAT, "%s: not a llama2.c checkpoint: dim %d is not a multiple of n_heads %d", path, header[0], header[3]);
+  if (header[0] % header[3])
+    return etk_fail(e, ETK_E_FORMAT, "%s: not a llama2.c checkpoint: dim %d is not a multiple of n_heads %d", path, header[0], header[3]);
   *f = (etk_weights_facts){.architecture = "llama", .hidden_size = header[0], .intermediate_size = header[1], .num_hidden_layers = header[2],
                            .num_attention_heads = header[3], .num_key_value_heads = header[4], .vocab_size = header[5], .max_position_embeddings = header[6],
                            .head_dim = header[0] / header[3], .norm_eps = 1e-5, .rope_theta = 10000};
@@ -45,8 +55,8 @@ static etk_status check_size(etk_error *e, const etk_weights *w, bool tied) {
   for (int i = 0; i < KINDS - (tied ? 1 : 0); i++)
     wanted += 4.0 * (double)extent(f, kinds[i].rows) * (double)extent(f, kinds[i].columns) * (kinds[i].per_layer ? (double)f->num_hidden_layers : 1.0);
   if (wanted == (double)w->map.size) return ETK_OK;
-  return etk_fail(e, ETK_E_FORMAT, "%s: the file has %zu bytes, its llama2.c header calls for %.0f: it is %s, or of another format", w->path, w->map.size, wanted,
-                  (double)w->map.size < wanted ? "cut short" : "too long");
+  return etk_fail(e, ETK_E_FORMAT, "%s: the file has %zu bytes, its llama2.c header calls for %.0f: it is %s, or of another format", w->path,
+                  w->map.size, wanted, (double)w->map.size < wanted ? "cut short" : "too long");
 }
 
 static etk_status add_weight(etk_error *e, etk_weights *w, const struct kind *kind, int64_t layer, size_t *at) {
@@ -57,7 +67,8 @@ static etk_status add_weight(etk_error *e, etk_weights *w, const struct kind *ki
   const char *name = kind->per_layer ? etk_arena_printf(&w->arena, "model.layers.%lld.%s", (long long)layer, kind->name) : kind->name;
   if (!name) return etk_fail_memory(e);
   etk_shape shape = kind->rows ? etk_shape_of(2, rows, columns) : etk_shape_of(1, columns);
-  w->weights[w->count++] = (etk_weight){.name = name, .canonical = name, .type_name = "F32", .type = ETK_F32, .shape = shape, .data = w->map.data + from, .bytes = bytes,
+  w->weights[w->count++] = (etk_weight){.name = name, .canonical = name, .type_name = "F32", .type = ETK_F32, .shape = shape,
+                                        .data = w->map.data + from, .bytes = bytes,
                                         .rotary = kind->rotary && w->facts.head_dim % 2 == 0 ? w->facts.head_dim : 0};
   return ETK_OK;
 }

@@ -44,7 +44,8 @@ typedef struct etk__zip_piece {
   uint32_t crc;   /* set by the writer, and so is begin */
   uint64_t begin;
 } etk__zip_piece;
-/* Writes atomically, in the order given; the data of each entry, behind its head, on a multiple of 64 bytes. Below 4 GiB; `what` names the kind of file in messages. */
+/* Writes atomically, in the order given; the data of each entry, behind its head, on a multiple of 64 bytes. Below 4 GiB; `what` names the kind of
+ * file in messages. */
 etk_status etk__zip_write(etk_error *e, const char *path, const char *what, etk__zip_piece *pieces, size_t count, bool replace);
 
 #endif

@@ -95,7 +95,8 @@ void etk_generator_free(etk_generator *gen) {
 static int step_for(int64_t left) { return left == 1 ? 0 : left <= step_tokens[1] ? 1 : left < step_tokens[3] ? 2 : 3; }
 
 etk_status etk_generator_plan(etk_error *e, etk_generator *gen, int64_t prompt_tokens, size_t *bytes) {
-  *bytes = etk_model_bytes(gen->model) + etk_cache_bytes(gen->cache) + (size_t)gen->vocab * (sizeof *gen->scratch + sizeof *gen->logits) + (size_t)gen->capacity * sizeof *gen->seen;
+  *bytes = etk_model_bytes(gen->model) + etk_cache_bytes(gen->cache) + (size_t)gen->vocab * (sizeof *gen->scratch + sizeof *gen->logits) +
+           (size_t)gen->capacity * sizeof *gen->seen;
   for (int64_t left = prompt_tokens; left > 0; left -= step_tokens[step_for(left)]) {
     struct step *s = &gen->steps[step_for(left)];
     etk_status status = s->graph ? ETK_OK : record(e, gen, s, step_tokens[step_for(left)]);
@@ -105,7 +106,8 @@ etk_status etk_generator_plan(etk_error *e, etk_generator *gen, int64_t prompt_t
   return ETK_OK;
 }
 
-/* Feeds `count` tokens that stand from `position` on, of a sequence that goes on to position `last`; the logits of the last token are then in the step's tensor. */
+/* Feeds `count` tokens that stand from `position` on, of a sequence that goes on to position `last`; the logits of the last token are then in the
+ * step's tensor. */
 static etk_status feed(etk_error *e, etk_generator *gen, struct step *s, const int32_t *ids, int64_t count, int64_t position, int64_t last) {
   etk_status status = etk_cache_sequence_reserve(e, gen->cache, gen->sequence, (int)(position + count));
   if (status) return status;
@@ -161,7 +163,9 @@ static etk_status decode(etk_error *e, etk_generator *gen, struct step *s, int64
     memcpy(gen->logits, etk_tensor_data(s->logits), (size_t)gen->vocab * sizeof *gen->logits);
     double logprob;
     int32_t id = etk_sample(gen->logits, gen->vocab, &o->sampling, gen->seen, (size_t)position, &rng, gen->scratch, &logprob);
-    if (!isfinite(logprob)) return etk_fail(e, ETK_E_INVALID, "the model gives no finite probability to the token at position %lld; its weights hold infinities or NaN", (long long)position);
+    if (!isfinite(logprob))
+      return etk_fail(e, ETK_E_INVALID, "the model gives no finite probability to the token at position %lld; its weights hold infinities or NaN",
+                      (long long)position);
     if (!o->ignore_eos && is_eos(c, id)) {
       out->stop = ETK_STOP_EOS;
       return ETK_OK;
@@ -190,7 +194,8 @@ etk_status etk_generate(etk_error *e, etk_generator *gen, const int32_t *prompt,
   if ((int64_t)prompt_count > gen->capacity)
     return etk_fail(e, ETK_E_INVALID, "the prompt has %zu tokens, %lld fit into the context; shorten it", prompt_count, (long long)gen->capacity);
   for (size_t i = 0; i < prompt_count; i++)
-    if (prompt[i] < 0 || prompt[i] >= gen->vocab) return etk_fail(e, ETK_E_INVALID, "token %zu of the prompt is %d, the model's ids end at %lld", i, prompt[i], (long long)gen->vocab - 1);
+    if (prompt[i] < 0 || prompt[i] >= gen->vocab)
+      return etk_fail(e, ETK_E_INVALID, "token %zu of the prompt is %d, the model's ids end at %lld", i, prompt[i], (long long)gen->vocab - 1);
   memcpy(gen->seen, prompt, prompt_count * sizeof *prompt);
   etk_cache_sequence_trim(gen->cache, gen->sequence, 0);
   int64_t start = etk_time_ns();

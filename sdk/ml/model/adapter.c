@@ -14,6 +14,7 @@ struct etk_adapter {
   etk_adapter_module *modules;
   size_t count;
   int *by_linear;   /* index into modules, or -1 */
+  int spelling;     /* of modules' names where it was read, and so where it is saved (etk__name_spelling) */
 };
 
 const etk_adapter_module *etk__adapter_for(const etk_adapter *a, const struct linear *linear) {
@@ -53,7 +54,8 @@ static bool targets(const etk_lora_options *o, const char *module) {
 static etk_status adapter_alloc(etk_error *e, etk_adapter **out, const etk_model *model, const etk_lora_options *options) {
   *out = NULL;
   if (options->rank < 1 || options->rank > 65536) return etk_fail(e, ETK_E_INVALID, "LoRA rank is %lld, wanted 1 to 65536", (long long)options->rank);
-  if (!(options->dropout >= 0 && options->dropout < 1)) return etk_fail(e, ETK_E_INVALID, "LoRA dropout is %g, wanted 0 up to (not including) 1", options->dropout);
+  if (!(options->dropout >= 0 && options->dropout < 1))
+    return etk_fail(e, ETK_E_INVALID, "LoRA dropout is %g, wanted 0 up to (not including) 1", options->dropout);
   etk_adapter *a = etk_calloc(1, sizeof *a);
   if (!a) return etk_fail_memory(e);
   a->model = etk_model_ref((etk_model *)(uintptr_t)model); /* the count is atomic; the model stays unchanged */
@@ -142,7 +144,8 @@ static etk_status prepare(etk_error *e, etk_tensor **out, etk_tensor *stored, bo
   return ETK_OK;
 }
 
-static etk_status bind_part(etk_error *e, etk_adapter *a, const struct linear *linear, const etk__adapter_parts *p, const etk__adapter_part *part, bool trainable) {
+static etk_status bind_part(etk_error *e, etk_adapter *a, const struct linear *linear, const etk__adapter_parts *p, const etk__adapter_part *part,
+                            bool trainable) {
   etk_tensor *ta = NULL, *tb = NULL;
   etk_status status = etk__adapter_check_shape(e, p, part, etk__linear_out(linear), etk__linear_in(linear));
   if (!status) status = prepare(e, &ta, part->a, trainable);
@@ -152,13 +155,24 @@ static etk_status bind_part(etk_error *e, etk_adapter *a, const struct linear *l
   return status;
 }
 
-/* Does PEFT's rule, where there is one, call for this layer? The names in the settings may lack the family's optional prefix, as those in the file. */
+/* Does PEFT's rule, where there is one, call for this layer? It may be spelled otherwise there, as in the file. */
 static etk_status is_wanted(etk_error *e, const etk__adapter_parts *p, const etk_model *model, const char *module, bool *wanted) {
-  const char *optional = model->family->optional_prefix;
+  char buffer[512];
+  const char *name;
+  etk_status status = ETK_OK;
   *wanted = false;
-  etk_status status = etk__adapter_targets_select(e, p->targets, module, wanted);
-  if (!status && !*wanted && optional && !strncmp(module, optional, strlen(optional))) status = etk__adapter_targets_select(e, p->targets, module + strlen(optional), wanted);
+  for (int i = 0; !status && !*wanted && (name = etk__name_spelling(&model->config, model->family, i, module, buffer, sizeof buffer)); i++)
+    status = etk__adapter_targets_select(e, p->targets, name, wanted);
   return status;
+}
+
+/* Which spelling of a module's name the file has. */
+static int spelling_of(const etk_model *model, const char *module, const char *stored) {
+  char buffer[512];
+  const char *name;
+  for (int i = 0; (name = etk__name_spelling(&model->config, model->family, i, module, buffer, sizeof buffer)); i++)
+    if (!strcmp(name, stored)) return i;
+  return 0;
 }
 
 static etk_status bind_parts(etk_error *e, etk_adapter *a, const etk__adapter_parts *p, bool trainable) {
@@ -170,12 +184,15 @@ static etk_status bind_parts(etk_error *e, etk_adapter *a, const etk__adapter_pa
     bool wanted = part != NULL;
     etk_status status = p->targets ? is_wanted(e, p, a->model, linear->name, &wanted) : ETK_OK;
     if (!status && wanted && part) status = bind_part(e, a, linear, p, part, trainable);
+    if (part) a->spelling = spelling_of(a->model, linear->name, part->module);
     if (status) return status;
     called += wanted;
     if (wanted && !part && !lacking) lacking = linear->name;
   }
   if (!called && p->targets) return etk_fail(e, ETK_E_FORMAT, "%s: target_modules names no linear layer of the model; the adapter would do nothing", p->path);
-  if (lacking) return etk_fail(e, ETK_E_FORMAT, "%s has no tensor base_model.model.%s.lora_A.weight, which adapter_config.json's target_modules call for", p->path, lacking);
+  if (lacking)
+    return etk_fail(e, ETK_E_FORMAT, "%s has no tensor base_model.model.%s.lora_A.weight, which adapter_config.json's target_modules call for",
+                    p->path, lacking);
   if (a->count == p->count) return ETK_OK;
   for (size_t i = 0; i < p->count; i++) {
     bool used = false;
@@ -191,9 +208,12 @@ static etk_status bind_parts(etk_error *e, etk_adapter *a, const etk__adapter_pa
 
 static etk_status check_runs(etk_error *e, const etk__adapter_parts *p) {
   if (p->saved_count)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"modules_to_save\" gave %s as a whole weight; it can be converted to PEFT's form, not run by this version", p->config_path, p->saved[0].name);
+    return etk_fail(e, ETK_E_UNSUPPORTED,
+                    "%s: \"modules_to_save\" gave %s as a whole weight; it can be converted to PEFT's form, not run by this version", p->config_path,
+                        p->saved[0].name);
   const json_t *saved = json_object_get(p->config, "modules_to_save");
-  if (json_array_size(saved)) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"modules_to_save\" calls for whole weights, which are not run by this version", p->config_path);
+  if (json_array_size(saved))
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"modules_to_save\" calls for whole weights, which are not run by this version", p->config_path);
   if (p->count && p->parts[0].magnitude)
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s: DoRA can be converted between PEFT's and mlx-lm's forms, not run by this version", p->config_path,
                     p->form == ETK_ADAPTER_MLX ? "\"fine_tune_type\" is \"dora\"" : "\"use_dora\" is true");
@@ -223,13 +243,19 @@ etk_status etk__adapter_bind(etk_error *e, etk_adapter **out, const etk_model *m
 }
 
 etk_status etk__adapter_unbind(etk_error *e, etk__adapter_parts *out, const etk_adapter *a) {
-  *out = (etk__adapter_parts){.form = ETK_ADAPTER_PEFT, .path = "the adapter", .options = a->options, .config = a->config ? json_incref(a->config) : NULL, .layers = a->layers,
-                              .layer_count = a->layer_count, .num_layers = -1};
+  *out = (etk__adapter_parts){.form = ETK_ADAPTER_PEFT, .path = "the adapter", .options = a->options,
+                              .config = a->config ? json_incref(a->config) : NULL, .layers = a->layers, .layer_count = a->layer_count,
+                              .num_layers = -1};
   out->parts = etk_arena_array(&out->arena, a->count + 1, sizeof *out->parts);
   if (!out->parts) return etk_fail_memory(e);
   for (size_t i = 0; i < a->count; i++) {
     const etk_adapter_module *m = &a->modules[i];
-    out->parts[out->count++] = (etk__adapter_part){.module = m->name, .name = m->name, .a = etk_tensor_ref(m->a), .b = etk_tensor_ref(m->b), .scale = (double)m->scale};
+    char buffer[512];
+    const char *spelled = etk__name_spelling(&a->model->config, a->model->family, a->spelling, m->name, buffer, sizeof buffer);
+    const char *name = etk_arena_strdup(&out->arena, spelled ? spelled : m->name);
+    if (!name) return etk_fail_memory(e);
+    out->parts[out->count++] = (etk__adapter_part){.module = name, .name = name, .a = etk_tensor_ref(m->a), .b = etk_tensor_ref(m->b),
+                                                   .scale = (double)m->scale};
   }
   etk__adapter_parts_sort(out);
   return ETK_OK;

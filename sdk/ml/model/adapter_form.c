@@ -2,6 +2,7 @@
 #include "adapter_parts.h"
 
 #include "ml/format/json.h"
+#include "ml/format/stem.h"
 
 #include <etk/fs.h>
 #include <etk/gguf.h>
@@ -53,27 +54,24 @@ static etk_status detect_folder(etk_error *e, etk_adapter_form *out, const char 
   return status;
 }
 
-static bool ends_in(const char *name, const char *end) {
-  size_t n = strlen(name), m = strlen(end);
-  return n > m && !strcmp(name + n - m, end);
-}
-
 static etk_status detect_safetensors(etk_error *e, etk_adapter_form *out, const char *path) {
   static const struct {
     const char *end;
     etk_adapter_form form;
-  } ends[] = {{".lora_A.weight", ETK_ADAPTER_PEFT}, {".lora_embedding_A", ETK_ADAPTER_PEFT}, {".lora_a", ETK_ADAPTER_MLX}, {".lora_down.weight", ETK_ADAPTER_KOHYA}};
+  } ends[] = {{".lora_A.weight", ETK_ADAPTER_PEFT}, {".lora_embedding_A", ETK_ADAPTER_PEFT}, {".lora_a", ETK_ADAPTER_MLX},
+              {".lora_down.weight", ETK_ADAPTER_KOHYA}};
   etk_safetensors *file = NULL;
   etk_status status = etk_safetensors_open(e, &file, path);
   if (status) return status;
   bool found = false;
   for (size_t i = 0; i < etk_safetensors_count(file) && !found; i++)
     for (size_t k = 0; k < sizeof ends / sizeof *ends && !found; k++) {
-      found = ends_in(etk_safetensors_at(file, i)->name, ends[k].end);
+      found = etk__stem(etk_safetensors_at(file, i)->name, ends[k].end) > 0;
       if (found) *out = ends[k].form;
     }
   etk_safetensors_close(file);
-  return found ? ETK_OK : etk_fail(e, ETK_E_FORMAT, "%s holds no tensor of an adapter: names that end in .lora_A.weight (PEFT), .lora_a (mlx-lm) or .lora_down.weight (kohya) are looked for", path);
+  return found ? ETK_OK : etk_fail(e, ETK_E_FORMAT,
+                                   "%s holds no tensor of an adapter: names that end in .lora_A.weight (PEFT), .lora_a (mlx-lm) or .lora_down.weight (kohya) are looked for", path);
 }
 
 static etk_status detect_gguf(etk_error *e, const char *path) {
@@ -119,7 +117,8 @@ etk_status etk_adapter_open(etk_error *e, etk_adapter **out, const etk_model *mo
   return status;
 }
 
-etk_status etk_adapter_save_as(etk_error *e, const etk_adapter *a, etk_adapter_form form, const char *path, const char *const *metadata, size_t metadata_count) {
+etk_status etk_adapter_save_as(etk_error *e, const etk_adapter *a, etk_adapter_form form, const char *path, const char *const *metadata,
+                               size_t metadata_count) {
   etk__adapter_parts p = {0};
   etk_status status = etk__adapter_unbind(e, &p, a);
   if (!status) status = forms[form].write(e, &p, path, etk__adapter_model(a), (etk__adapter_metadata){metadata, metadata_count});
@@ -139,12 +138,14 @@ static etk_status check_called(etk_error *e, const etk__adapter_parts *p) {
     bool wanted;
     status = etk__adapter_targets_select(e, p->targets, p->parts[i].module, &wanted);
     if (!status && !wanted)
-      status = etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which fits no targeted layer: %s does not call for it", p->path, p->parts[i].name, p->config_path);
+      status = etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which fits no targeted layer: %s does not call for it", p->path, p->parts[i].name,
+                        p->config_path);
   }
   return status;
 }
 
-etk_status etk_adapter_convert(etk_error *e, const char *in, const char *out, etk_adapter_form form, const etk_model *base, const char *const *metadata, size_t metadata_count) {
+etk_status etk_adapter_convert(etk_error *e, const char *in, const char *out, etk_adapter_form form, const etk_model *base,
+                               const char *const *metadata, size_t metadata_count) {
   etk__adapter_parts p;
   etk_status status = read_any(e, &p, in, base);
   if (!status) status = check_called(e, &p);

@@ -31,18 +31,22 @@ static int64_t regrouped_row(const void *user, int64_t row) {
 }
 
 /* *out: B in the order wanted, a new reference. */
-static etk_status reorder(etk_error *e, etk_tensor **out, etk_tensor *b, const etk__adapter_parts *p, const char *name, etk__gguf_change change, const etk_model *base, bool stored) {
+static etk_status reorder(etk_error *e, etk_tensor **out, etk_tensor *b, const etk__adapter_parts *p, const char *name, etk__gguf_change change,
+                          const etk_model *base, bool stored) {
   bool rotary = change == ETK__ROTARY_QUERY || change == ETK__ROTARY_KEY;
   if (!rotary && change != ETK__REGROUPED) {
     *out = etk_tensor_ref(b);
     return ETK_OK;
   }
-  if (!base) return etk_fail(e, ETK_E_INVALID, "%s: the rows of %s lie head by head in GGUF, and an adapter's file does not say how many heads there are; name the base model", p->path, name);
+  if (!base)
+    return etk_fail(e, ETK_E_INVALID,
+                    "%s: the rows of %s lie head by head in GGUF, and an adapter's file does not say how many heads there are; name the base model (--base)", p->path, name);
   const etk_model_config *c = &base->config;
   int64_t heads = change == ETK__ROTARY_KEY ? c->num_key_value_heads : c->num_attention_heads, rows = etk_tensor_dim(b, 0), groups = rotary ? heads : 3 * heads;
   struct order order = {heads, groups ? rows / groups : 0, stored};
   if (!groups || rows % groups || (rotary && order.head_rows % 2))
-    return etk_fail(e, ETK_E_SHAPE, "%s: %s has %lld rows, which the %lld heads of the model %s do not divide", p->path, name, (long long)rows, (long long)heads, etk_model_path(base));
+    return etk_fail(e, ETK_E_SHAPE, "%s: %s has %lld rows, which the %lld heads of the model %s do not divide", p->path, name, (long long)rows,
+                    (long long)heads, etk_model_path(base));
   return etk__adapter_gathered(e, out, b, rotary ? rotary_row : regrouped_row, &order);
 }
 
@@ -67,13 +71,15 @@ static char *module_of(char *out, size_t size, const etk__gguf_table *table, con
 }
 
 /* Each expert of a stack as a part. The model bounds how many there can be. */
-static etk_status take_stack(etk_error *e, etk__adapter_parts *p, const etk_gguf_entry *entry, etk__gguf_place place, const etk__gguf_table *table, const etk_model *base,
-                             etk__adapter_leaf_kind kind) {
-  if (!base) return etk_fail(e, ETK_E_INVALID, "%s: %s is of a stack of experts; name the base model, which tells how many there are", p->path, entry->name);
+static etk_status take_stack(etk_error *e, etk__adapter_parts *p, const etk_gguf_entry *entry, etk__gguf_place place, const etk__gguf_table *table,
+                             const etk_model *base, etk__adapter_leaf_kind kind) {
+  if (!base)
+    return etk_fail(e, ETK_E_INVALID, "%s: %s is of a stack of experts; name the base model (--base), which tells how many there are", p->path, entry->name);
   const etk_model_config *c = &base->config;
   bool plain = entry->type == ETK_F32 || entry->type == ETK_F16 || entry->type == ETK_BF16;
   char text[96], module[256];
-  if (!plain) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the stack of experts %s is of type %s; F32, F16 and BF16 are read", p->path, entry->name, entry->type_name);
+  if (!plain)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: the stack of experts %s is of type %s; F32, F16 and BF16 are read", p->path, entry->name, entry->type_name);
   if (entry->shape.rank != 3 || entry->shape.dims[0] != c->num_experts || place.layer >= c->num_hidden_layers)
     return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s; a stack of the %lld experts of one of the model's %lld layers is wanted", p->path, entry->name,
                     etk_shape_text(text, sizeof text, &entry->shape), (long long)c->num_experts, (long long)c->num_hidden_layers);
@@ -90,27 +96,28 @@ static etk_status take_stack(etk_error *e, etk__adapter_parts *p, const etk_gguf
 }
 
 static etk_status take(etk_error *e, etk__adapter_parts *p, etk_gguf *file, const etk_gguf_entry *entry, const etk__gguf_table *table, const etk_model *base) {
-  size_t size = strlen(entry->name);
-  bool a = size > 7 && !strcmp(entry->name + size - 7, ".lora_a"), b = size > 7 && !strcmp(entry->name + size - 7, ".lora_b");
-  if (!a && !b) return etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s; names that end in .lora_a or .lora_b are wanted", p->path, entry->name);
-  char module[256], *stem = etk_arena_strndup(&p->arena, entry->name, size - 7);
+  static const etk__adapter_ending endings[] = {{".lora_a", ETK__LEAF_A, false}, {".lora_b", ETK__LEAF_B, false}};
+  size_t size;
+  const etk__adapter_ending *ending = etk__adapter_ending_of(endings, 2, entry->name, &size);
+  if (!ending) return etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s; names that end in .lora_a or .lora_b are wanted", p->path, entry->name);
+  char module[256], *stem = etk_arena_strndup(&p->arena, entry->name, size);
   etk__gguf_place place;
   if (!stem) return etk_fail_memory(e);
   if (!etk__gguf_parse_stored(&place, table, stem) || place.bias)
     return etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, but %s is no weight of the architecture \"%s\"", p->path, entry->name, stem, table->architecture);
   etk_status status = check_change(e, p, stem, place.row->change);
   if (status) return status;
-  if (place.row->change == ETK__STACKED) return take_stack(e, p, entry, place, table, base, a ? ETK__LEAF_A : ETK__LEAF_B);
+  if (place.row->change == ETK__STACKED) return take_stack(e, p, entry, place, table, base, ending->kind);
   module_of(module, sizeof module, table, &place);
   bool embedding = place.row->role == ETK__ROLE_EMBEDDING;
   etk_tensor *stored = NULL, *tensor = NULL;
   status = read_tensor(e, &stored, file, entry, p->path);
   if (status) return status;
-  if (b) status = reorder(e, &tensor, stored, p, stem, place.row->change, base, false);
+  if (ending->kind == ETK__LEAF_B) status = reorder(e, &tensor, stored, p, stem, place.row->change, base, false);
   else if (embedding) status = etk__adapter_transposed(e, &tensor, stored);
   else tensor = etk_tensor_ref(stored);
   etk_tensor_unref(stored);
-  return status ? status : etk__adapter_parts_add(e, p, module, strlen(module), entry->name, a ? ETK__LEAF_A : ETK__LEAF_B, embedding, tensor);
+  return status ? status : etk__adapter_parts_add(e, p, module, strlen(module), entry->name, ending->kind, embedding, tensor);
 }
 
 static etk_status need_text(etk_error *e, const etk_gguf *file, const char *path, const char *key, const char *wanted) {
@@ -128,11 +135,15 @@ static etk_status find_table(etk_error *e, const etk__gguf_table **out, const et
   if (!status) status = etk_gguf_get_text(e, &architecture, file, "general.architecture");
   if (status) return status;
   *out = etk__gguf_table_find(architecture);
-  if (!*out) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: 'general.architecture' is \"%.60s\"; adapters of %s are read", path, architecture, etk__gguf_table_names(names, sizeof names));
+  if (!*out)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: 'general.architecture' is \"%.60s\"; adapters of %s are read", path, architecture,
+                    etk__gguf_table_names(names, sizeof names));
   if (etk_gguf_find(file, "adapter.alora.invocation_tokens"))
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: 'adapter.alora.invocation_tokens' makes the adapter wait for tokens, which is not supported by this version", path);
+    return etk_fail(e, ETK_E_UNSUPPORTED,
+                    "%s: 'adapter.alora.invocation_tokens' makes the adapter wait for tokens, which is not supported by this version", path);
   if (base && etk__gguf_table_of_model_type(base->config.architecture) != *out)
-    return etk_fail(e, ETK_E_INVALID, "%s is an adapter for \"%s\", and the model %s is of the type %s", path, architecture, etk_model_path(base), base->config.architecture);
+    return etk_fail(e, ETK_E_INVALID, "%s is an adapter for \"%s\", and the model %s is of the type %s", path, architecture, etk_model_path(base),
+                    base->config.architecture);
   return ETK_OK;
 }
 
@@ -182,25 +193,29 @@ static etk_status find_alpha(etk_error *e, const etk__adapter_parts *p, float *a
     const etk__adapter_part *part = &p->parts[i];
     double scale = (double)first / (double)etk__part_rank(part);
     if (fabs(scale - part->scale) > part->scale * 0x1p-22 || part->scale != p->parts[0].scale)
-      return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has scale %g at rank %lld and %s %g at %lld, so no one alpha gives both; llama.cpp's form has one alpha for all modules", p->path,
-                      p->parts[0].module, p->parts[0].scale, (long long)etk__part_rank(&p->parts[0]), part->module, part->scale, (long long)etk__part_rank(part));
+      return etk_fail(e, ETK_E_UNSUPPORTED,
+                      "%s: %s has scale %g at rank %lld and %s %g at %lld, so no one alpha gives both; llama.cpp's form has one alpha for all modules", p->path, p->parts[0].module, p->parts[0].scale, (long long)etk__part_rank(&p->parts[0]), part->module, part->scale, (long long)etk__part_rank(part));
   }
   return ETK_OK;
 }
 
 /* Both factors of all experts of the stack that `place` is in, from their parts. */
-static etk_status stack_experts(etk_error *e, const etk__adapter_parts *p, etk__gguf_place place, const etk__gguf_table *table, const etk_model *base, etk_tensor *held[2]) {
+static etk_status stack_experts(etk_error *e, const etk__adapter_parts *p, etk__gguf_place place, const etk__gguf_table *table, const etk_model *base,
+                                etk_tensor *held[2]) {
   int64_t experts = base->config.num_experts;
   const etk__adapter_part *first = NULL;
   char module[256];
   for (place.expert = 0; place.expert < experts; place.expert++) {
     const etk__adapter_part *part = etk__adapter_parts_find(p, module_of(module, sizeof module, table, &place));
-    if (!part) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has no adapter beside the other experts; llama.cpp's form has all %lld of a layer or none", p->path, module, (long long)experts);
+    if (!part)
+      return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has no adapter beside the other experts; llama.cpp's form has all %lld of a layer or none",
+                      p->path, module, (long long)experts);
     if (!first) first = part;
     for (int i = 0; i < 2; i++) {
       const etk_tensor *one = i ? part->b : part->a, *like = i ? first->b : first->a;
       if (etk_tensor_dtype(one) != etk_tensor_dtype(like) || !etk_shape_equal(etk_tensor_shape(one), etk_tensor_shape(like)))
-        return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has another rank or type than %s; llama.cpp's form has one for all experts of a layer", p->path, part->module, first->module);
+        return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has another rank or type than %s; llama.cpp's form has one for all experts of a layer", p->path,
+                        part->module, first->module);
       if (!held[i]) {
         etk_status status = etk_tensor_new(e, &held[i], etk_tensor_dtype(one), etk_shape_of(3, experts, etk_tensor_dim(one, 0), etk_tensor_dim(one, 1)));
         if (status) return status;
@@ -211,8 +226,8 @@ static etk_status stack_experts(etk_error *e, const etk__adapter_parts *p, etk__
   return ETK_OK;
 }
 
-static etk_status add_part(etk_error *e, etk_gguf_writer *writer, const etk__adapter_parts *p, const etk__adapter_part *part, const etk__gguf_table *table, const etk_model *base,
-                           etk_tensor *held[2]) {
+static etk_status add_part(etk_error *e, etk_gguf_writer *writer, const etk__adapter_parts *p, const etk__adapter_part *part,
+                           const etk__gguf_table *table, const etk_model *base, etk_tensor *held[2]) {
   etk__gguf_place place;
   char stem[256], name[300];
   snprintf(stem, sizeof stem, "%s.weight", part->module);
@@ -250,9 +265,13 @@ static void set_metadata(etk_gguf_writer *writer, const char *key, const char *v
 
 etk_status etk__adapter_write_gguf(etk_error *e, const etk__adapter_parts *p, const char *path, const etk_model *base, etk__adapter_metadata metadata) {
   char names[256];
-  if (!base) return etk_fail(e, ETK_E_INVALID, "%s: llama.cpp's form names the base's architecture and lays rows out as its heads do; name the base model", p->path);
+  if (!base)
+    return etk_fail(e, ETK_E_INVALID,
+                    "%s: llama.cpp's form names the base's architecture and lays rows out as its heads do; name the base model (--base)", p->path);
   const etk__gguf_table *table = etk__gguf_table_of_model_type(base->config.architecture);
-  if (!table) return etk_fail(e, ETK_E_UNSUPPORTED, "models of the type %s have no place in GGUF here; there are %s", base->config.architecture, etk__gguf_table_names(names, sizeof names));
+  if (!table)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "models of the type %s have no place in GGUF here; there are %s", base->config.architecture,
+                    etk__gguf_table_names(names, sizeof names));
   float alpha = 0;
   bool exact = true;
   etk_status status = etk__adapter_need_plain(e, p, "llama.cpp's form", false, true);

@@ -8,18 +8,16 @@
 static const char *const prefixes[] = {"lora_te_", "lora_te1_", "lora_te2_", "lora_unet_"};
 
 static etk_status take(etk_error *e, etk__adapter_parts *p, etk_safetensors *file, const char *name) {
-  static const struct {
-    const char *text;
-    etk__adapter_leaf_kind kind;
-  } endings[] = {{".lora_down.weight", ETK__LEAF_A}, {".lora_up.weight", ETK__LEAF_B}, {".alpha", ETK__LEAF_ALPHA}};
-  size_t size = strlen(name), i = 0;
-  while (i < 3 && (size <= strlen(endings[i].text) || strcmp(name + size - strlen(endings[i].text), endings[i].text))) i++;
-  if (i == 3)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s holds the tensor %s; names that end in .lora_down.weight, .lora_up.weight or .alpha are read, other kinds (LoCon, LoHa, LoKr, DoRA) are not",
-                    p->path, name);
+  static const etk__adapter_ending endings[] = {{".lora_down.weight", ETK__LEAF_A, false}, {".lora_up.weight", ETK__LEAF_B, false},
+                                                {".alpha", ETK__LEAF_ALPHA, false}};
+  size_t size;
+  const etk__adapter_ending *ending = etk__adapter_ending_of(endings, 3, name, &size);
+  if (!ending)
+    return etk_fail(e, ETK_E_UNSUPPORTED,
+                    "%s holds the tensor %s; names that end in .lora_down.weight, .lora_up.weight or .alpha are read, other kinds (LoCon, LoHa, LoKr, DoRA) are not", p->path, name);
   etk_tensor *tensor = NULL;
   etk_status status = etk_safetensors_tensor(e, &tensor, file, name);
-  return status ? status : etk__adapter_parts_add(e, p, name, size - strlen(endings[i].text), name, endings[i].kind, false, tensor);
+  return status ? status : etk__adapter_parts_add(e, p, name, size, name, ending->kind, false, tensor);
 }
 
 /* A module of the model under its name with underscores. */
@@ -58,7 +56,10 @@ static etk_status list_modules(etk_error *e, etk__adapter_parts *p, const etk_mo
 static etk_status resolve(etk_error *e, etk__adapter_parts *p, const etk_model *base) {
   struct flat *list = NULL;
   size_t count = 0;
-  if (!base) return etk_fail(e, ETK_E_INVALID, "%s: names of kohya's form, such as %s, do not tell dots from underscores; name the base model, whose modules they are", p->path, p->parts[0].module);
+  if (!base)
+    return etk_fail(e, ETK_E_INVALID,
+                    "%s: names of kohya's form, such as %s, do not tell dots from underscores; name the base model (--base), whose modules they are",
+                        p->path, p->parts[0].module);
   etk_status status = list_modules(e, p, base, &list, &count);
   for (size_t i = 0; i < p->count && !status; i++) {
     etk__adapter_part *part = &p->parts[i];
@@ -74,7 +75,8 @@ static etk_status resolve(etk_error *e, etk__adapter_parts *p, const etk_model *
   if (status) return status;
   etk__adapter_parts_sort(p); /* two prefixes may not mean one module */
   for (size_t i = 1; i < p->count; i++)
-    if (!strcmp(p->parts[i - 1].module, p->parts[i].module)) return etk_fail(e, ETK_E_FORMAT, "%s: %s and %s mean the same module", p->path, p->parts[i - 1].name, p->parts[i].name);
+    if (!strcmp(p->parts[i - 1].module, p->parts[i].module))
+      return etk_fail(e, ETK_E_FORMAT, "%s: %s and %s mean the same module", p->path, p->parts[i - 1].name, p->parts[i].name);
   for (size_t i = 0; i < p->count; i++) /* the model may go before the parts */
     if (!(p->parts[i].module = etk_arena_strdup(&p->arena, p->parts[i].module))) return etk_fail_memory(e);
   return ETK_OK;

@@ -2,12 +2,11 @@
 #include "adapter_parts.h"
 
 #include "ml/format/json.h"
+#include "ml/format/stem.h"
 
 #include <etk/fs.h>
 #include <etk/safetensors.h>
 #include <math.h>
-
-enum { CONFIG_LIMIT = 8 << 20 }; /* names of a hundred thousand experts' modules */
 
 void etk__adapter_parts_fini(etk__adapter_parts *p) {
   for (size_t i = 0; i < p->leaf_count; i++) etk_tensor_unref(p->leaves[i].tensor);
@@ -24,8 +23,14 @@ void etk__adapter_parts_fini(etk__adapter_parts *p) {
   *p = (etk__adapter_parts){0};
 }
 
-etk_status etk__adapter_parts_add(etk_error *e, etk__adapter_parts *p, const char *module, size_t module_size, const char *name, etk__adapter_leaf_kind kind, bool embedding,
-                                  etk_tensor *tensor) {
+const etk__adapter_ending *etk__adapter_ending_of(const etk__adapter_ending *endings, size_t count, const char *name, size_t *module_size) {
+  for (size_t i = 0; i < count; i++)
+    if ((*module_size = etk__stem(name, endings[i].text))) return &endings[i];
+  return NULL;
+}
+
+etk_status etk__adapter_parts_add(etk_error *e, etk__adapter_parts *p, const char *module, size_t module_size, const char *name,
+                                  etk__adapter_leaf_kind kind, bool embedding, etk_tensor *tensor) {
   if (p->leaf_count == p->leaf_room) {
     size_t room = p->leaf_room ? 2 * p->leaf_room : 64;
     etk__adapter_leaf *grown = etk_realloc(p->leaves, room, sizeof *grown);
@@ -60,10 +65,12 @@ etk__adapter_part *etk__adapter_parts_find(const etk__adapter_parts *p, const ch
   return p->count ? bsearch(module, p->parts, p->count, sizeof *p->parts, compare_name) : NULL;
 }
 etk__adapter_part *etk__adapter_parts_for(const etk__adapter_parts *p, const etk_model *model, const char *module) {
-  etk__adapter_part *part = etk__adapter_parts_find(p, module);
-  const char *optional = model->family->optional_prefix;
-  if (part || !optional || strncmp(module, optional, strlen(optional))) return part;
-  return etk__adapter_parts_find(p, module + strlen(optional));
+  char buffer[512];
+  const char *name;
+  etk__adapter_part *part = NULL;
+  for (int i = 0; !part && (name = etk__name_spelling(&model->config, model->family, i, module, buffer, sizeof buffer)); i++)
+    part = etk__adapter_parts_find(p, name);
+  return part;
 }
 
 static bool is_weight(const etk_tensor *t) {
@@ -73,7 +80,8 @@ static bool is_weight(const etk_tensor *t) {
 
 static etk_status scalar(etk_error *e, double *out, const etk__adapter_parts *p, const etk__adapter_leaf *leaf) {
   etk_tensor *wide = NULL;
-  if (etk_tensor_elements(leaf->tensor) != 1) return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has %lld values, wanted one", p->path, leaf->name, (long long)etk_tensor_elements(leaf->tensor));
+  if (etk_tensor_elements(leaf->tensor) != 1)
+    return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has %lld values, wanted one", p->path, leaf->name, (long long)etk_tensor_elements(leaf->tensor));
   etk_dtype dtype = etk_tensor_dtype(leaf->tensor);
   if (dtype == ETK_I64 || dtype == ETK_I32) {
     int64_t whole = 0;
@@ -99,21 +107,26 @@ static etk_status take_part(etk_error *e, etk__adapter_parts *p, const etk__adap
     of[leaves[i].kind] = &leaves[i];
   }
   const etk__adapter_leaf *a = of[ETK__LEAF_A], *b = of[ETK__LEAF_B], *m = of[ETK__LEAF_MAGNITUDE];
-  if (!a || !b) return etk_fail(e, ETK_E_FORMAT, "%s: %s has no tensor beside it for the other half of the pair (%s is missing)", p->path, leaves[0].name, a ? "B" : "A");
+  if (!a || !b)
+    return etk_fail(e, ETK_E_FORMAT, "%s: %s has no tensor beside it for the other half of the pair (%s is missing)", p->path, leaves[0].name, a ? "B" : "A");
   for (size_t i = 0; i < count; i++)
     if (leaves[i].kind != ETK__LEAF_ALPHA && !is_weight(leaves[i].tensor))
-      return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor %s is of type %s; F32, F16 and BF16 are read", p->path, leaves[i].name, etk_dtype_name(etk_tensor_dtype(leaves[i].tensor)));
+      return etk_fail(e, ETK_E_UNSUPPORTED, "%s: tensor %s is of type %s; F32, F16 and BF16 are read", p->path, leaves[i].name,
+                      etk_dtype_name(etk_tensor_dtype(leaves[i].tensor)));
   const etk_shape *as = etk_tensor_shape(a->tensor), *bs = etk_tensor_shape(b->tensor);
-  if (as->rank != 2 || bs->rank != 2 || as->dims[0] != bs->dims[1] || as->dims[0] < 1 || as->dims[0] > 65536 || as->dims[1] < 1 || bs->dims[0] < 1 || a->embedding != b->embedding)
-    return etk_fail(e, ETK_E_SHAPE, "%s: tensors %s and %s mean A %s and B %s; (rank, in) and (out, rank) with the same rank, 1 to 65536, are wanted", p->path, a->name, b->name,
-                    etk_shape_text(x, sizeof x, as), etk_shape_text(y, sizeof y, bs));
+  if (as->rank != 2 || bs->rank != 2 || as->dims[0] != bs->dims[1] || as->dims[0] < 1 || as->dims[0] > 65536 || as->dims[1] < 1 || bs->dims[0] < 1 ||
+      a->embedding != b->embedding)
+    return etk_fail(e, ETK_E_SHAPE, "%s: tensors %s and %s mean A %s and B %s; (rank, in) and (out, rank) with the same rank, 1 to 65536, are wanted",
+                    p->path, a->name, b->name, etk_shape_text(x, sizeof x, as), etk_shape_text(y, sizeof y, bs));
   if (m && (etk_tensor_shape(m->tensor)->rank != 1 || etk_tensor_dim(m->tensor, 0) != bs->dims[0]))
-    return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, wanted (%lld) as B's rows", p->path, m->name, etk_shape_text(x, sizeof x, etk_tensor_shape(m->tensor)), (long long)bs->dims[0]);
+    return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, wanted (%lld) as B's rows", p->path, m->name,
+                    etk_shape_text(x, sizeof x, etk_tensor_shape(m->tensor)), (long long)bs->dims[0]);
   double alpha = NAN;
   etk_status status = of[ETK__LEAF_ALPHA] ? scalar(e, &alpha, p, of[ETK__LEAF_ALPHA]) : ETK_OK;
   if (status) return status;
   p->parts[p->count++] = (etk__adapter_part){.module = a->module, .name = a->name, .a = etk_tensor_ref(a->tensor), .b = etk_tensor_ref(b->tensor),
-                                             .magnitude = m ? etk_tensor_ref(m->tensor) : NULL, .scale = alpha / (double)as->dims[0], .embedding = a->embedding};
+                                             .magnitude = m ? etk_tensor_ref(m->tensor) : NULL, .scale = alpha / (double)as->dims[0],
+                                             .embedding = a->embedding};
   return ETK_OK;
 }
 
@@ -173,7 +186,8 @@ etk_status etk__adapter_gathered(etk_error *e, etk_tensor **out, const etk_tenso
   int64_t rows = etk_tensor_dim(in, 0);
   size_t bytes = (size_t)etk_tensor_dim(in, 1) * etk_dtype_size(etk_tensor_dtype(in));
   etk_status status = etk_tensor_new(e, out, etk_tensor_dtype(in), *etk_tensor_shape(in));
-  for (int64_t r = 0; r < rows && !status; r++) memcpy((char *)etk_tensor_data(*out) + (size_t)r * bytes, (const char *)etk_tensor_data(in) + (size_t)from(user, r) * bytes, bytes);
+  for (int64_t r = 0; r < rows && !status; r++)
+    memcpy((char *)etk_tensor_data(*out) + (size_t)r * bytes, (const char *)etk_tensor_data(in) + (size_t)from(user, r) * bytes, bytes);
   return status;
 }
 
@@ -181,18 +195,23 @@ etk_status etk__adapter_gathered(etk_error *e, etk_tensor **out, const etk_tenso
 
 etk_status etk__adapter_need_plain(etk_error *e, const etk__adapter_parts *p, const char *what, bool magnitudes, bool embeddings) {
   if (p->saved_count)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s holds the whole weight %s (\"modules_to_save\"), for which %s has no place; only PEFT's form has", p->path, p->saved[0].name, what);
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s holds the whole weight %s (\"modules_to_save\"), for which %s has no place; only PEFT's form has",
+                    p->path, p->saved[0].name, what);
   for (size_t i = 0; i < p->count; i++) {
     if (p->parts[i].magnitude && !magnitudes)
-      return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has a magnitude (DoRA), for which %s has no place; PEFT's and mlx-lm's forms have", p->path, p->parts[i].module, what);
-    if (p->parts[i].embedding && !embeddings) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s is an embedding, for which %s has no place", p->path, p->parts[i].module, what);
+      return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s has a magnitude (DoRA), for which %s has no place; PEFT's and mlx-lm's forms have", p->path,
+                      p->parts[i].module, what);
+    if (p->parts[i].embedding && !embeddings)
+      return etk_fail(e, ETK_E_UNSUPPORTED, "%s: %s is an embedding, for which %s has no place", p->path, p->parts[i].module, what);
   }
   return ETK_OK;
 }
 
 etk_status etk__adapter_check_shape(etk_error *e, const etk__adapter_parts *p, const etk__adapter_part *part, int64_t out, int64_t in) {
   if (etk__part_out(part) == out && etk__part_in(part) == in) return ETK_OK;
-  return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s and its pair are for a layer (%lld, %lld), this base model has (%lld, %lld): the adapter belongs to another model", p->path, part->name,
+  return etk_fail(e, ETK_E_SHAPE,
+                  "%s: tensor %s and its pair are for a layer (%lld, %lld), this base model has (%lld, %lld): the adapter belongs to another model",
+                      p->path, part->name,
                   (long long)etk__part_out(part), (long long)etk__part_in(part), (long long)out, (long long)in);
 }
 
@@ -217,8 +236,10 @@ etk_status etk__adapter_check_base(etk_error *e, const etk__adapter_parts *p, co
   for (size_t i = 0; i < p->count && !status; i++) {
     const etk__adapter_part *part = &p->parts[i];
     if (seen[i]) continue;
-    if (is_outer(part, base)) status = etk__adapter_check_shape(e, p, part, part->embedding ? c->hidden_size : c->vocab_size, part->embedding ? c->vocab_size : c->hidden_size);
-    else status = etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which fits no layer of the model %s (%zu of %zu do)", p->path, part->name, etk_model_path(base), known, p->count);
+    if (is_outer(part, base))
+      status = etk__adapter_check_shape(e, p, part, part->embedding ? c->hidden_size : c->vocab_size, part->embedding ? c->vocab_size : c->hidden_size);
+    else status = etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which fits no layer of the model %s (%zu of %zu do)", p->path, part->name,
+                           etk_model_path(base), known, p->count);
   }
   etk_free(seen);
   return status;
@@ -288,8 +309,8 @@ etk_status etk__adapter_derive_targets(etk_error *e, etk__adapter_parts *p, cons
 
 /* ---- files ---- */
 
-etk_status etk__adapter_write_safetensors(etk_error *e, const char *path, const etk__adapter_item *items, size_t count, const char *const *own, size_t own_count,
-                                          etk__adapter_metadata metadata) {
+etk_status etk__adapter_write_safetensors(etk_error *e, const char *path, const etk__adapter_item *items, size_t count, const char *const *own,
+                                          size_t own_count, etk__adapter_metadata metadata) {
   etk_safetensors_item *list = etk_calloc(count + 1, sizeof *list);
   const char **pairs = etk_calloc(2 * (own_count + metadata.count) + 1, sizeof *pairs);
   etk_status status = list && pairs ? ETK_OK : etk_fail_memory(e);
@@ -299,20 +320,6 @@ etk_status etk__adapter_write_safetensors(etk_error *e, const char *path, const 
   if (!status) status = etk_safetensors_write(e, path, list, count, pairs, own_count + metadata.count, true);
   etk_free(list);
   etk_free(pairs);
-  return status;
-}
-
-static etk_status read_config(etk_error *e, json_t **out, const char *path) {
-  char *text = NULL;
-  size_t size = 0;
-  etk_status status = etk_fs_read(e, &text, &size, path, CONFIG_LIMIT);
-  if (!status) status = etk__json_parse(e, out, path, text, size);
-  etk_free(text);
-  if (!status && !json_is_object(*out)) {
-    json_decref(*out);
-    *out = NULL;
-    status = etk_fail(e, ETK_E_FORMAT, "%s is no JSON object", path);
-  }
   return status;
 }
 
@@ -357,7 +364,7 @@ etk_status etk__adapter_folder(etk_error *e, etk__adapter_parts *p, const char *
   for (size_t i = 0; p->path && !file && names[i] && !etk_fs_exists(p->path); i++) p->path = join(p, folder, names[i]);
   if (!p->path) return etk_fail_memory(e);
   if (!etk_fs_exists(p->config_path) || !etk_fs_exists(p->path))
-    return etk_fail(e, ETK_E_NOT_FOUND, "adapter %s has no %s; wanted an adapter's folder: adapter_config.json with adapter_model.safetensors (PEFT) or adapters.safetensors (mlx-lm)", path,
-                    etk_fs_exists(p->config_path) ? names[0] : "adapter_config.json");
-  return read_config(e, config, p->config_path);
+    return etk_fail(e, ETK_E_NOT_FOUND,
+                    "adapter %s has no %s; wanted an adapter's folder: adapter_config.json with adapter_model.safetensors (PEFT) or adapters.safetensors (mlx-lm)", path, etk_fs_exists(p->config_path) ? names[0] : "adapter_config.json");
+  return etk__json_read(e, config, p->config_path, ETK__CONFIG_LIMIT, false);
 }

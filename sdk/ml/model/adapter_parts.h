@@ -51,14 +51,23 @@ typedef struct etk__adapter_parts {
   size_t saved_count;
 } etk__adapter_parts;
 
+/* How a form's names of tensors end. */
+typedef struct etk__adapter_ending {
+  const char *text;
+  etk__adapter_leaf_kind kind;
+  bool embedding;
+} etk__adapter_ending;
+/* The ending of a name, and the size of what stands before it; NULL: none of the list. */
+const etk__adapter_ending *etk__adapter_ending_of(const etk__adapter_ending *endings, size_t count, const char *name, size_t *module_size);
+
 /* Consumes tensor, also on failure; module and name are copied (module_size bytes of module). */
-etk_status etk__adapter_parts_add(etk_error *e, etk__adapter_parts *p, const char *module, size_t module_size, const char *name, etk__adapter_leaf_kind kind, bool embedding,
-                                  etk_tensor *tensor);
+etk_status etk__adapter_parts_add(etk_error *e, etk__adapter_parts *p, const char *module, size_t module_size, const char *name,
+                                  etk__adapter_leaf_kind kind, bool embedding, etk_tensor *tensor);
 /* Sorts the leaves into parts: each has its pair once, of types and shapes that go together. A missing alpha leaves the scale NAN. */
 etk_status etk__adapter_parts_group(etk_error *e, etk__adapter_parts *p);
 void etk__adapter_parts_sort(etk__adapter_parts *p);
 etk__adapter_part *etk__adapter_parts_find(const etk__adapter_parts *p, const char *module); /* NULL: none */
-/* The part for a linear layer of the model, whose name may lack the family's optional prefix. */
+/* The part for a linear layer of the model, by any of its spellings. */
 etk__adapter_part *etk__adapter_parts_for(const etk__adapter_parts *p, const etk_model *model, const char *module);
 void etk__adapter_parts_fini(etk__adapter_parts *p);
 
@@ -117,8 +126,8 @@ typedef struct etk__adapter_item {
   const etk_tensor *tensor;
 } etk__adapter_item;
 /* A safetensors file of items in their own types; pairs: form's own metadata beside the caller's. */
-etk_status etk__adapter_write_safetensors(etk_error *e, const char *path, const etk__adapter_item *items, size_t count, const char *const *own, size_t own_count,
-                                          etk__adapter_metadata metadata);
+etk_status etk__adapter_write_safetensors(etk_error *e, const char *path, const etk__adapter_item *items, size_t count, const char *const *own,
+                                          size_t own_count, etk__adapter_metadata metadata);
 /* The folder of an adapter (or of the file `path`), its adapter_config.json parsed (*config), and the file of tensors: `path` itself where it is a file, else the
  * first of `names` (a NULL ends them) that is there. The paths are in the arena. */
 etk_status etk__adapter_folder(etk_error *e, etk__adapter_parts *p, const char *path, const char *const *names, json_t **config);

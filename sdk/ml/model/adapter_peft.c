@@ -3,8 +3,7 @@
 
 #include "ml/format/json.h"
 
-#include <etk/safetensors.h>
-#include <etk/torch.h>
+#include <etk/weights.h>
 #include <math.h>
 
 static const char prefix[] = "base_model.model.";
@@ -13,10 +12,8 @@ enum { PREFIX = sizeof prefix - 1, SAVED = 1024 };
 /* ---- settings ---- */
 
 static etk_status unsupported(etk_error *e, const char *name, const char *key, const json_t *value) {
-  char *seen = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-  etk_status status = etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"%s\" is %.60s, which changes the adapter's meaning and is not supported by this version", name, key, seen ? seen : "?");
-  free(seen);
-  return status;
+  return etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"%s\" is %s, which changes the adapter's meaning and is not supported by this version", name, key,
+                  etk__json_show(value).text);
 }
 
 /* Keys that this version reads nothing from: anything but empty, false or null would change the result. */
@@ -48,10 +45,13 @@ static etk_status read_settings(etk_error *e, etk__adapter_parts *p, const json_
   if (alpha && !json_is_number(alpha)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_alpha\" is no number", name);
   if (alpha && !(json_number_value(alpha) > 0)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_alpha\" is %g; above 0 is wanted", name, json_number_value(alpha));
   if (dropout && !json_is_number(dropout)) return etk_fail(e, ETK_E_FORMAT, "%s: \"lora_dropout\" is no number", name);
-  p->options = (etk_lora_options){.rank = json_integer_value(rank), .alpha = alpha ? json_number_value(alpha) : 8, .dropout = dropout ? json_number_value(dropout) : 0,
+  p->options = (etk_lora_options){.rank = json_integer_value(rank), .alpha = alpha ? json_number_value(alpha) : 8,
+                                  .dropout = dropout ? json_number_value(dropout) : 0,
                                   .use_rslora = json_is_true(json_object_get(root, "use_rslora"))};
-  if (!(p->options.dropout >= 0 && p->options.dropout < 1)) return etk_fail(e, ETK_E_INVALID, "%s: LoRA dropout is %g, wanted 0 up to (not including) 1", name, p->options.dropout);
-  if (json_array_size(json_object_get(root, "modules_to_save")) > SAVED) return etk_fail(e, ETK_E_FORMAT, "%s: \"modules_to_save\" has more than %d entries", name, SAVED);
+  if (!(p->options.dropout >= 0 && p->options.dropout < 1))
+    return etk_fail(e, ETK_E_INVALID, "%s: LoRA dropout is %g, wanted 0 up to (not including) 1", name, p->options.dropout);
+  if (json_array_size(json_object_get(root, "modules_to_save")) > SAVED)
+    return etk_fail(e, ETK_E_FORMAT, "%s: \"modules_to_save\" has more than %d entries", name, SAVED);
   const json_t *list = json_object_get(root, "target_modules"), *item;
   const char **targets = etk_arena_array(&p->arena, json_array_size(list) + 1, sizeof *targets);
   p->options.target_modules = targets;
@@ -67,47 +67,11 @@ static etk_status read_settings(etk_error *e, etk__adapter_parts *p, const json_
 
 /* ---- tensors ---- */
 
-/* Whichever file holds them. */
-struct tensors {
-  etk_safetensors *safetensors;
-  etk_torch *torch;
-};
-static etk_status tensors_open(etk_error *e, struct tensors *t, const char *path) {
-  size_t size = strlen(path);
-  bool torch = size > 4 && !strcmp(path + size - 4, ".bin");
-  return torch ? etk_torch_open(e, &t->torch, path) : etk_safetensors_open(e, &t->safetensors, path);
-}
-static void tensors_close(struct tensors *t) {
-  etk_torch_close(t->torch);
-  etk_safetensors_close(t->safetensors);
-}
-static const char *tensor_name(const struct tensors *t, size_t index) {
-  if (t->torch) return index < etk_torch_count(t->torch) ? etk_torch_at(t->torch, index)->name : NULL;
-  return index < etk_safetensors_count(t->safetensors) ? etk_safetensors_at(t->safetensors, index)->name : NULL;
-}
-static etk_status tensor_take(etk_error *e, etk_tensor **out, const struct tensors *t, const char *name) {
-  return t->torch ? etk_torch_tensor(e, out, t->torch, name) : etk_safetensors_tensor(e, out, t->safetensors, name);
-}
-
-static const struct ending {
-  const char *text;
-  etk__adapter_leaf_kind kind;
-  bool embedding;
-} endings[] = {
+static const etk__adapter_ending endings[] = {
     {".lora_A.weight", ETK__LEAF_A, false},       {".lora_B.weight", ETK__LEAF_B, false},
     {".lora_embedding_A", ETK__LEAF_A, true},     {".lora_embedding_B", ETK__LEAF_B, true},
     {".lora_magnitude_vector", ETK__LEAF_MAGNITUDE, false}, {".lora_magnitude_vector.weight", ETK__LEAF_MAGNITUDE, false},
 };
-static const struct ending *ending_of(const char *name, size_t *module_size) {
-  size_t size = strlen(name);
-  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-    size_t length = strlen(endings[i].text);
-    if (size <= length || strcmp(name + size - length, endings[i].text)) continue;
-    *module_size = size - length;
-    return &endings[i];
-  }
-  return NULL;
-}
 
 /* Whole weights that PEFT keeps beside the pairs: modules_to_save, and the embedding that an adapter of it changes. */
 static bool is_saved(const etk__adapter_parts *p, const char *name) {
@@ -125,15 +89,17 @@ static bool is_saved(const etk__adapter_parts *p, const char *name) {
 }
 
 /* Nothing in the file may go unused: an adapter that "applies" without effect is the field's most silent failure. */
-static etk_status take(etk_error *e, etk__adapter_parts *p, const struct tensors *t, const char *name) {
+static etk_status take(etk_error *e, etk__adapter_parts *p, etk_weights *file, const char *name) {
   size_t module_size;
   etk_tensor *tensor = NULL;
-  const struct ending *ending = NULL;
+  const etk__adapter_ending *ending = NULL;
   bool ours = !strncmp(name, prefix, PREFIX);
-  if (ours) ending = ending_of(name + PREFIX, &module_size);
+  if (ours) ending = etk__adapter_ending_of(endings, sizeof endings / sizeof *endings, name + PREFIX, &module_size);
   if (!ours || (!ending && !is_saved(p, name + PREFIX)))
-    return etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which fits no targeted layer of the model: %s<module>.lora_A.weight and .lora_B.weight are wanted", p->path, name, prefix);
-  etk_status status = tensor_take(e, &tensor, t, name);
+    return etk_fail(e, ETK_E_FORMAT,
+                    "%s holds the tensor %s, which fits no targeted layer of the model: %s<module>.lora_A.weight and .lora_B.weight are wanted",
+                        p->path, name, prefix);
+  etk_status status = etk_weights_tensor(e, &tensor, file, name, NULL);
   if (status) return status;
   if (ending) return etk__adapter_parts_add(e, p, name + PREFIX, module_size, name, ending->kind, ending->embedding, tensor);
   const char *copy = etk_arena_strdup(&p->arena, name + PREFIX);
@@ -151,22 +117,22 @@ static etk_status check_part(etk_error *e, etk__adapter_parts *p, etk__adapter_p
   if (status) return status;
   char text[96];
   if (rank != (double)etk__part_rank(part))
-    return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, but %s gives this module rank %g", p->path, part->name, etk_shape_text(text, sizeof text, etk_tensor_shape(part->a)),
-                    p->config_path, rank);
+    return etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, but %s gives this module rank %g", p->path, part->name,
+                    etk_shape_text(text, sizeof text, etk_tensor_shape(part->a)), p->config_path, rank);
   part->scale = p->options.use_rslora ? alpha / sqrt(rank) : alpha / rank;
   if (dora != (part->magnitude != NULL))
-    return etk_fail(e, ETK_E_FORMAT, "%s: %s has %s, but %s says \"use_dora\": %s", p->path, part->module, dora ? "no magnitude" : "a magnitude", p->config_path, dora ? "true" : "false");
+    return etk_fail(e, ETK_E_FORMAT, "%s: %s has %s, but %s says \"use_dora\": %s", p->path, part->module, dora ? "no magnitude" : "a magnitude",
+                    p->config_path, dora ? "true" : "false");
   return ETK_OK;
 }
 
 static etk_status read_tensors(etk_error *e, etk__adapter_parts *p) {
-  struct tensors t = {0};
-  etk_status status = tensors_open(e, &t, p->path);
-  size_t count = !status && t.torch ? etk_torch_count(t.torch) : !status ? etk_safetensors_count(t.safetensors) : 0;
+  etk_weights *file = NULL;
+  etk_status status = etk_weights_open(e, &file, p->path);
+  size_t count = status ? 0 : etk_weights_count(file);
   if (!status && !(p->saved = etk_arena_array(&p->arena, count + 1, sizeof *p->saved))) status = etk_fail_memory(e);
-  const char *name;
-  for (size_t i = 0; !status && (name = tensor_name(&t, i)); i++) status = take(e, p, &t, name);
-  tensors_close(&t);
+  for (size_t i = 0; i < count && !status; i++) status = take(e, p, file, etk_weights_at(file, i)->name);
+  etk_weights_close(file);
   return status;
 }
 
@@ -243,14 +209,18 @@ static bool is_conv1d(const etk__adapter_parts *p, const etk_model *base) {
 
 static json_t *config_json(const etk__adapter_parts *p, const etk_model *base) {
   bool dora = p->count && p->parts[0].magnitude;
-  json_t *path = json_string(base && *etk_model_path(base) ? etk_model_path(base) : p->base ? p->base : ""), *saved = as_read(p, "modules_to_save"), *pattern = as_read(p, "layers_pattern");
+  json_t *path = json_string(base && *etk_model_path(base) ? etk_model_path(base) : p->base ? p->base : ""), *saved = as_read(p, "modules_to_save"),
+      *pattern = as_read(p, "layers_pattern");
   if (!path) path = json_string(""); /* a path that is no UTF-8 */
   json_t *root = json_pack("{s:s, s:s, s:o, s:n, s:n, s:b, s:I, s:o, s:f, s:o, s:b, s:s, s:b, s:b, s:b, s:o, s:o, s:o, s:n, s:n, s:s, s:{}, s:o, s:o}", "peft_type", "LORA",
                            "task_type", "CAUSAL_LM", "base_model_name_or_path", path, "revision", "auto_mapping", "inference_mode", 1, "r",
-                           (json_int_t)p->options.rank, "lora_alpha", number(p->options.alpha), "lora_dropout", p->options.dropout, "target_modules", targets_json(p), "fan_in_fan_out",
+                           (json_int_t)p->options.rank, "lora_alpha", number(p->options.alpha), "lora_dropout", p->options.dropout, "target_modules",
+                               targets_json(p), "fan_in_fan_out",
                            is_conv1d(p, base), "bias", "none", "use_rslora", p->options.use_rslora, "use_dora", dora, "init_lora_weights", 1, "modules_to_save",
-                           saved ? saved : json_null(), "layers_to_transform", layers_json(p), "layers_pattern", pattern ? pattern : json_null(), "layer_replication",
-                           "megatron_config", "megatron_core", "megatron.core", "loftq_config", "rank_pattern", pattern_json(p, "rank_pattern", true), "alpha_pattern",
+                           saved ? saved : json_null(), "layers_to_transform", layers_json(p), "layers_pattern", pattern ? pattern : json_null(),
+                               "layer_replication",
+                           "megatron_config", "megatron_core", "megatron.core", "loftq_config", "rank_pattern", pattern_json(p, "rank_pattern", true),
+                               "alpha_pattern",
                            pattern_json(p, "alpha_pattern", false));
   json_t *excluded = root ? as_read(p, "exclude_modules") : NULL;
   if (excluded && json_object_set_new(root, "exclude_modules", excluded)) {
@@ -276,7 +246,8 @@ etk_status etk__adapter_write_peft(etk_error *e, const etk__adapter_parts *p, co
     items[count++] = (etk__adapter_item){etk_arena_printf(&names, form, prefix, part->module, 'B'), part->b};
     if (part->magnitude) items[count++] = (etk__adapter_item){etk_arena_printf(&names, "%s%s.lora_magnitude_vector", prefix, part->module), part->magnitude};
   }
-  for (size_t i = 0; i < p->saved_count && !failed; i++) items[count++] = (etk__adapter_item){etk_arena_printf(&names, "%s%s", prefix, p->saved[i].name), p->saved[i].tensor};
+  for (size_t i = 0; i < p->saved_count && !failed; i++)
+    items[count++] = (etk__adapter_item){etk_arena_printf(&names, "%s%s", prefix, p->saved[i].name), p->saved[i].tensor};
   for (size_t i = 0; i < count && !failed; i++) failed = !items[i].name;
   status = failed ? etk_fail_memory(e) : etk__adapter_write_safetensors(e, path, items, count, own, 1, metadata);
   etk_arena_fini(&names);

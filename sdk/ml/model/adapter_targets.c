@@ -121,7 +121,8 @@ static etk_status read_layers(etk_error *e, etk__adapter_targets *t, const json_
     return etk_fail(e, ETK_E_FORMAT, "%s: \"layers_pattern\" is no text and no list of texts", t->path);
   bool given = (json_is_string(pattern) && *json_string_value(pattern)) || json_array_size(pattern);
   size_t patterns = given && json_is_array(pattern) ? json_array_size(pattern) : 1;
-  if (patterns > PATTERNS || !(t->layer = etk_arena_array(&t->arena, patterns, sizeof *t->layer))) return etk_fail(e, ETK_E_FORMAT, "%s: \"layers_pattern\" has %zu entries", t->path, patterns);
+  if (patterns > PATTERNS || !(t->layer = etk_arena_array(&t->arena, patterns, sizeof *t->layer)))
+    return etk_fail(e, ETK_E_FORMAT, "%s: \"layers_pattern\" has %zu entries", t->path, patterns);
   for (size_t i = 0; i < patterns; i++) {
     const json_t *item = json_is_array(pattern) && given ? json_array_get(pattern, i) : pattern;
     if (given && !json_is_string(item)) return etk_fail(e, ETK_E_FORMAT, "%s: \"layers_pattern\" is no text and no list of texts", t->path);
@@ -136,14 +137,16 @@ static etk_status read_layers(etk_error *e, etk__adapter_targets *t, const json_
 static etk_status read_pattern(etk_error *e, struct regex **out, size_t *count, etk__adapter_targets *t, const char *key, const json_t *value) {
   if (!value || json_is_null(value)) return ETK_OK;
   if (!json_is_object(value)) return etk_fail(e, ETK_E_FORMAT, "%s: \"%s\" is no object of names and numbers", t->path, key);
-  if (json_object_size(value) > PATTERNS) return etk_fail(e, ETK_E_FORMAT, "%s: \"%s\" has %zu entries, wanted at most %d", t->path, key, json_object_size(value), PATTERNS);
+  if (json_object_size(value) > PATTERNS)
+    return etk_fail(e, ETK_E_FORMAT, "%s: \"%s\" has %zu entries, wanted at most %d", t->path, key, json_object_size(value), PATTERNS);
   if (!(*out = etk_arena_array(&t->arena, json_object_size(value) + 1, sizeof **out))) return etk_fail_memory(e);
   const char *name;
   json_t *number;
   json_object_foreach((json_t *)(uintptr_t)value, name, number) {
     const char *text = etk_arena_printf(&t->arena, "(.*\\.)?(%s)$", name);
     if (!text) return etk_fail_memory(e);
-    if (!json_is_number(number) || !(json_number_value(number) > 0)) return etk_fail(e, ETK_E_FORMAT, "%s: \"%s\" of \"%.80s\" is no number above 0", t->path, key, name);
+    if (!json_is_number(number) || !(json_number_value(number) > 0))
+      return etk_fail(e, ETK_E_FORMAT, "%s: \"%s\" of \"%.80s\" is no number above 0", t->path, key, name);
     struct regex *r = &(*out)[(*count)++];
     r->value = json_number_value(number);
     etk_status status = regex_new(e, r, t, key, text, false);

@@ -1,7 +1,6 @@
 /* config.json of a Hugging Face folder, both the spelling of transformers 4 and of 5. Layers that differ are read in config_layers.c, rotary positions in
  * config_rope.c. */
 #include "config.h"
-#include "ml/format/json.h"
 #include "quantization.h"
 
 #include <math.h>
@@ -56,51 +55,15 @@ static const struct {
 static const struct {
   const char *name;
   etk_activation activation;
-} activations[] = {{"silu", ETK_ACTIVATION_SILU}, {"swish", ETK_ACTIVATION_SILU}, {"gelu", ETK_ACTIVATION_GELU}, {"gelu_pytorch_tanh", ETK_ACTIVATION_GELU_TANH},
+} activations[] = {{"silu", ETK_ACTIVATION_SILU}, {"swish", ETK_ACTIVATION_SILU}, {"gelu", ETK_ACTIVATION_GELU},
+                   {"gelu_pytorch_tanh", ETK_ACTIVATION_GELU_TANH},
                    {"gelu_new", ETK_ACTIVATION_GELU_TANH}};
 
 /* ---- values ---- */
 
-etk_status etk__config_wrong(const struct reader *r, const char *key, const json_t *value, const char *wanted) {
-  char *seen = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-  etk_status status = etk_fail(r->e, ETK_E_FORMAT, "%s: \"%s\" is %.80s, wanted %s", r->name, key, seen ? seen : "?", wanted);
-  free(seen);
-  return status;
-}
-
 etk_status etk__config_refuse(const struct reader *r, const char *key, const json_t *value) {
-  char *seen = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-  etk_status status = etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: \"%s\" is %.80s, which would change the result and is not supported for %s by this version", r->name, key,
-                               seen ? seen : "?", r->family->model_type);
-  free(seen);
-  return status;
-}
-
-etk_status etk__config_integer(const struct reader *r, const json_t *object, const char *key, bool required, int64_t *out) {
-  const json_t *value = json_object_get(object, key);
-  if (!etk__config_is_set(value)) {
-    if (required) return etk_fail(r->e, ETK_E_FORMAT, "%s: has no \"%s\", which a model of this type needs", r->name, key);
-    return ETK_OK;
-  }
-  if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX)
-    return etk__config_wrong(r, key, value, "a whole number from 1 to 2^31 - 1");
-  *out = json_integer_value(value);
-  return ETK_OK;
-}
-
-etk_status etk__config_number(const struct reader *r, const json_t *object, const char *key, double *out) {
-  const json_t *value = json_object_get(object, key);
-  if (!etk__config_is_set(value)) return ETK_OK;
-  if (!json_is_number(value) || !isfinite(json_number_value(value)) || json_number_value(value) <= 0) return etk__config_wrong(r, key, value, "a number above 0");
-  *out = json_number_value(value);
-  return ETK_OK;
-}
-
-etk_status etk__config_flag(const struct reader *r, const char *key, bool *out) {
-  const json_t *value = etk__config_get(r, key);
-  if (etk__config_is_set(value) && !json_is_boolean(value)) return etk__config_wrong(r, key, value, "true or false");
-  if (json_is_boolean(value)) *out = json_is_true(value);
-  return ETK_OK;
+  return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: \"%s\" is %s, which would change the result and is not supported for %s by this version", r->name, key,
+                  etk__json_show(value).text, r->family->model_type);
 }
 
 /* ---- groups of keys ---- */
@@ -144,17 +107,12 @@ static etk_status add_end(const struct reader *r, const json_t *value) {
   return ETK_OK;
 }
 
-etk_status etk__generation_config_parse(etk_error *e, etk_model_config *out, const char *name, const char *bytes, size_t size) {
-  json_t *root = NULL;
-  etk_status status = etk__json_parse(e, &root, name, bytes, size);
-  if (status) return status;
+etk_status etk__config_add_ends(etk_error *e, etk_model_config *out, const char *name, const json_t *root) {
   struct reader r = {e, name, root, root, NULL, out};
   const json_t *eos = json_object_get(root, "eos_token_id");
-  if (!json_is_object(root)) status = etk_fail(e, ETK_E_FORMAT, "%s: wanted a JSON object", name);
-  else if (json_is_array(eos))
-    for (size_t i = 0; i < json_array_size(eos) && !status; i++) status = add_end(&r, json_array_get(eos, i));
-  else if (eos && !json_is_null(eos)) status = add_end(&r, eos);
-  json_decref(root);
+  etk_status status = ETK_OK;
+  if (eos && !json_is_null(eos) && !json_is_array(eos)) return add_end(&r, eos);
+  for (size_t i = 0; i < json_array_size(eos) && !status; i++) status = add_end(&r, json_array_get(eos, i));
   return status;
 }
 
@@ -195,7 +153,8 @@ static etk_status read_experts(const struct reader *r) {
   const json_t *step = etk__config_get(r, "decoder_sparse_step"), *dense = etk__config_get(r, "mlp_only_layers"), *biases = etk__config_get(r, "qkv_bias");
   if (status) return status;
   if ((step && json_integer_value(step) != 1) || json_array_size(dense))
-    return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: \"decoder_sparse_step\" or \"mlp_only_layers\" asks for layers without experts, which this version does not support", r->name);
+    return etk_fail(r->e, ETK_E_UNSUPPORTED,
+                    "%s: \"decoder_sparse_step\" or \"mlp_only_layers\" asks for layers without experts, which this version does not support", r->name);
   return json_is_false(biases) ? etk__config_refuse(r, "qkv_bias", biases) : ETK_OK;
 }
 
@@ -239,7 +198,8 @@ static etk_status refuse_unsupported(const struct reader *r) {
   for (size_t i = 0; i < sizeof unsupported_keys / sizeof *unsupported_keys; i++) {
     const char *key = unsupported_keys[i].key;
     const json_t *value = etk__config_get(r, key);
-    bool has = (unsupported_keys[i].unless && *((const char *)r->family + unsupported_keys[i].unless)) || (r->family->experts_key && !strcmp(key, r->family->experts_key));
+    bool has = (unsupported_keys[i].unless && *((const char *)r->family + unsupported_keys[i].unless)) ||
+               (r->family->experts_key && !strcmp(key, r->family->experts_key));
     if (!has && etk__config_is_set(value) && !json_is_false(value)) return etk__config_refuse(r, key, value);
   }
   return refuse_biases(r);
@@ -259,7 +219,8 @@ static etk_status read_sizes(const struct reader *r) {
   if (!c->head_dim) c->head_dim = r->family->head_dim;
   if (c->head_dim) return ETK_OK;
   if (c->hidden_size % c->num_attention_heads)
-    return etk_fail(r->e, ETK_E_FORMAT, "%s: hidden_size %lld is not a multiple of num_attention_heads %lld", r->name, (long long)c->hidden_size, (long long)c->num_attention_heads);
+    return etk_fail(r->e, ETK_E_FORMAT, "%s: hidden_size %lld is not a multiple of num_attention_heads %lld", r->name, (long long)c->hidden_size,
+                    (long long)c->num_attention_heads);
   c->head_dim = c->hidden_size / c->num_attention_heads;
   return ETK_OK;
 }
@@ -286,7 +247,8 @@ static etk_status read_config(const struct reader *r) {
   if (!status) status = read_sizes(r);
   const json_t *tied = json_object_get(r->whole, "tie_word_embeddings");
   if (json_is_boolean(tied)) c->tie_word_embeddings = json_is_true(tied);
-  for (size_t i = 0; i < sizeof flag_keys / sizeof *flag_keys && !status; i++) status = etk__config_flag(r, flag_keys[i].key, (bool *)((char *)c + flag_keys[i].offset));
+  for (size_t i = 0; i < sizeof flag_keys / sizeof *flag_keys && !status; i++)
+    status = etk__config_flag(r, flag_keys[i].key, (bool *)((char *)c + flag_keys[i].offset));
   if (!status) status = refuse_unsupported(r);
   if (!status) status = read_attention(r);
   if (!status) status = read_experts(r);
@@ -298,7 +260,8 @@ static etk_status read_config(const struct reader *r) {
   if (r->family->conv1d && !status) forget_default_ids(c);
   for (int i = 0; i < c->eos_count && !status; i++)
     if (c->eos_token_ids[i] < 0 || c->eos_token_ids[i] >= c->vocab_size)
-      status = etk_fail(r->e, ETK_E_FORMAT, "%s: eos_token_id %d is outside the vocabulary of %lld tokens", r->name, c->eos_token_ids[i], (long long)c->vocab_size);
+      status = etk_fail(r->e, ETK_E_FORMAT, "%s: eos_token_id %d is outside the vocabulary of %lld tokens", r->name, c->eos_token_ids[i],
+                        (long long)c->vocab_size);
   return status ? status : etk__model_config_check(r->e, c, r->name);
 }
 
@@ -311,7 +274,8 @@ static etk_status find_family(struct reader *r) {
   r->family = etk__family_of_whole(json_string_value(type));
   if (r->family) {
     r->root = json_object_get(r->whole, "text_config");
-    return json_is_object(r->root) ? ETK_OK : etk_fail(r->e, ETK_E_FORMAT, "%s: a model of type %s has its text part in an object \"text_config\", which is missing", r->name,
+    return json_is_object(r->root) ? ETK_OK
+           : etk_fail(r->e, ETK_E_FORMAT, "%s: a model of type %s has its text part in an object \"text_config\", which is missing", r->name,
                                                       json_string_value(type));
   }
   char names[256];
@@ -342,41 +306,51 @@ static etk_status check_rope(etk_error *e, const etk_model_config *c, const char
   }
   bool stretched = c->rope_attention_factor > 0 && isfinite(c->rope_attention_factor) && c->rope_original_positions > 0 && isfinite(c->rope_factor);
   if (c->rope_scaling == ETK_ROPE_YARN && !(stretched && c->rope_factor >= 1 && c->rope_beta_fast > c->rope_beta_slow && c->rope_beta_slow > 0))
-    return etk_fail(e, ETK_E_FORMAT, "%s: rope scaling of type yarn wants factor from 1, beta_fast above beta_slow above 0, attention_factor and original positions above 0", name);
+    return etk_fail(e, ETK_E_FORMAT,
+                    "%s: rope scaling of type yarn wants factor from 1, beta_fast above beta_slow above 0, attention_factor and original positions above 0", name);
   if (c->rope_scaling != ETK_ROPE_LONGROPE) return ETK_OK;
   if (dims / 2 > ETK_MODEL_PAIRS || !stretched || c->rope_original_positions < 2)
-    return etk_fail(e, ETK_E_FORMAT, "%s: rope scaling of type longrope wants an attention_factor above 0, original positions from 2 and at most %d pairs a head", name, ETK_MODEL_PAIRS);
+    return etk_fail(e, ETK_E_FORMAT,
+                    "%s: rope scaling of type longrope wants an attention_factor above 0, original positions from 2 and at most %d pairs a head",
+                        name, ETK_MODEL_PAIRS);
   for (int64_t i = 0; i < dims / 2; i++)
     if (!(c->rope_short_factors[i] > 0 && c->rope_long_factors[i] > 0) || !isfinite(c->rope_short_factors[i] + c->rope_long_factors[i]))
-      return etk_fail(e, ETK_E_FORMAT, "%s: factors %lld of longrope are %g and %g, wanted numbers above 0", name, (long long)i, (double)c->rope_short_factors[i],
-                      (double)c->rope_long_factors[i]);
+      return etk_fail(e, ETK_E_FORMAT, "%s: factors %lld of longrope are %g and %g, wanted numbers above 0", name, (long long)i,
+                      (double)c->rope_short_factors[i], (double)c->rope_long_factors[i]);
   return ETK_OK;
 }
 
 static etk_status check_experts(etk_error *e, const etk_model_config *c, const char *name) {
-  if (etk__family_find(c->architecture)->expert_rows && (c->num_experts < 1 || c->num_experts > 4096 || c->num_experts_per_tok < 1 || c->num_experts_per_tok > c->num_experts))
+  if (etk__family_find(c->architecture)->expert_rows && (c->num_experts < 1 || c->num_experts > 4096 || c->num_experts_per_tok < 1 ||
+                                                         c->num_experts_per_tok > c->num_experts))
     return etk_fail(e, ETK_E_FORMAT, "%s: %lld experts, %lld a token: wanted 1 to 4096, and at most as many a token", name, (long long)c->num_experts,
                     (long long)c->num_experts_per_tok);
   if (c->num_experts > 0 && c->num_hidden_layers > (1 << 20) / c->num_experts)
-    return etk_fail(e, ETK_E_FORMAT, "%s: %lld layers of %lld experts are beyond any real model; the file is damaged", name, (long long)c->num_hidden_layers, (long long)c->num_experts);
+    return etk_fail(e, ETK_E_FORMAT, "%s: %lld layers of %lld experts are beyond any real model; the file is damaged", name,
+                    (long long)c->num_hidden_layers, (long long)c->num_experts);
   return ETK_OK;
 }
 
 etk_status etk__model_config_check(etk_error *e, const etk_model_config *c, const char *name) {
-  if (!etk__family_find(c->architecture)) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: architecture \"%.31s\" is not known to this version", name, c->architecture);
+  if (!etk__family_find(c->architecture))
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: architecture \"%.31s\" is not known to this version", name, c->architecture);
   if (c->num_attention_heads % c->num_key_value_heads)
     return etk_fail(e, ETK_E_FORMAT, "%s: num_attention_heads %lld is not a multiple of num_key_value_heads %lld", name, (long long)c->num_attention_heads,
                     (long long)c->num_key_value_heads);
   if (c->num_attention_heads > 1 << 20 || c->head_dim > 1 << 20)
-    return etk_fail(e, ETK_E_FORMAT, "%s: %lld heads of %lld are beyond any real model; the file is damaged", name, (long long)c->num_attention_heads, (long long)c->head_dim);
+    return etk_fail(e, ETK_E_FORMAT, "%s: %lld heads of %lld are beyond any real model; the file is damaged", name, (long long)c->num_attention_heads,
+                    (long long)c->head_dim);
   /* A bound on every product that follows, so that none overflows: 2^40 elements is far above any real model's layer. */
-  const int64_t sizes[] = {c->vocab_size, 2 * c->intermediate_size, (c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim, c->max_position_embeddings,
-                           c->moe_intermediate_size, c->shared_expert_intermediate_size};
+  const int64_t sizes[] = {c->vocab_size, 2 * c->intermediate_size, (c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim,
+                           c->max_position_embeddings, c->moe_intermediate_size, c->shared_expert_intermediate_size};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     if (sizes[i] > ((int64_t)1 << 40) / c->hidden_size)
-      return etk_fail(e, ETK_E_FORMAT, "%s: a weight of %lld x %lld is beyond any real model; the file is damaged", name, (long long)sizes[i], (long long)c->hidden_size);
-  if (c->num_hidden_layers > 100000) return etk_fail(e, ETK_E_FORMAT, "%s: num_hidden_layers is %lld, wanted at most 100000", name, (long long)c->num_hidden_layers);
-  if (c->sliding_window < 0) return etk_fail(e, ETK_E_FORMAT, "%s: sliding_window is %lld, wanted a number from 1, or 0 for none", name, (long long)c->sliding_window);
+      return etk_fail(e, ETK_E_FORMAT, "%s: a weight of %lld x %lld is beyond any real model; the file is damaged", name, (long long)sizes[i],
+                      (long long)c->hidden_size);
+  if (c->num_hidden_layers > 100000)
+    return etk_fail(e, ETK_E_FORMAT, "%s: num_hidden_layers is %lld, wanted at most 100000", name, (long long)c->num_hidden_layers);
+  if (c->sliding_window < 0)
+    return etk_fail(e, ETK_E_FORMAT, "%s: sliding_window is %lld, wanted a number from 1, or 0 for none", name, (long long)c->sliding_window);
   for (size_t i = 0; i < sizeof checked_numbers / sizeof *checked_numbers; i++) {
     double value = *(const double *)((const char *)c + checked_numbers[i].offset);
     if (!isfinite(value) || value < 0) return etk_fail(e, ETK_E_FORMAT, "%s: %s is %g, wanted a finite number from 0", name, checked_numbers[i].key, value);
@@ -385,14 +359,28 @@ etk_status etk__model_config_check(etk_error *e, const etk_model_config *c, cons
   return status ? status : check_experts(e, c, name);
 }
 
+etk_status etk__config_from_json(etk_error *e, etk_model_config *out, const char *name, const json_t *root) {
+  struct reader r = {e, name, root, root, NULL, out};
+  *out = (etk_model_config){.bos_token_id = -1};
+  etk_status status = find_family(&r);
+  return status ? status : read_config(&r);
+}
+
 etk_status etk_model_config_parse(etk_error *e, etk_model_config *out, const char *name, const char *bytes, size_t size) {
   *out = (etk_model_config){.bos_token_id = -1};
   json_t *root = NULL;
   etk_status status = etk__json_parse(e, &root, name, bytes, size);
-  if (status) return status;
-  struct reader r = {e, name, root, root, NULL, out};
-  status = json_is_object(root) ? find_family(&r) : etk_fail(e, ETK_E_FORMAT, "%s: wanted a JSON object", name);
-  if (!status) status = read_config(&r);
+  if (!status) status = json_is_object(root) ? etk__config_from_json(e, out, name, root) : etk_fail(e, ETK_E_FORMAT, "%s: wanted a JSON object", name);
   json_decref(root);
   return status;
+}
+
+void etk__config_from_llama2c(etk_model_config *out, const etk_weights *weights) {
+  const etk_weights_facts *f = etk_weights_get_facts(weights);
+  *out = (etk_model_config){.architecture = "llama", .vocab_size = f->vocab_size, .hidden_size = f->hidden_size, .intermediate_size = f->intermediate_size,
+                            .num_hidden_layers = f->num_hidden_layers, .num_attention_heads = f->num_attention_heads,
+                            .num_key_value_heads = f->num_key_value_heads, .head_dim = f->head_dim,
+                            .max_position_embeddings = f->max_position_embeddings, .rms_norm_eps = f->norm_eps, .rope_theta = f->rope_theta,
+                            .tie_word_embeddings = !etk_weights_find(weights, "lm_head.weight"), .bos_token_id = 1, .eos_token_ids = {2, 1},
+                            .eos_count = 2};
 }

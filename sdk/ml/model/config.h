@@ -3,8 +3,9 @@
 #define ETK_ML_MODEL_CONFIG_H
 
 #include "internal.h"
+#include "ml/format/json.h"
 
-#include <jansson.h>
+#include <etk/weights.h>
 
 struct reader {
   etk_error *e;
@@ -17,13 +18,26 @@ struct reader {
 
 static inline const json_t *etk__config_get(const struct reader *r, const char *key) { return json_object_get(r->root, key); }
 static inline bool etk__config_is_set(const json_t *value) { return value && !json_is_null(value); }
-etk_status etk__config_wrong(const struct reader *r, const char *key, const json_t *value, const char *wanted);
 /* A field that would change the result and that we do not have for this family. */
 etk_status etk__config_refuse(const struct reader *r, const char *key, const json_t *value);
-/* Numbers of an object, from 1 and above 0. Where the key is absent or null the value stays. */
-etk_status etk__config_integer(const struct reader *r, const json_t *object, const char *key, bool required, int64_t *out);
-etk_status etk__config_number(const struct reader *r, const json_t *object, const char *key, double *out);
-etk_status etk__config_flag(const struct reader *r, const char *key, bool *out);
+/* etk__json_* of json.h with the reader's file. */
+static inline etk_status etk__config_wrong(const struct reader *r, const char *key, const json_t *value, const char *wanted) {
+  return etk__json_wrong(r->e, r->name, key, value, wanted);
+}
+static inline etk_status etk__config_integer(const struct reader *r, const json_t *object, const char *key, bool required, int64_t *out) {
+  return etk__json_count(r->e, r->name, object, key, required, out);
+}
+static inline etk_status etk__config_number(const struct reader *r, const json_t *object, const char *key, double *out) {
+  return etk__json_number(r->e, r->name, object, key, out);
+}
+static inline etk_status etk__config_flag(const struct reader *r, const char *key, bool *out) { return etk__json_bool(r->e, r->name, r->root, key, out); }
+
+/* The whole of a config.json, which is an object. */
+etk_status etk__config_from_json(etk_error *e, etk_model_config *out, const char *name, const json_t *root);
+/* Adds the ends of a text that a generation_config.json names to those of `out`. */
+etk_status etk__config_add_ends(etk_error *e, etk_model_config *out, const char *name, const json_t *root);
+/* What the header of a llama2.c checkpoint says; not checked. */
+void etk__config_from_llama2c(etk_model_config *out, const etk_weights *weights);
 
 etk_status etk__config_rope(const struct reader *r);   /* config_rope.c; after head_dim and max_position_embeddings */
 etk_status etk__config_layers(const struct reader *r); /* config_layers.c: windows, and layers without positions */

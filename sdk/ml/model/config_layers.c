@@ -20,7 +20,8 @@ static etk_status read_alike(const struct reader *r, const json_t *types) {
   json_t *item;
   json_array_foreach(types, i, item)
     if (!json_is_string(item) || strcmp(json_string_value(item), kind))
-      return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: \"layer_types\" has layers other than %s, which is not supported for %s by this version", r->name, kind, r->family->model_type);
+      return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: \"layer_types\" has layers other than %s, which is not supported for %s by this version", r->name,
+                      kind, r->family->model_type);
   return ETK_OK;
 }
 
@@ -79,8 +80,8 @@ static etk_status read_windows(const struct reader *r) {
   if (status || r->family->windows == WINDOWS_ALL) return status ? status : read_alike(r, types);
   if (r->family->windows == WINDOWS_LATE && !c->sliding_window && !types) return ETK_OK;
   if (c->num_hidden_layers > ETK_MODEL_LAYERS)
-    return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: num_hidden_layers is %lld; of models whose layers differ this version runs up to %d", r->name, (long long)c->num_hidden_layers,
-                    ETK_MODEL_LAYERS);
+    return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: num_hidden_layers is %lld; of models whose layers differ this version runs up to %d", r->name,
+                    (long long)c->num_hidden_layers, ETK_MODEL_LAYERS);
   if (types) status = read_types(r, types);
   else if (r->family->windows == WINDOWS_PATTERN) status = read_pattern(r);
   else status = read_late(r);
@@ -107,7 +108,8 @@ static etk_status read_no_rope(const struct reader *r) {
     return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: num_hidden_layers is %lld; of models whose layers differ this version runs up to %d", r->name,
                     (long long)r->c->num_hidden_layers, ETK_MODEL_LAYERS);
   if (etk__config_is_set(list) && (!json_is_array(list) || (int64_t)json_array_size(list) < r->c->num_hidden_layers))
-    return etk_fail(r->e, ETK_E_FORMAT, "%s: \"no_rope_layers\" has %zu entries, wanted a list of %lld, one a layer", r->name, json_array_size(list), (long long)r->c->num_hidden_layers);
+    return etk_fail(r->e, ETK_E_FORMAT, "%s: \"no_rope_layers\" has %zu entries, wanted a list of %lld, one a layer", r->name, json_array_size(list),
+                    (long long)r->c->num_hidden_layers);
   for (int64_t i = 0; i < r->c->num_hidden_layers; i++) {
     const json_t *turns = json_array_get(list, (size_t)i);
     if (turns && (!json_is_integer(turns) || json_integer_value(turns) < 0 || json_integer_value(turns) > 1))

@@ -38,10 +38,11 @@ static etk_status read_factors(const struct reader *r, const struct scaling *s, 
   const json_t *list = json_object_get(s->rope, key);
   int64_t pairs = etk__rotary_dims(r->c) / 2;
   if (pairs > ETK_MODEL_PAIRS)
-    return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: %lld pairs of a head turn; with longrope this version has room for %d", r->name, (long long)pairs, ETK_MODEL_PAIRS);
+    return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: %lld pairs of a head turn; with longrope this version has room for %d", r->name, (long long)pairs,
+                    ETK_MODEL_PAIRS);
   if (!json_is_array(list) || (int64_t)json_array_size(list) != pairs)
-    return etk_fail(r->e, ETK_E_FORMAT, "%s: %s has %zu values in \"%s\", wanted a list of %lld, one for each pair of a head that turns", r->name, s->key, json_array_size(list), key,
-                    (long long)pairs);
+    return etk_fail(r->e, ETK_E_FORMAT, "%s: %s has %zu values in \"%s\", wanted a list of %lld, one for each pair of a head that turns", r->name,
+                    s->key, json_array_size(list), key, (long long)pairs);
   for (int64_t i = 0; i < pairs; i++) {
     const json_t *value = json_array_get(list, (size_t)i);
     out[i] = json_is_number(value) ? (float)json_number_value(value) : 0;
@@ -75,7 +76,8 @@ static etk_status read_linear(const struct reader *r, const struct scaling *s) {
 static etk_status read_llama3(const struct reader *r, const struct scaling *s) {
   const etk_model_config *c = r->c;
   if (c->rope_factor > 0 && c->rope_low_freq_factor > 0 && c->rope_high_freq_factor > c->rope_low_freq_factor && c->rope_original_positions > 0) return ETK_OK;
-  return etk_fail(r->e, ETK_E_FORMAT, "%s: %s of type llama3 needs factor, low_freq_factor < high_freq_factor and original_max_position_embeddings", r->name, s->key);
+  return etk_fail(r->e, ETK_E_FORMAT, "%s: %s of type llama3 needs factor, low_freq_factor < high_freq_factor and original_max_position_embeddings",
+                  r->name, s->key);
 }
 
 static const struct kind {
@@ -134,12 +136,14 @@ static etk_status read_part(const struct reader *r, const json_t *rope) {
   if (status) return status;
   if (!r->family->rotary_part) {
     if (part == 1) return ETK_OK;
-    return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: \"partial_rotary_factor\" is %g, which would change the result and is not supported for %s by this version", r->name, part,
+    return etk_fail(r->e, ETK_E_UNSUPPORTED,
+                    "%s: \"partial_rotary_factor\" is %g, which would change the result and is not supported for %s by this version", r->name, part,
                     r->family->model_type);
   }
   int64_t dims = part <= 1 ? (int64_t)((double)r->c->head_dim * part) : 0;
   if (dims < 2 || dims % 2)
-    return etk_fail(r->e, ETK_E_FORMAT, "%s: \"%s\" %g makes %lld of a head's %lld values turn, wanted an even number from 2", r->name, key, part, (long long)dims, (long long)r->c->head_dim);
+    return etk_fail(r->e, ETK_E_FORMAT, "%s: \"%s\" %g makes %lld of a head's %lld values turn, wanted an even number from 2", r->name, key, part,
+                    (long long)dims, (long long)r->c->head_dim);
   r->c->rotary_dims = dims == r->c->head_dim && r->family->rotary_part == 1 ? 0 : dims;
   return ETK_OK;
 }
@@ -155,7 +159,8 @@ etk_status etk__config_rope(const struct reader *r) {
   if (etk__config_is_set(s.rope) && !json_is_object(s.rope)) return etk__config_wrong(r, s.key, s.rope, "an object or null");
   if (local || global) {
     if (r->family->local_theta <= 0)
-      return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: %s differs from one type of layer to another, which is not supported for %s by this version", r->name, s.key, r->family->model_type);
+      return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: %s differs from one type of layer to another, which is not supported for %s by this version",
+                      r->name, s.key, r->family->model_type);
     if (local && !json_is_object(local)) return etk__config_wrong(r, "sliding_attention", local, "an object");
     if (global && !json_is_object(global)) return etk__config_wrong(r, "full_attention", global, "an object");
     status = read_local(r, local);
@@ -198,11 +203,11 @@ json_t *etk__rope_json(const etk_model_config *c) {
   switch (c->rope_scaling) {
   case ETK_ROPE_LINEAR: return json_pack("{s:s, s:f}", "type", "linear", "factor", c->rope_factor);
   case ETK_ROPE_LLAMA3:
-    return json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->rope_factor, "low_freq_factor", c->rope_low_freq_factor, "high_freq_factor",
-                     c->rope_high_freq_factor, "original_max_position_embeddings", original);
+    return json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", c->rope_factor, "low_freq_factor", c->rope_low_freq_factor,
+                     "high_freq_factor", c->rope_high_freq_factor, "original_max_position_embeddings", original);
   case ETK_ROPE_YARN:
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:I}", "rope_type", "yarn", "factor", c->rope_factor, "beta_fast", c->rope_beta_fast, "beta_slow", c->rope_beta_slow,
-                     "attention_factor", c->rope_attention_factor, "original_max_position_embeddings", original);
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:I}", "rope_type", "yarn", "factor", c->rope_factor, "beta_fast", c->rope_beta_fast, "beta_slow",
+                     c->rope_beta_slow, "attention_factor", c->rope_attention_factor, "original_max_position_embeddings", original);
   case ETK_ROPE_LONGROPE: return longrope_json(c);
   default: return json_null();
   }

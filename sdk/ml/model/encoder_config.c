@@ -5,7 +5,7 @@
 #include <etk/fs.h>
 #include <math.h>
 
-enum { CONFIG_LIMIT = 1 << 20, LAYERS = 1024, HISTORIC_END = 2, END_OF_TEXT = 49407 };
+enum { LAYERS = 1024, HISTORIC_END = 2, END_OF_TEXT = 49407 };
 
 static const struct encoder_family families[] = {
     {"bert", "bert.", &etk__bert_table, NULL, .text_forward = etk__bert_forward},
@@ -24,52 +24,12 @@ const struct encoder_family *etk__encoder_family(const char *model_type) {
   return NULL;
 }
 
-const char *etk__encoder_family_names(char *text, size_t size) {
+static const char *family_names(char *text, size_t size) {
   size_t used = 0;
   text[0] = 0;
   for (int i = 0; i < FAMILIES && used < size; i++)
     used += (size_t)snprintf(text + used, size - used, "%s%s", !i ? "" : i + 1 < FAMILIES ? ", " : " and ", families[i].model_type);
   return text;
-}
-
-/* ---- values ---- */
-
-etk_status etk__json_wrong(etk_error *e, const char *name, const char *key, const json_t *value, const char *wanted) {
-  char *seen = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-  etk_status status = etk_fail(e, ETK_E_FORMAT, "%s: \"%s\" is %.80s, wanted %s", name, key, seen ? seen : "?", wanted);
-  free(seen);
-  return status;
-}
-
-etk_status etk__json_count(etk_error *e, const char *name, const json_t *root, const char *key, bool required, int64_t *out) {
-  const json_t *value = json_object_get(root, key);
-  if (!value || json_is_null(value))
-    return required ? etk_fail(e, ETK_E_FORMAT, "%s: has no \"%s\", which an encoder of this type needs", name, key) : ETK_OK;
-  if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX)
-    return etk__json_wrong(e, name, key, value, "a whole number from 1 to 2^31 - 1");
-  *out = json_integer_value(value);
-  return ETK_OK;
-}
-
-etk_status etk__json_bool(etk_error *e, const char *name, const json_t *root, const char *key, bool *out) {
-  const json_t *value = json_object_get(root, key);
-  if (!value || json_is_null(value)) return ETK_OK;
-  if (!json_is_boolean(value)) return etk__json_wrong(e, name, key, value, "true or false");
-  *out = json_is_true(value);
-  return ETK_OK;
-}
-
-etk_status etk__json_read(etk_error *e, json_t **out, const char *path, bool array) {
-  char *text = NULL;
-  size_t size = 0;
-  *out = NULL;
-  etk_status status = etk_fs_read(e, &text, &size, path, CONFIG_LIMIT);
-  if (!status) status = etk__json_parse(e, out, path, text, size);
-  etk_free(text);
-  if (status || (array ? json_is_array(*out) : json_is_object(*out))) return status;
-  json_decref(*out);
-  *out = NULL;
-  return etk_fail(e, ETK_E_FORMAT, "%s: wanted a JSON %s", path, array ? "array" : "object");
 }
 
 static etk_status read_epsilon(etk_error *e, const char *name, const json_t *root, double *out) {
@@ -278,7 +238,7 @@ static etk_status read_config(etk_error *e, etk_encoder_config *c, const char *n
   const struct encoder_family *family = etk__encoder_family(json_string_value(type));
   if (!family)
     return etk_fail(e, ETK_E_UNSUPPORTED, "%s: model_type \"%.40s\" is no encoder that this version runs; it runs %s", name, json_string_value(type),
-                    etk__encoder_family_names(names, sizeof names));
+                    family_names(names, sizeof names));
   *c = (etk_encoder_config){.end_token_id = -1};
   snprintf(c->architecture, sizeof c->architecture, "%s", family->model_type);
   etk_status status = check_unsupported(e, name, root);

@@ -53,7 +53,6 @@ struct encoder_family {
                                      const etk_encoder_options *options);
 };
 const struct encoder_family *etk__encoder_family(const char *model_type); /* NULL: none */
-const char *etk__encoder_family_names(char *text, size_t size);
 extern const struct tower_table etk__bert_table, etk__distilbert_table, etk__clip_text_table, etk__clip_image_table;
 
 struct etk_encoder {
@@ -85,13 +84,6 @@ etk_status etk__encoder_config_check(etk_error *e, const char *name, const etk_e
 /* encoder_gguf.c: a GGUF file's configuration, and llama.cpp's name for one of Hugging Face's BERT; NULL: none */
 etk_status etk__encoder_config_gguf(etk_error *e, etk_encoder_config *out, const etk_weights *weights);
 const char *etk__encoder_gguf_name(char *out, size_t size, const char *name);
-
-/* encoder_config.c: values of a JSON object under a key; absent and null leave *out as it is */
-etk_status etk__json_wrong(etk_error *e, const char *name, const char *key, const json_t *value, const char *wanted);
-etk_status etk__json_count(etk_error *e, const char *name, const json_t *root, const char *key, bool required, int64_t *out); /* 1 to 2^31 - 1 */
-etk_status etk__json_bool(etk_error *e, const char *name, const json_t *root, const char *key, bool *out);
-/* Reads and parses a file of JSON whose top is an object (or, array, an array). */
-etk_status etk__json_read(etk_error *e, json_t **out, const char *path, bool array);
 
 /* ---- what forward functions share (encoder_forward.c) ---- */
 etk_tensor *etk__encoder_activate(etk_graph *g, etk_tensor *x, etk_encoder_activation activation);

@@ -1,6 +1,7 @@
 /* What a sentence-transformers folder adds to a transformer: modules.json and the modules it lists, in their order a transformer, a pooling, at most one dense
  * layer, a normalisation. */
 #include "encoder_internal.h"
+#include "ml/format/json.h"
 
 #include <etk/fs.h>
 
@@ -61,7 +62,7 @@ static etk_status read_pooling(etk_error *e, struct sentence *s, const char *fol
   char *path = etk_path_join(folder, "config.json");
   json_t *root = NULL;
   if (!path) return etk_fail_memory(e);
-  etk_status status = etk__json_read(e, &root, path, false);
+  etk_status status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
   const json_t *word = json_object_get(root, "pooling_mode");
   if (!status) status = word ? pooling_of_word(e, s, path, word) : pooling_of_flags(e, s, path, root);
   const char *width = json_object_get(root, "embedding_dimension") ? "embedding_dimension" : "word_embedding_dimension";
@@ -78,7 +79,7 @@ static etk_status read_dense(etk_error *e, struct sentence *s, const char *folde
   char *path = etk_path_join(folder, "config.json");
   json_t *root = NULL;
   if (!path) return etk_fail_memory(e);
-  etk_status status = etk__json_read(e, &root, path, false);
+  etk_status status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
   s->dense_bias = true;
   if (!status) status = etk__json_count(e, path, root, "in_features", true, &s->dense_in);
   if (!status) status = etk__json_count(e, path, root, "out_features", true, &s->dense_out);
@@ -102,7 +103,7 @@ static etk_status check_case(etk_error *e, const char *path, const char *folder)
   json_t *root = NULL;
   bool lower = false;
   etk_status status = find_file(e, &beside, folder, "tokenizer_config.json");
-  if (!status && beside) status = etk__json_read(e, &root, beside, false);
+  if (!status && beside) status = etk__json_read(e, &root, beside, ETK__CONFIG_LIMIT, false);
   if (!status) lower = json_is_true(json_object_get(root, "do_lower_case"));
   json_decref(root);
   etk_free(beside);
@@ -120,7 +121,7 @@ static etk_status read_limits(etk_error *e, struct sentence *s, const char *fold
   etk_status status = ETK_OK;
   for (size_t i = 0; i < sizeof names / sizeof *names && !path && !status; i++) status = find_file(e, &path, folder, names[i]);
   if (status || !path) return status;
-  status = etk__json_read(e, &root, path, false);
+  status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
   if (!status) status = etk__json_count(e, path, root, "max_seq_length", false, &s->max_tokens);
   if (!status) status = etk__json_bool(e, path, root, "do_lower_case", &lower);
   if (!status && lower) status = check_case(e, path, folder);
@@ -135,7 +136,7 @@ static etk_status check_prompt(etk_error *e, const char *folder) {
   json_t *root = NULL;
   etk_status status = find_file(e, &path, folder, "config_sentence_transformers.json");
   if (status || !path) return status;
-  status = etk__json_read(e, &root, path, false);
+  status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
   const json_t *name = json_object_get(root, "default_prompt_name");
   const char *prompt = json_is_string(name) ? json_string_value(json_object_get(json_object_get(root, "prompts"), json_string_value(name))) : NULL;
   if (!status && prompt && *prompt)
@@ -195,7 +196,7 @@ etk_status etk__sentence_read(etk_error *e, struct sentence *s, const char *fold
   int last = -1;
   etk_status status = find_file(e, &list, folder, "modules.json");
   if (status || !list) return status;
-  status = etk__json_read(e, &root, list, true);
+  status = etk__json_read(e, &root, list, ETK__CONFIG_LIMIT, true);
   json_array_foreach(root, i, item) if (!status) status = add_module(e, s, folder, list, i, item, &last);
   if (!status && !s->model) status = etk_fail(e, ETK_E_FORMAT, "%s: lists no modules", list);
   if (!status) status = check_prompt(e, folder);

@@ -131,57 +131,61 @@ static const struct weight_row gpt2_model[] = {
 };
 
 /* What Gemma3TextConfig has where the text_config of a gemma3 leaves it out: such a nested object holds only what differs. */
-static const etk_model_config gemma3_text_defaults = {.vocab_size = 262208, .hidden_size = 2304, .intermediate_size = 9216, .num_hidden_layers = 26, .num_attention_heads = 8,
-                                                      .num_key_value_heads = 4, .bos_token_id = 2, .eos_token_ids = {1}, .eos_count = 1};
+static const etk_model_config gemma3_text_defaults = {.vocab_size = 262208, .hidden_size = 2304, .intermediate_size = 9216, .num_hidden_layers = 26,
+                                                      .num_attention_heads = 8, .num_key_value_heads = 4, .bos_token_id = 2, .eos_token_ids = {1},
+                                                      .eos_count = 1};
 
 #define GEMMA .norm_from_one = true, .scaled_embedding = true, .tied = true, .head_dim = 256, .activation = ETK_ACTIVATION_GELU_TANH, .activation_key = "hidden_activation"
 #define QWEN_WINDOWS .windows = WINDOWS_LATE, .window_choice = true, .sliding_window = 4096
 
-const struct family etk__families[] = {
+static const struct family families[] = {
     {"llama", "LlamaForCausalLM", LLAMA_WEIGHTS, .forward = etk__llama_forward},
     {"mistral", "MistralForCausalLM", LLAMA_WEIGHTS, .windows = WINDOWS_ALL, .sliding_window = 4096, .positions = 131072, .forward = etk__llama_forward},
     {"qwen2", "Qwen2ForCausalLM", LLAMA_WEIGHTS, QWEN_WINDOWS, .qkv_bias = true, .positions = 32768, .forward = etk__llama_forward},
     {"qwen3", "Qwen3ForCausalLM", LLAMA_WEIGHTS, QWEN_WINDOWS, .qk_norm = true, .head_dim = 128, .positions = 32768, .forward = etk__llama_forward},
     {"gemma", "GemmaForCausalLM", LLAMA_WEIGHTS, GEMMA, .positions = 8192, .forward = etk__llama_forward},
-    {"gemma2", "Gemma2ForCausalLM", GEMMA2_WEIGHTS, GEMMA, .windows = WINDOWS_PATTERN, .sliding_window = 4096, .window_pattern = 2, .query_scalar = 256, .caps_scores = true,
-     .caps_logits = true, .score_cap = 50, .logit_cap = 30, .positions = 8192, .forward = etk__llama_forward},
-    {"gemma3_text", "Gemma3ForCausalLM", GEMMA2_WEIGHTS, GEMMA, .qk_norm = true, .windows = WINDOWS_PATTERN, .sliding_window = 4096, .window_pattern = 6, .query_scalar = 256,
-     .caps_logits = true, .rope_theta = 1e6, .local_theta = 10000, .positions = 131072, .whole = "gemma3", .text_defaults = &gemma3_text_defaults, .forward = etk__llama_forward},
-    {"phi3", "Phi3ForCausalLM", "model.layers.", phi3_layer, llama_model, COUNT(phi3_layer), COUNT(llama_model), .windows = WINDOWS_ALL, .rotary_part = 1, .longrope = true,
-     .epsilon = 1e-5, .positions = 4096, .forward = etk__llama_forward},
-    {"smollm3", "SmolLM3ForCausalLM", LLAMA_WEIGHTS, .window_choice = true, .no_rope_interval = 4, .tied = true, .rope_theta = 2e6, .positions = 32768, .forward = etk__llama_forward},
-    {"gpt2", "GPT2LMHeadModel", "transformer.h.", gpt2_layer, gpt2_model, COUNT(gpt2_layer), COUNT(gpt2_model), .conv1d = true, .layer_norm = true, .tied = true,
-     .activation = ETK_ACTIVATION_GELU_TANH, .activation_key = "activation_function", .norm_key = "layer_norm_epsilon", .epsilon = 1e-5, .positions = 1024,
-     .optional_prefix = "transformer.", .forward = etk__gpt_forward},
-    {"gpt_neox", "GPTNeoXForCausalLM", "gpt_neox.layers.", neox_layer, neox_model, COUNT(neox_layer), COUNT(neox_model), .layer_norm = true, .activation = ETK_ACTIVATION_GELU,
-     .norm_key = "layer_norm_eps", .theta_key = "rotary_emb_base", .rotary_part = 0.25, .epsilon = 1e-5, .forward = etk__gpt_forward},
+    {"gemma2", "Gemma2ForCausalLM", GEMMA2_WEIGHTS, GEMMA, .windows = WINDOWS_PATTERN, .sliding_window = 4096, .window_pattern = 2,
+     .query_scalar = 256, .caps_scores = true, .caps_logits = true, .score_cap = 50, .logit_cap = 30, .positions = 8192,
+     .forward = etk__llama_forward},
+    {"gemma3_text", "Gemma3ForCausalLM", GEMMA2_WEIGHTS, GEMMA, .qk_norm = true, .windows = WINDOWS_PATTERN, .sliding_window = 4096,
+     .window_pattern = 6, .query_scalar = 256, .caps_logits = true, .rope_theta = 1e6, .local_theta = 10000, .positions = 131072, .whole = "gemma3",
+     .text_defaults = &gemma3_text_defaults, .forward = etk__llama_forward},
+    {"phi3", "Phi3ForCausalLM", "model.layers.", phi3_layer, llama_model, COUNT(phi3_layer), COUNT(llama_model), .windows = WINDOWS_ALL,
+     .rotary_part = 1, .longrope = true, .epsilon = 1e-5, .positions = 4096, .forward = etk__llama_forward},
+    {"smollm3", "SmolLM3ForCausalLM", LLAMA_WEIGHTS, .window_choice = true, .no_rope_interval = 4, .tied = true, .rope_theta = 2e6,
+     .positions = 32768, .forward = etk__llama_forward},
+    {"gpt2", "GPT2LMHeadModel", "transformer.h.", gpt2_layer, gpt2_model, COUNT(gpt2_layer), COUNT(gpt2_model), .conv1d = true, .layer_norm = true,
+     .tied = true, .activation = ETK_ACTIVATION_GELU_TANH, .activation_key = "activation_function", .norm_key = "layer_norm_epsilon", .epsilon = 1e-5,
+     .positions = 1024, .optional_prefix = "transformer.", .forward = etk__gpt_forward},
+    {"gpt_neox", "GPTNeoXForCausalLM", "gpt_neox.layers.", neox_layer, neox_model, COUNT(neox_layer), COUNT(neox_model), .layer_norm = true,
+     .activation = ETK_ACTIVATION_GELU, .norm_key = "layer_norm_eps", .theta_key = "rotary_emb_base", .rotary_part = 0.25, .epsilon = 1e-5,
+     .forward = etk__gpt_forward},
     {"mixtral", "MixtralForCausalLM", "model.layers.", mixtral_layer, llama_model, COUNT(mixtral_layer), COUNT(llama_model), .windows = WINDOWS_ALL,
      .expert_rows = mixtral_expert, .expert_row_count = COUNT(mixtral_expert), .expert_prefix = "block_sparse_moe.experts.", .experts_key = "num_local_experts",
      .rope_theta = 1e6, .epsilon = 1e-5, .positions = 131072, .forward = etk__llama_forward},
-    {"qwen2_moe", "Qwen2MoeForCausalLM", "model.layers.", qwen2_moe_layer, llama_model, COUNT(qwen2_moe_layer), COUNT(llama_model), .qkv_bias = true, .window_choice = true,
-     .expert_rows = qwen2_moe_expert, .expert_row_count = COUNT(qwen2_moe_expert), .expert_prefix = "mlp.experts.", .experts_key = "num_experts", .shared_expert = true,
-     .positions = 32768, .forward = etk__llama_forward},
+    {"qwen2_moe", "Qwen2MoeForCausalLM", "model.layers.", qwen2_moe_layer, llama_model, COUNT(qwen2_moe_layer), COUNT(llama_model), .qkv_bias = true,
+     .window_choice = true, .expert_rows = qwen2_moe_expert, .expert_row_count = COUNT(qwen2_moe_expert), .expert_prefix = "mlp.experts.",
+     .experts_key = "num_experts", .shared_expert = true, .positions = 32768, .forward = etk__llama_forward},
 };
-const int etk__family_count = COUNT(etk__families);
 
 const struct family *etk__family_find(const char *model_type) {
-  for (int i = 0; i < etk__family_count; i++)
-    if (!strcmp(etk__families[i].model_type, model_type)) return &etk__families[i];
+  for (int i = 0; i < COUNT(families); i++)
+    if (!strcmp(families[i].model_type, model_type)) return &families[i];
   return NULL;
 }
 
 const struct family *etk__family_of_whole(const char *model_type) {
-  for (int i = 0; i < etk__family_count; i++)
-    if (etk__families[i].whole && !strcmp(etk__families[i].whole, model_type)) return &etk__families[i];
+  for (int i = 0; i < COUNT(families); i++)
+    if (families[i].whole && !strcmp(families[i].whole, model_type)) return &families[i];
   return NULL;
 }
 
 const char *etk__family_names(char *text, size_t size) {
   size_t used = 0;
   text[0] = 0;
-  for (int i = 0; i < etk__family_count && used < size; i++)
-    used += (size_t)snprintf(text + used, size - used, "%s%s%s%s", !i ? "" : i + 1 < etk__family_count ? ", " : " and ", etk__families[i].model_type,
-                             etk__families[i].whole ? ", the text of " : "", etk__families[i].whole ? etk__families[i].whole : "");
+  for (int i = 0; i < COUNT(families) && used < size; i++)
+    used += (size_t)snprintf(text + used, size - used, "%s%s%s%s", !i ? "" : i + 1 < COUNT(families) ? ", " : " and ", families[i].model_type,
+                             families[i].whole ? ", the text of " : "", families[i].whole ? families[i].whole : "");
   return text;
 }
 
@@ -217,4 +221,14 @@ bool etk__weight_present(const etk_model_config *c, const struct family *family,
 etk_shape etk__weight_shape(const etk_model_config *c, const struct weight_row *row) {
   etk_shape shape = {row->rank, {dimension(c, row->dims[0]), row->rank > 1 ? dimension(c, row->dims[1]) : 0}};
   return shape;
+}
+
+const char *etk__name_spelling(const etk_model_config *c, const struct family *family, int index, const char *name, char *out, size_t size) {
+  const char *prefix = family->optional_prefix;
+  if (index == 0) return name;
+  if (index == 1) return prefix && !strncmp(name, prefix, strlen(prefix)) ? name + strlen(prefix) : name;
+  if (index > 3 || !c->text_part) return NULL;
+  bool inner = index == 3 && !strncmp(name, "model.", 6);
+  snprintf(out, size, "%s%s", inner ? "model.language_model." : "language_model.", inner ? name + 6 : name);
+  return out;
 }

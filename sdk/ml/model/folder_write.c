@@ -24,7 +24,8 @@ static json_t *id_json(const void *ids, int64_t i) { return json_integer(((const
 
 static void put_tokens(struct writer *w, const etk_model_config *c) {
   etk__config_put(w, "bos_token_id", c->bos_token_id < 0 ? json_null() : json_integer(c->bos_token_id));
-  etk__config_put(w, "eos_token_id", c->eos_count == 0 ? json_null() : c->eos_count == 1 ? json_integer(c->eos_token_ids[0]) : etk__config_list(c->eos_token_ids, c->eos_count, id_json));
+  etk__config_put(w, "eos_token_id", c->eos_count == 0 ? json_null() : c->eos_count == 1 ? json_integer(c->eos_token_ids[0])
+                  : etk__config_list(c->eos_token_ids, c->eos_count, id_json));
 }
 
 /* What transformers makes rotary_dims again by int(head_dim * part). */
@@ -48,7 +49,8 @@ static json_t *whole_json(double x) { return x == floor(x) && x < 1e15 ? json_in
 static json_t *cap_json(double cap) { return cap > 0 ? json_real(cap) : json_null(); }
 
 static void put_attention(struct writer *w, const etk_model_config *c, const struct family *family) {
-  if (family->query_scalar > 0) etk__config_put(w, "query_pre_attn_scalar", whole_json(c->query_pre_attn_scalar > 0 ? c->query_pre_attn_scalar : (double)c->head_dim));
+  if (family->query_scalar > 0)
+    etk__config_put(w, "query_pre_attn_scalar", whole_json(c->query_pre_attn_scalar > 0 ? c->query_pre_attn_scalar : (double)c->head_dim));
   if (family->caps_scores) etk__config_put(w, "attn_logit_softcapping", cap_json(c->attn_logit_softcapping));
   if (family->caps_logits) etk__config_put(w, "final_logit_softcapping", cap_json(c->final_logit_softcapping));
   if (!family->qkv_bias) etk__config_put(w, "attention_bias", json_boolean(c->attention_bias)); /* those always have them, and no such field */
@@ -135,7 +137,8 @@ etk_status etk_model_save(etk_error *e, const etk_model *m, const char *folder, 
     pairs[0] = "format"; /* transformers refuses a file without it */
     pairs[1] = "pt";
     for (size_t i = 0; i < 2 * metadata_count; i++) pairs[2 + i] = metadata[i];
-    status = etk_safetensors_write_streams(e, path, streams, m->weight_count, pairs, metadata_count + 1, &(etk_safetensors_write_options){.replace = true}, NULL);
+    status = etk_safetensors_write_streams(e, path, streams, m->weight_count, pairs, metadata_count + 1,
+                                           &(etk_safetensors_write_options){.replace = true}, NULL);
   }
   etk_free(path);
   etk_free(pairs);

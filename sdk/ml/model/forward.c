@@ -51,7 +51,8 @@ etk_tensor *etk__attend(const struct pass *p, int layer, etk_tensor *q, etk_tens
   const etk_forward *f = p->f;
   double scalar = c->query_pre_attn_scalar > 0 ? c->query_pre_attn_scalar : (double)c->head_dim;
   const etk_attention_options options = {(float)(1 / sqrt(scalar)), etk__layer_window(c, layer), (float)c->attn_logit_softcapping};
-  etk_tensor *y = f->cache ? etk_cached_attention_with(p->g, q, k, v, f->cache, layer, f->block_table, f->positions, &options) : etk_attention_with(p->g, q, k, v, &options);
+  etk_tensor *y = f->cache ? etk_cached_attention_with(p->g, q, k, v, f->cache, layer, f->block_table, f->positions, &options)
+                  : etk_attention_with(p->g, q, k, v, &options);
   return etk_reshape(p->g, y, etk_shape_of(3, etk_tensor_dim(f->ids, 0), etk_tensor_dim(f->ids, 1), c->num_attention_heads * c->head_dim));
 }
 

@@ -112,7 +112,8 @@ static etk_status put_rope(struct putting *p) {
     put_real(p, "rope.scaling.yarn_beta_fast", c->rope_beta_fast);
     put_real(p, "rope.scaling.yarn_beta_slow", c->rope_beta_slow);
     /* llama.cpp multiplies YaRN's own factor by this */
-    if (!near(c->rope_attention_factor, etk__yarn_attention(c->rope_factor))) put_real(p, "rope.scaling.attn_factor", c->rope_attention_factor / etk__yarn_attention(c->rope_factor));
+    if (!near(c->rope_attention_factor, etk__yarn_attention(c->rope_factor)))
+      put_real(p, "rope.scaling.attn_factor", c->rope_attention_factor / etk__yarn_attention(c->rope_factor));
     break;
   case ETK_ROPE_LONGROPE:
     if (!p->family->longrope) return cannot_say(p, "rope scaling of type longrope");
@@ -166,7 +167,8 @@ static void put_own(struct putting *p, const struct family *family) {
   if (family->shared_expert) etk_gguf_set_int(p->writer, key_of(p, "expert_weights_norm"), ETK_GGUF_BOOL, c->norm_topk_prob);
   if (c->activation != family->activation) etk_gguf_set_text(p->writer, KEY_ACTIVATION, activations[c->activation]);
   if (family->caps_scores) put_real(p, "attn_logit_softcapping", c->attn_logit_softcapping > 0 ? c->attn_logit_softcapping : ETK__NO_CAP);
-  if (family->logit_cap > 0 || c->final_logit_softcapping > 0) put_real(p, "final_logit_softcapping", c->final_logit_softcapping > 0 ? c->final_logit_softcapping : ETK__NO_CAP);
+  if (family->logit_cap > 0 || c->final_logit_softcapping > 0)
+    put_real(p, "final_logit_softcapping", c->final_logit_softcapping > 0 ? c->final_logit_softcapping : ETK__NO_CAP);
   if (c->rope_local_theta > 0) put_real(p, "rope.freq_base_swa", c->rope_local_theta);
   if (family->query_scalar > 0) etk_gguf_set_real(p->writer, KEY_SCALAR, ETK_GGUF_F64, c->query_pre_attn_scalar);
 }
@@ -183,8 +185,8 @@ etk_status etk__config_to_gguf(etk_error *e, etk_gguf_writer *writer, const etk_
   const struct family *family = etk__family_find(c->architecture);
   char known[256];
   if (!table || !family)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "a model of type \"%.31s\" has no place in GGUF that this version knows; the architectures it knows are %s", c->architecture,
-                    etk__gguf_table_names(known, sizeof known));
+    return etk_fail(e, ETK_E_UNSUPPORTED, "a model of type \"%.31s\" has no place in GGUF that this version knows; the architectures it knows are %s",
+                    c->architecture, etk__gguf_table_names(known, sizeof known));
   struct putting p = {.e = e, .writer = writer, .c = c, .family = family, .architecture = table->architecture};
   etk_gguf_set_text(writer, "general.architecture", table->architecture);
   etk_gguf_set_text(writer, KEY_MODEL_TYPE, c->architecture);

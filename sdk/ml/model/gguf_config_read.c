@@ -10,10 +10,12 @@ static const struct {
   const char *key;
   int of;
 } other_keys[] = {
-    {"attention.value_length", ANY}, {"rope.dimension_count", ANY}, {"rope.freq_base_swa", WITH_LOCAL_ROPE}, {"rope.scaling.type", ANY}, {"rope.scaling.factor", ANY},
+    {"attention.value_length", ANY}, {"rope.dimension_count", ANY}, {"rope.freq_base_swa", WITH_LOCAL_ROPE}, {"rope.scaling.type", ANY},
+    {"rope.scaling.factor", ANY},
     {"rope.scale_linear", ANY}, {"rope.scaling.attn_factor", ANY}, {"rope.scaling.original_context_length", ANY}, {"rope.scaling.yarn_beta_fast", ANY},
     {"rope.scaling.yarn_beta_slow", ANY}, {"rope.scaling.yarn_attn_factor", ANY}, {"attention.sliding_window", ANY}, {"attention.sliding_window_pattern", ANY},
-    {"attn_logit_softcapping", WITH_SCORE_CAP}, {"final_logit_softcapping", WITH_LOGIT_CAP}, {"attention.scale", WITH_QUERY_SCALAR}, {"use_parallel_residual", WITH_LAYER_NORM},
+    {"attn_logit_softcapping", WITH_SCORE_CAP}, {"final_logit_softcapping", WITH_LOGIT_CAP}, {"attention.scale", WITH_QUERY_SCALAR},
+    {"use_parallel_residual", WITH_LAYER_NORM},
     {"expert_weights_norm", WITH_EXPERTS},
 };
 /* Keys of which one value, or none (0), is what every model here does. */
@@ -71,7 +73,8 @@ static etk_status take(struct taking *t, const char *key, bool *there, double *o
   *out = number_at(value, 0);
   for (uint64_t i = 1; value->kind == ETK_GGUF_ARRAY && i < value->count; i++)
     if (number_at(value, i) != *out)
-      return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: the key %s is a list of numbers that differ from layer to layer, which this version does not support; one number is wanted", t->name, t->key);
+      return etk_fail(t->e, ETK_E_UNSUPPORTED,
+                      "%s: the key %s is a list of numbers that differ from layer to layer, which this version does not support; one number is wanted", t->name, t->key);
   return isfinite(*out) ? ETK_OK : wrong_number(t, *out, "a finite number");
 }
 
@@ -88,7 +91,8 @@ static etk_status take_int(struct taking *t, const char *key, int64_t lowest, bo
   double value;
   etk_status status = take(t, key, there, &value);
   if (status || !*there) return status;
-  if (value < (double)lowest || value > INT32_MAX || value != floor(value)) return wrong_number(t, value, lowest ? "a whole number from 1 to 2^31 - 1" : "a whole number from 0 to 2^31 - 1");
+  if (value < (double)lowest || value > INT32_MAX || value != floor(value))
+    return wrong_number(t, value, lowest ? "a whole number from 1 to 2^31 - 1" : "a whole number from 0 to 2^31 - 1");
   *out = (int64_t)value;
   return ETK_OK;
 }
@@ -117,7 +121,8 @@ static bool is_one_of(const char *key, const char *const *keys, size_t count) {
 static bool is_known(const struct taking *t, const char *key) {
   bool norm = !strncmp(key, "attention.layer_norm", 20); /* some writers give both */
   for (int i = 0; i < etk__gguf_config_key_count; i++)
-    if (!strcmp(key, etk__gguf_config_keys[i].key)) return etk__gguf_key_applies(etk__gguf_config_keys[i].of, t->family) || etk__gguf_config_keys[i].of == WITH_ROPE || norm;
+    if (!strcmp(key, etk__gguf_config_keys[i].key))
+      return etk__gguf_key_applies(etk__gguf_config_keys[i].of, t->family) || etk__gguf_config_keys[i].of == WITH_ROPE || norm;
   for (size_t i = 0; i < sizeof other_keys / sizeof *other_keys; i++)
     if (!strcmp(key, other_keys[i].key)) return etk__gguf_key_applies(other_keys[i].of, t->family);
   return is_one_of(key, idle_keys, sizeof idle_keys / sizeof *idle_keys);
@@ -133,7 +138,8 @@ static etk_status check_keys(struct taking *t) {
     double number = is_number(value->kind) ? number_at(value, 0) : -1;
     bool causal = !strcmp(key + prefix + 1, "attention.causal");
     if ((number == 0 && !causal) || (number == 1 && (causal || is_one_of(key + prefix + 1, one_keys, sizeof one_keys / sizeof *one_keys)))) continue;
-    return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: the key %s is set, which may change the result and is not supported for %s by this version", t->name, key, t->table->architecture);
+    return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: the key %s is set, which may change the result and is not supported for %s by this version",
+                    t->name, key, t->table->architecture);
   }
   return ETK_OK;
 }
@@ -152,14 +158,15 @@ static etk_status take_type(struct taking *t) {
     const char *own = NULL;
     for (int i = 0; i < 4 && types[i]; i++)
       if (text_is(said, types[i])) own = types[i];
-    if (!own) return etk_fail(t->e, ETK_E_FORMAT, "%s: the key " KEY_MODEL_TYPE " is none that goes with general.architecture %s", t->name, t->table->architecture);
+    if (!own)
+      return etk_fail(t->e, ETK_E_FORMAT, "%s: the key " KEY_MODEL_TYPE " is none that goes with general.architecture %s", t->name, t->table->architecture);
     type = own;
   }
   t->family = etk__family_find(type);
   char known[512];
   if (!t->family)
-    return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: general.architecture %s is a model of type \"%s\", which this version does not run; it runs %s", t->name, t->table->architecture, type,
-                    etk__family_names(known, sizeof known));
+    return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: general.architecture %s is a model of type \"%s\", which this version does not run; it runs %s",
+                    t->name, t->table->architecture, type, etk__family_names(known, sizeof known));
   snprintf(t->c->architecture, sizeof t->c->architecture, "%s", type);
   return ETK_OK;
 }
@@ -172,7 +179,8 @@ static etk_status take_table(struct taking *t) {
     char *field = (char *)t->c + key->offset;
     etk_status status = key->real ? take_real(t, key->key, &there, (double *)(void *)field) : take_int(t, key->key, 1, &there, (int64_t *)(void *)field);
     if (status) return status;
-    if (!there && key->required) return etk_fail(t->e, ETK_E_FORMAT, "%s: has no key %s, which a model of the architecture %s needs", t->name, t->key, t->table->architecture);
+    if (!there && key->required)
+      return etk_fail(t->e, ETK_E_FORMAT, "%s: has no key %s, which a model of the architecture %s needs", t->name, t->key, t->table->architecture);
   }
   return ETK_OK;
 }
@@ -184,12 +192,15 @@ static etk_status take_heads(struct taking *t) {
   if (!c->num_key_value_heads) c->num_key_value_heads = c->num_attention_heads;
   if (!c->head_dim) {
     if (c->hidden_size % c->num_attention_heads)
-      return etk_fail(t->e, ETK_E_FORMAT, "%s: %s.embedding_length %lld is no multiple of %s.attention.head_count %lld, and %s.attention.key_length is not there", t->name,
-                      t->table->architecture, (long long)c->hidden_size, t->table->architecture, (long long)c->num_attention_heads, t->table->architecture);
+      return etk_fail(t->e, ETK_E_FORMAT,
+                      "%s: %s.embedding_length %lld is no multiple of %s.attention.head_count %lld, and %s.attention.key_length is not there",
+                      t->name, t->table->architecture, (long long)c->hidden_size, t->table->architecture, (long long)c->num_attention_heads,
+                      t->table->architecture);
     c->head_dim = c->hidden_size / c->num_attention_heads;
   }
   etk_status status = take_int(t, "attention.value_length", 1, &there, &value_length);
-  if (!status && there && value_length != c->head_dim) return wrong_number(t, (double)value_length, "the same as attention.key_length (or embedding_length / attention.head_count)");
+  if (!status && there && value_length != c->head_dim)
+    return wrong_number(t, (double)value_length, "the same as attention.key_length (or embedding_length / attention.head_count)");
   if (!status) status = take_int(t, "rope.dimension_count", 0, &there, &rotary);
   if (status || t->family->conv1d) return status;
   if (!there) rotary = c->head_dim;
@@ -207,11 +218,12 @@ static etk_status take_factors(struct taking *t, const char *tensor, float *out)
   int64_t count = etk__rotary_dims(t->c) / 2;
   if (!weight) return etk_fail(t->e, ETK_E_FORMAT, "%s: has no tensor %s, which rope scaling of type longrope needs", t->name, tensor);
   if (count > ETK_MODEL_PAIRS || weight->shape.rank != 1 || weight->shape.dims[0] != count)
-    return etk_fail(t->e, ETK_E_FORMAT, "%s: tensor %s must have %lld elements, one for two of the values of a head that turn, and at most %d", t->name, tensor, (long long)count,
-                    ETK_MODEL_PAIRS);
+    return etk_fail(t->e, ETK_E_FORMAT, "%s: tensor %s must have %lld elements, one for two of the values of a head that turn, and at most %d",
+                    t->name, tensor, (long long)count, ETK_MODEL_PAIRS);
   etk_status status = etk_weight_decode(t->e, out, weight, 0, count);
   for (int64_t i = 0; i < count && !status; i++)
-    if (!isfinite(out[i]) || out[i] <= 0) status = etk_fail(t->e, ETK_E_FORMAT, "%s: tensor %s has %g at element %lld; numbers above 0 are wanted", t->name, tensor, (double)out[i], (long long)i);
+    if (!isfinite(out[i]) || out[i] <= 0)
+      status = etk_fail(t->e, ETK_E_FORMAT, "%s: tensor %s has %g at element %lld; numbers above 0 are wanted", t->name, tensor, (double)out[i], (long long)i);
   return status;
 }
 
@@ -242,7 +254,8 @@ static bool fit(const struct taking *t, const float *factors, double rule[4]) {
     rule[1] = positions * sqrt(x[0] * x[1]);
     rule[2] = rule[1] * 1.0001;
   } else if (first == last) { /* its neighbours, a pair's step slower and faster, must stay outside */
-    double step = pow(t->c->rope_theta, 2.0 / (double)dims), slow = positions * x[0] / step, fast = (positions * x[0] / y[0] - positions * x[0] * step) / (1 / y[0] - 1);
+    double step = pow(t->c->rope_theta, 2.0 / (double)dims), slow = positions * x[0] / step,
+        fast = (positions * x[0] / y[0] - positions * x[0] * step) / (1 / y[0] - 1);
     rule[1] = (fmax(slow, fast) + positions * x[0]) / 2;
     rule[2] = rule[1] + (positions * x[0] - rule[1]) / y[0];
   } else {
@@ -274,7 +287,8 @@ static etk_status take_llama3(struct taking *t) {
     found = follows(t, factors, rule);
   } else if (!said) found = follows(t, factors, rule) || fit(t, factors, rule);
   if (!found || c->rope_scaling != ETK_ROPE_PLAIN)
-    return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: tensor rope_freqs.weight holds factors that do not follow Llama 3's rule%s, which this version does not support", t->name,
+    return etk_fail(t->e, ETK_E_UNSUPPORTED,
+                    "%s: tensor rope_freqs.weight holds factors that do not follow Llama 3's rule%s, which this version does not support", t->name,
                     said ? " as the key " KEY_ROPE " gives it" : found ? " alone, beside another rope.scaling.type" : "");
   c->rope_scaling = ETK_ROPE_LLAMA3;
   c->rope_factor = rule[0];
@@ -292,7 +306,9 @@ static etk_status take_yarn(struct taking *t) {
   c->rope_beta_fast = 32;
   c->rope_beta_slow = 1;
   c->rope_original_positions = (double)c->max_position_embeddings;
-  if (c->rope_factor <= 0) return etk_fail(t->e, ETK_E_FORMAT, "%s: %s.rope.scaling.type is yarn and there is no %s.rope.scaling.factor", t->name, t->table->architecture, t->table->architecture);
+  if (c->rope_factor <= 0)
+    return etk_fail(t->e, ETK_E_FORMAT, "%s: %s.rope.scaling.type is yarn and there is no %s.rope.scaling.factor", t->name, t->table->architecture,
+                    t->table->architecture);
   etk_status status = take_real(t, "rope.scaling.original_context_length", &there, &c->rope_original_positions);
   if (!status) status = take_real(t, "rope.scaling.yarn_beta_fast", &there, &c->rope_beta_fast);
   if (!status) status = take_real(t, "rope.scaling.yarn_beta_slow", &there, &c->rope_beta_slow);
@@ -362,7 +378,8 @@ static etk_status take_pattern(struct taking *t, int64_t every) {
   etk_status status = take_int(t, "attention.sliding_window_pattern", 0, &there, &every);
   if (status || !every) return status; /* 0: all layers have the window */
   if (c->num_hidden_layers > ETK_MODEL_LAYERS && every <= c->num_hidden_layers)
-    return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: %lld layers that differ in their windows are more than this version supports, %d", t->name, (long long)c->num_hidden_layers, ETK_MODEL_LAYERS);
+    return etk_fail(t->e, ETK_E_UNSUPPORTED, "%s: %lld layers that differ in their windows are more than this version supports, %d", t->name,
+                    (long long)c->num_hidden_layers, ETK_MODEL_LAYERS);
   etk__config_full_every(c, every);
   return ETK_OK;
 }
@@ -443,7 +460,8 @@ static etk_status take_own(struct taking *t) {
   const etk_weight *embedding = etk_weights_find(t->w, "token_embd.weight");
   if (embedding && embedding->shape.rank == 2) c->vocab_size = embedding->shape.dims[0]; /* which some writers cut to the tokenizer's size */
   if (!status && (c->vocab_size < 1 || c->vocab_size > INT32_MAX))
-    return etk_fail(t->e, ETK_E_FORMAT, "%s: has neither a tensor token_embd.weight nor a key %s.vocab_size that tells the size of the vocabulary", t->name, t->table->architecture);
+    return etk_fail(t->e, ETK_E_FORMAT, "%s: has neither a tensor token_embd.weight nor a key %s.vocab_size that tells the size of the vocabulary",
+                    t->name, t->table->architecture);
   return status;
 }
 
@@ -470,7 +488,8 @@ static etk_status take_tokens(struct taking *t) {
     if (status) return status;
     if (id >= 0 && id < t->c->vocab_size) t->c->bos_token_id = (int32_t)id; /* one beyond the vocabulary is one the model does not have */
   }
-  if (list && (list->kind != ETK_GGUF_ARRAY || list->item_kind != ETK_GGUF_I32)) return etk_fail(t->e, ETK_E_FORMAT, "%s: the key " KEY_EOS " must be a list of i32", t->name);
+  if (list && (list->kind != ETK_GGUF_ARRAY || list->item_kind != ETK_GGUF_I32))
+    return etk_fail(t->e, ETK_E_FORMAT, "%s: the key " KEY_EOS " must be a list of i32", t->name);
   for (uint64_t i = 0; list && i < list->count && !status; i++) status = add_eos(t, KEY_EOS, etk_gguf_int_at(list, i));
   for (size_t i = 0; i < (list ? 1 : sizeof ends / sizeof *ends) && !status; i++) {
     if (!etk_gguf_find(file, ends[i])) continue;
@@ -482,7 +501,8 @@ static etk_status take_tokens(struct taking *t) {
 
 etk_status etk__config_from_gguf(etk_error *e, etk_model_config *out, const etk_weights *w) {
   struct taking t = {.e = e, .w = w, .name = w->path, .c = out};
-  static etk_status (*const steps[])(struct taking *) = {take_type, check_keys, take_table, take_heads, take_own, take_window, take_gemma, take_rope, take_tokens};
+  static etk_status (*const steps[])(struct taking *) = {take_type, check_keys, take_table, take_heads, take_own, take_window, take_gemma, take_rope,
+                                                         take_tokens};
   *out = (etk_model_config){.rms_norm_eps = 1e-6, .rope_theta = 10000, .bos_token_id = -1};
   if (w->format != ETK_WEIGHTS_GGUF) return etk_fail(e, ETK_E_INVALID, "%s: is no GGUF file", w->path);
   char known[256];
@@ -491,7 +511,8 @@ etk_status etk__config_from_gguf(etk_error *e, etk_model_config *out, const etk_
   if (status) return status;
   t.table = etk__gguf_table_find(architecture);
   if (!t.table)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: general.architecture is \"%.40s\", which this version does not run; it runs %s", w->path, architecture, etk__gguf_table_names(known, sizeof known));
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: general.architecture is \"%.40s\", which this version does not run; it runs %s", w->path, architecture,
+                    etk__gguf_table_names(known, sizeof known));
   for (size_t i = 0; i < sizeof steps / sizeof *steps && !status; i++) status = steps[i](&t);
   return status ? status : etk__model_config_check(e, out, w->path);
 }

@@ -32,7 +32,8 @@ struct layer {
 
 /* ---- what a family of architectures is: names of weights, meaning of config.json, one forward function ---- */
 
-enum dimension { DIM_VOCAB, DIM_HIDDEN, DIM_INTERMEDIATE, DIM_QUERY, DIM_KEY, DIM_HEAD, DIM_QKV, DIM_POSITIONS, DIM_EXPERTS, DIM_EXPERT, DIM_SHARED, DIM_ONE, DIM_GATE_UP };
+enum dimension { DIM_VOCAB, DIM_HIDDEN, DIM_INTERMEDIATE, DIM_QUERY, DIM_KEY, DIM_HEAD, DIM_QKV, DIM_POSITIONS, DIM_EXPERTS, DIM_EXPERT, DIM_SHARED,
+                 DIM_ONE, DIM_GATE_UP };
 enum condition { IF_ALWAYS, IF_ATTENTION_BIAS, IF_OUTPUT_BIAS, IF_MLP_BIAS, IF_UNTIED, IF_QK_NORM };
 /* How a fresh weight starts. START_RESIDUAL: normal, divided by sqrt(2 layers), GPT-2's rule. START_NORM: what makes a norm's factor 1. */
 enum init { START_NORMAL, START_RESIDUAL, START_NORM, START_ZERO };
@@ -93,11 +94,12 @@ struct family {
   const char *optional_prefix; /* of weight names, that some checkpoints leave out; or NULL */
   etk_tensor *(*forward)(etk_graph *g, const etk_model *m, const etk_forward *f);
 };
-extern const struct family etk__families[];
-extern const int etk__family_count;
 static inline const char *etk__family_activation_key(const struct family *family) { return family->activation_key ? family->activation_key : "hidden_act"; }
 static inline const char *etk__family_norm_key(const struct family *family) { return family->norm_key ? family->norm_key : "rms_norm_eps"; }
 const struct family *etk__family_find(const char *model_type); /* NULL: none */
+/* A name that files may have for a weight or module, index 0, 1, …: the architecture's, then without the prefix that some leave out, then those of a text part
+ * beside a vision tower. NULL behind the last; out where it is a new one. */
+const char *etk__name_spelling(const etk_model_config *config, const struct family *family, int index, const char *name, char *out, size_t size);
 const struct family *etk__family_of_whole(const char *model_type); /* the text part of such a model; NULL: none */
 /* The names of all families, for messages. */
 const char *etk__family_names(char *text, size_t size);
@@ -150,10 +152,6 @@ struct weight_source {
 etk_status etk__model_build(etk_error *e, etk_model **out, const etk_model_config *config, const char *path, const struct weight_source *source);
 /* Is this the name of something that old checkpoints carry although it follows from the configuration or from other weights? */
 bool etk__model_derives(const etk_model *model, const char *name);
-/* A tensor as F32: mapped where that is possible, copied where it is to be trained. Consumes `tensor`. */
-etk_status etk__weight_prepare(etk_error *e, etk_tensor **out, etk_tensor *tensor, bool trainable);
-/* Adds the ends of a text that a generation_config.json names to those of `out`. */
-etk_status etk__generation_config_parse(etk_error *e, etk_model_config *out, const char *name, const char *bytes, size_t size);
 etk_status etk__model_config_check(etk_error *e, const etk_model_config *config, const char *name);
 static inline int64_t etk__rotary_dims(const etk_model_config *c) { return c->rotary_dims ? c->rotary_dims : c->head_dim; }
 /* Writes config.json and generation_config.json into an existing folder. */
@@ -164,9 +162,13 @@ double etk__longrope_attention(const etk_model_config *config); /* the factor of
 
 /* ---- what a layer has of its own ---- */
 static inline unsigned etk__layer_flags(const etk_model_config *c, int64_t layer) { return layer < ETK_MODEL_LAYERS ? c->layer_flags[layer] : 0; }
-static inline int64_t etk__layer_window(const etk_model_config *c, int64_t layer) { return etk__layer_flags(c, layer) & ETK_LAYER_FULL ? 0 : c->sliding_window; }
+static inline int64_t etk__layer_window(const etk_model_config *c, int64_t layer) {
+  return etk__layer_flags(c, layer) & ETK_LAYER_FULL ? 0 : c->sliding_window;
+}
 static inline bool etk__layer_turns(const etk_model_config *c, int64_t layer) { return !(etk__layer_flags(c, layer) & ETK_LAYER_NO_ROPE); }
-static inline bool etk__layer_is_local(const etk_model_config *c, int64_t layer) { return c->rope_local_theta > 0 && !(etk__layer_flags(c, layer) & ETK_LAYER_FULL); }
+static inline bool etk__layer_is_local(const etk_model_config *c, int64_t layer) {
+  return c->rope_local_theta > 0 && !(etk__layer_flags(c, layer) & ETK_LAYER_FULL);
+}
 /* Every n-th layer sees all, the others have the window (gemma2: 2, gemma3_text: 6). */
 void etk__config_full_every(etk_model_config *c, int64_t every);
 

@@ -43,7 +43,8 @@ static etk_tensor *attention(const struct pass *p, int index, etk_tensor *x, etk
   const etk_model_config *c = &p->m->config;
   const struct layer *layer = &p->m->layers[index];
   int64_t batch = etk_tensor_dim(p->f->ids, 0), tokens = etk_tensor_dim(p->f->ids, 1);
-  etk_shape query = etk_shape_of(4, batch, tokens, c->num_attention_heads, c->head_dim), key = etk_shape_of(4, batch, tokens, c->num_key_value_heads, c->head_dim);
+  etk_shape query = etk_shape_of(4, batch, tokens, c->num_attention_heads, c->head_dim),
+      key = etk_shape_of(4, batch, tokens, c->num_key_value_heads, c->head_dim);
   struct projected flat = project(p, layer, x);
   etk_tensor *q = heads(p, index, flat.q, layer->q_norm, query), *k = heads(p, index, flat.k, layer->k_norm, key);
   return join(p, residual, etk__attend(p, index, q, k, etk_reshape(p->g, flat.v, key)), &layer->o, layer->attention_norm);
@@ -66,7 +67,8 @@ static etk_tensor *feed(const struct pass *p, const struct layer *layer, etk_ten
 }
 
 /* The same of an expert that serves all, each token's result times its weight (..., 1). */
-static etk_tensor *expert(const struct pass *p, etk_tensor *x, etk_tensor *h, const struct linear *gate, const struct linear *up, const struct linear *down, etk_tensor *weight) {
+static etk_tensor *expert(const struct pass *p, etk_tensor *x, etk_tensor *h, const struct linear *gate, const struct linear *up,
+                          const struct linear *down, etk_tensor *weight) {
   etk_tensor *inner = gated(p, etk__linear(p, NULL, h, gate), etk__linear(p, NULL, h, up));
   return etk__join(p, x, etk_scale_rows(p->g, inner, weight), down); /* without a bias: W (w h) = w (W h) */
 }

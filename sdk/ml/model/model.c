@@ -1,5 +1,6 @@
 /* Models: arrays, names, binding of weights by a table name -> shape, sharing. */
 #include "internal.h"
+#include "ml/format/stem.h"
 
 #include <etk/fs.h>
 #include <etk/rng.h>
@@ -16,8 +17,8 @@ static etk_status bind(etk_error *e, etk_model *m, const struct weight_row *row,
   if (swapped) shape = etk_shape_of(2, shape.dims[1], shape.dims[0]);
   if (!etk_shape_equal(etk_tensor_shape(tensor), &shape)) {
     char seen[96], wanted[96];
-    status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, %s %s", m->path, name, etk_shape_text(seen, sizeof seen, etk_tensor_shape(tensor)), source->wants,
-                      etk_shape_text(wanted, sizeof wanted, &shape));
+    status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has shape %s, %s %s", m->path, name, etk_shape_text(seen, sizeof seen, etk_tensor_shape(tensor)),
+                      source->wants, etk_shape_text(wanted, sizeof wanted, &shape));
     etk_tensor_unref(tensor);
     return status;
   }
@@ -43,7 +44,8 @@ static etk_status bind_experts(etk_error *e, etk_model *m, int64_t index, const 
   for (int64_t x = 0; x < m->config.num_experts; x++)
     for (int i = 0; i < m->family->expert_row_count; i++) {
       const struct weight_row *row = &m->family->expert_rows[i];
-      const char *name = etk_arena_printf(&m->arena, "%s%lld.%s%lld.%s", m->family->layer_prefix, (long long)index, m->family->expert_prefix, (long long)x, row->name);
+      const char *name = etk_arena_printf(&m->arena, "%s%lld.%s%lld.%s", m->family->layer_prefix, (long long)index, m->family->expert_prefix,
+                                          (long long)x, row->name);
       if (!name) return etk_fail_memory(e);
       etk_status status = bind(e, m, row, &layer->experts[x], name, source);
       if (!status) status = add_linear(e, m, (struct linear *)((char *)&layer->experts[x] + row->offset - offsetof(struct linear, weight)), name);
@@ -108,19 +110,8 @@ bool etk__model_derives(const etk_model *m, const char *name) {
   /* Frequencies, masks, and the copy of a tied head. */
   static const char *const derived[] = {".attention.bias", ".attention.masked_bias", ".attn.bias", ".attn.masked_bias"};
   for (size_t i = 0; i < sizeof derived / sizeof *derived && m->family->layer_norm; i++)
-    if (strlen(name) > strlen(derived[i]) && !strcmp(name + strlen(name) - strlen(derived[i]), derived[i])) return true;
+    if (etk__stem(name, derived[i])) return true;
   return strstr(name, "rotary_emb.inv_freq") != NULL || (m->config.tie_word_embeddings && !strcmp(name, "lm_head.weight"));
-}
-
-etk_status etk__weight_prepare(etk_error *e, etk_tensor **out, etk_tensor *tensor, bool trainable) {
-  etk_status status = ETK_OK;
-  *out = tensor;
-  if (trainable || etk_tensor_dtype(tensor) != ETK_F32) {
-    status = etk_tensor_cast(e, out, tensor, ETK_F32);
-    etk_tensor_unref(tensor);
-    if (!status) etk_tensor_set_trainable(*out, trainable);
-  }
-  return status;
 }
 
 /* ---- fresh weights ---- */

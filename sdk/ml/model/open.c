@@ -1,14 +1,12 @@
 /* Opening models: one way through etk/weights.h for every container. A Hugging Face folder (or a weight file in it) has its configuration in config.json, a
  * GGUF file in its keys, a llama2.c checkpoint in its header. Matrices stay as they are stored; see etk_model_options. */
-#include "internal.h"
+#include "config.h"
 #include "ml/format/gguf_names.h"
-#include "ml/format/json.h"
+#include "ml/format/stem.h"
 #include "quantization.h"
 
 #include <etk/fs.h>
 #include <etk/weights.h>
-
-enum { CONFIG_LIMIT = 1 << 20 };
 
 struct opening {
   etk_weights *weights;
@@ -21,22 +19,10 @@ struct opening {
 
 /* ---- names ---- */
 
-/* A name that this checkpoint may have for a weight: 0: the architecture's, then without the prefix that some leave out, then those of a text part beside a
- * vision tower. NULL behind the last; out where it is not `name` itself. */
-static const char *spelling(const struct opening *o, int index, const char *name, char *out, size_t size) {
-  const char *prefix = o->family->optional_prefix;
-  if (index == 0) return name;
-  if (index == 1) return prefix && !strncmp(name, prefix, strlen(prefix)) ? name + strlen(prefix) : name;
-  if (index > 3 || !o->config.text_part) return NULL;
-  bool inner = index == 3 && !strncmp(name, "model.", 6);
-  snprintf(out, size, "%s%s", inner ? "model.language_model." : "language_model.", inner ? name + 6 : name);
-  return out;
-}
-
 /* The name that the container has for a weight; NULL: none. out: memory for it. */
 static const char *find_name(const struct opening *o, const char *name, char *out, size_t size) {
   for (int i = 0;; i++) {
-    const char *here = spelling(o, i, name, out, size);
+    const char *here = etk__name_spelling(&o->config, o->family, i, name, out, size);
     if (!here || etk_weights_find(o->weights, here)) return here;
   }
 }
@@ -73,13 +59,11 @@ static etk_status keep(etk_error *e, const struct opening *o, etk_tensor **tenso
   return status;
 }
 
-/* The tensor beside `name`, whose last part is "weight", that ends with `part` instead. */
-static etk_status fetch_beside(etk_error *e, const struct opening *o, etk_tensor **out, const char *name, const char *part) {
-  char beside[512];
-  snprintf(beside, sizeof beside, "%.*s%s", (int)(strlen(name) - strlen("weight")), name, part);
-  if (!etk_weights_find(o->weights, beside))
-    return etk_fail(e, ETK_E_FORMAT, "%s: the quantized tensor %s needs %s, which is missing", o->path, name, beside);
-  return etk_weights_tensor(e, out, o->weights, beside, NULL);
+static etk_status fetch_beside(etk_error *e, const struct opening *o, etk_tensor **out, const char *name, const char *leaf) {
+  char buffer[512];
+  const char *beside = etk__quantization_beside(buffer, sizeof buffer, name, leaf);
+  if (beside && etk_weights_find(o->weights, beside)) return etk_weights_tensor(e, out, o->weights, beside, NULL);
+  return etk_fail(e, ETK_E_FORMAT, "%s: the quantized tensor %s needs %s, which is missing", o->path, name, beside ? beside : leaf);
 }
 
 /* MLX's three tensors of a quantized weight. `name` is the module's in the architecture, `stored` that in the files. Consumes words. */
@@ -102,14 +86,10 @@ static etk_status join_affine(etk_error *e, const struct opening *o, etk_tensor 
   return status;
 }
 
-static bool ends_with(const char *name, const char *end) {
-  size_t a = strlen(name), b = strlen(end);
-  return a > b && !strcmp(name + a - b, end);
-}
-
 static etk_status missing(etk_error *e, const struct opening *o, const char *name) {
   const char *near = etk_weights_suggest(o->weights, name);
-  return etk_fail(e, ETK_E_FORMAT, "%s has no tensor %s, which the architecture needs (it holds %zu tensors%s%s; does its configuration belong to it?)", o->path, name,
+  return etk_fail(e, ETK_E_FORMAT,
+                  "%s has no tensor %s, which the architecture needs (it holds %zu tensors%s%s; does its configuration belong to it?)", o->path, name,
                   etk_weights_count(o->weights), near ? ", the nearest name is " : "", near ? near : "");
 }
 
@@ -123,7 +103,7 @@ static etk_status fetch(etk_error *e, void *user, etk_tensor **out, const char *
   etk_status status = etk_weights_tensor(&first, out, o->weights, stored ? stored : name, o->trainable ? NULL : swapped);
   if (status == ETK_E_NOT_FOUND) return missing(e, o, name);
   if (status) return etk_fail(e, status, "%s", first.message);
-  bool codes = o->quantization.present && etk_tensor_dtype(*out) == ETK_U32 && stored && ends_with(stored, ".weight");
+  bool codes = o->quantization.present && etk_tensor_dtype(*out) == ETK_U32 && stored && etk__stem(stored, ".weight");
   if (codes) status = join_affine(e, o, out, *out, name, stored);
   if (status) *out = NULL;
   return status ? status : keep(e, o, out, name);
@@ -153,17 +133,9 @@ static bool expects(const struct expected *x, const struct opening *o, const cha
   return bsearch(&plain, x->names, x->count, sizeof *x->names, by_name) != NULL;
 }
 
-/* Scales and biases of a quantized weight. */
 static bool is_beside(const struct expected *x, const struct opening *o, const char *name) {
-  static const char *const parts[] = {".scales", ".biases"};
-  for (size_t i = 0; i < 2 && o->quantization.present; i++) {
-    if (!ends_with(name, parts[i])) continue;
-    char weight[512];
-    snprintf(weight, sizeof weight, "%.*s.weight", (int)(strlen(name) - strlen(parts[i])), name);
-    const etk_weight *codes = etk_weights_find(o->weights, weight);
-    return codes && codes->type == ETK_U32 && expects(x, o, weight);
-  }
-  return false;
+  const etk_weight *codes = etk__quantization_codes(&o->quantization, o->weights, name);
+  return codes && expects(x, o, codes->name);
 }
 
 /* Every tensor must be one the architecture has: a leftover means that configuration and weights do not belong together. */
@@ -175,8 +147,10 @@ static etk_status check_leftovers(etk_error *e, const etk_model *m, const struct
   etk_weights_item item = {0};
   etk_status status = ETK_OK;
   while (!status && etk_weights_next(o->weights, &item)) {
-    if (expects(&x, o, item.name) || etk__model_derives(m, item.name) || is_beside(&x, o, item.name) || (o->config.text_part && etk__name_is_of_vision(item.name))) continue;
-    status = etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which %s's architecture does not have", etk_weights_part_path(o->weights, (size_t)item.weight->part), item.weight->name,
+    if (expects(&x, o, item.name) || etk__model_derives(m, item.name) || is_beside(&x, o, item.name) ||
+        (o->config.text_part && etk__name_is_of_vision(item.name))) continue;
+    status = etk_fail(e, ETK_E_FORMAT, "%s holds the tensor %s, which %s's architecture does not have",
+                      etk_weights_part_path(o->weights, (size_t)item.weight->part), item.weight->name,
                       m->gguf || m->llama2c ? "the file" : "config.json");
   }
   etk_free(x.names);
@@ -186,42 +160,33 @@ static etk_status check_leftovers(etk_error *e, const etk_model *m, const struct
 /* ---- configurations ---- */
 
 static etk_status read_generation_config(etk_error *e, struct opening *o, const char *folder) {
-  char *path = etk_path_join(folder, "generation_config.json"), *text = NULL;
-  size_t size = 0;
-  etk_status status = path ? ETK_OK : etk_fail_memory(e);
-  if (!status && etk_fs_exists(path)) {
-    status = etk_fs_read(e, &text, &size, path, CONFIG_LIMIT);
-    if (!status) status = etk__generation_config_parse(e, &o->config, path, text, size);
-  }
-  etk_free(text);
+  char *path = etk_path_join(folder, "generation_config.json");
+  json_t *root = NULL;
+  if (!path) return etk_fail_memory(e);
+  etk_status status = etk_fs_exists(path) ? etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false) : ETK_OK;
+  if (!status) status = etk__config_add_ends(e, &o->config, path, root);
+  json_decref(root);
   etk_free(path);
   return status;
 }
 
 static etk_status read_folder_config(etk_error *e, struct opening *o, const char *folder) {
-  char *path = etk_path_join(folder, "config.json"), *text = NULL;
-  size_t size = 0;
+  char *path = etk_path_join(folder, "config.json");
   json_t *root = NULL;
   if (!path) return etk_fail_memory(e);
   etk_status status = ETK_OK;
   if (!etk_fs_exists(path))
     status = etk_fail(e, ETK_E_NOT_FOUND, "model %s has no config.json; wanted a Hugging Face model folder, a GGUF file or a llama2.c .bin", o->path);
-  if (!status) status = etk_fs_read(e, &text, &size, path, CONFIG_LIMIT);
-  if (!status) status = etk_model_config_parse(e, &o->config, path, text, size);
-  if (!status) status = etk__json_parse(e, &root, path, text, size);
+  if (!status) status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
+  if (!status) status = etk__config_from_json(e, &o->config, path, root);
   if (!status) status = etk__quantization_read(e, &o->quantization, path, root);
   json_decref(root);
-  etk_free(text);
   etk_free(path);
   return status ? status : read_generation_config(e, o, folder);
 }
 
 static etk_status read_llama2c_config(etk_error *e, struct opening *o) {
-  const etk_weights_facts *f = etk_weights_get_facts(o->weights);
-  o->config = (etk_model_config){.architecture = "llama", .hidden_size = f->hidden_size, .intermediate_size = f->intermediate_size, .num_hidden_layers = f->num_hidden_layers,
-                                 .num_attention_heads = f->num_attention_heads, .num_key_value_heads = f->num_key_value_heads, .head_dim = f->head_dim,
-                                 .vocab_size = f->vocab_size, .max_position_embeddings = f->max_position_embeddings, .rms_norm_eps = f->norm_eps, .rope_theta = f->rope_theta,
-                                 .tie_word_embeddings = !etk_weights_find(o->weights, "lm_head.weight"), .bos_token_id = 1, .eos_token_ids = {2, 1}, .eos_count = 2};
+  etk__config_from_llama2c(&o->config, o->weights);
   return etk__model_config_check(e, &o->config, o->path);
 }
 
@@ -237,7 +202,8 @@ static etk_status read_config(etk_error *e, struct opening *o, bool folder) {
   return status;
 }
 
-/* A damaged count must not have us allocate: twice as many tensors as there are, and some, are let through to the message that names the first that is missing. */
+/* A damaged count must not have us allocate: twice as many tensors as there are, and some, are let through to the message that names the first that
+ * is missing. */
 static etk_status check_counts(etk_error *e, const struct opening *o) {
   const etk_model_config *c = &o->config;
   size_t bytes = 0, tensors = etk_weights_count(o->weights), rows = 0;
@@ -246,7 +212,8 @@ static etk_status check_counts(etk_error *e, const struct opening *o) {
   double layers = (double)c->num_hidden_layers, experts = layers * (double)c->num_experts * o->family->expert_row_count;
   double most = etk_weights_get_format(o->weights) == ETK_WEIGHTS_GGUF ? (double)bytes / 16 : 2 * (double)tensors; /* GGUF stacks its experts */
   if (layers * (double)rows <= 2 * (double)tensors + 1000 && experts <= most + 1000) return ETK_OK;
-  return etk_fail(e, ETK_E_FORMAT, "%s: its configuration calls for %lld layers of %lld experts, for which its %zu tensors of %zu bytes are far too few", o->path,
+  return etk_fail(e, ETK_E_FORMAT,
+                  "%s: its configuration calls for %lld layers of %lld experts, for which its %zu tensors of %zu bytes are far too few", o->path,
                   (long long)c->num_hidden_layers, (long long)c->num_experts, tensors, bytes);
 }
 
@@ -254,7 +221,8 @@ static etk_status build(etk_error *e, etk_model **out, struct opening *o) {
   etk_weights_format format = etk_weights_get_format(o->weights);
   o->family = etk__family_find(o->config.architecture);
   if (!o->family) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: models of type %s are not run by this version", o->path, o->config.architecture);
-  struct weight_source source = {fetch, o, format == ETK_WEIGHTS_GGUF ? "its keys want" : format == ETK_WEIGHTS_LLAMA2C ? "its header wants" : "config.json wants"};
+  struct weight_source source = {fetch, o, format == ETK_WEIGHTS_GGUF ? "its keys want" : format == ETK_WEIGHTS_LLAMA2C ? "its header wants"
+                                 : "config.json wants"};
   etk_status status = check_counts(e, o);
   if (!status) status = etk__model_build(e, out, &o->config, o->path, &source);
   if (status) return status;
@@ -270,7 +238,8 @@ static etk_status build(etk_error *e, etk_model **out, struct opening *o) {
 etk_status etk_model_open(etk_error *e, etk_model **out, const char *path, const etk_model_options *options) {
   *out = NULL;
   if (!etk_fs_exists(path))
-    return etk_fail(e, ETK_E_NOT_FOUND, "model %s: no such file or folder; wanted a Hugging Face folder (config.json, model.safetensors), a GGUF file or a llama2.c .bin", path);
+    return etk_fail(e, ETK_E_NOT_FOUND,
+                    "model %s: no such file or folder; wanted a Hugging Face folder (config.json, model.safetensors), a GGUF file or a llama2.c .bin", path);
   struct opening o = {.path = path, .trainable = options && options->trainable, .decoded = options && options->decoded};
   bool folder = etk_fs_is_dir(path);
   etk_status status = folder ? read_config(e, &o, true) : ETK_OK;

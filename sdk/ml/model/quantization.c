@@ -1,17 +1,18 @@
 /* Quantized weights as config.json of an MLX folder describes them. */
 #include "quantization.h"
+#include "ml/format/json.h"
+#include "ml/format/stem.h"
+#include "ml/format/weights_internal.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { BITS = 4, GROUP = 64 }; /* MLX's own, where the object does not say */
 
 static etk_status unsupported(etk_error *e, const char *name, const char *key, const char *what, const json_t *value) {
-  char *seen = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-  etk_status status = etk_fail(e, ETK_E_UNSUPPORTED, "%s: \"%s\"%s is %.120s; this version runs MLX's affine codes of 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128", name, key,
-                               what, seen ? seen : "?");
-  free(seen);
-  return status;
+  return etk_fail(e, ETK_E_UNSUPPORTED,
+                  "%s: \"%s\"%s is %s; this version runs MLX's affine codes of 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128", name, key, what,
+                  etk__json_show(value).text);
 }
 
 static bool is_one_of(const json_t *value, const int *wanted, size_t count) {
@@ -53,6 +54,20 @@ etk_status etk__quantization_read(etk_error *e, struct quantization *out, const 
   return ETK_OK;
 }
 
+etk_status etk__quantization_open(etk_error *e, struct quantization *out, const etk_weights *weights) {
+  char *path = NULL;
+  json_t *root = NULL;
+  *out = (struct quantization){.present = false};
+  etk_status status = etk__weights_config_path(e, &path, etk_weights_path(weights));
+  if (!status && path && etk_fs_exists(path)) {
+    status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
+    if (!status) status = etk__quantization_read(e, out, path, root);
+  }
+  json_decref(root);
+  etk_free(path);
+  return status;
+}
+
 void etk__quantization_fini(struct quantization *q) { json_decref(q->object); }
 
 bool etk__quantization_of(const struct quantization *q, const char *module, int *bits, int *group) {
@@ -60,4 +75,18 @@ bool etk__quantization_of(const struct quantization *q, const char *module, int 
   *bits = number(json_is_object(own) ? own : NULL, "bits", q->bits);
   *group = number(json_is_object(own) ? own : NULL, "group_size", q->group);
   return !json_is_false(own);
+}
+
+const char *etk__quantization_beside(char *out, size_t size, const char *name, const char *leaf) {
+  size_t stem = etk__stem(name, ".weight");
+  return stem && snprintf(out, size, "%.*s.%s", (int)stem, name, leaf) < (int)size ? out : NULL;
+}
+
+const etk_weight *etk__quantization_codes(const struct quantization *q, const etk_weights *weights, const char *name) {
+  const char *leaf = strrchr(name, '.');
+  char whole[512];
+  if (!q->present || !leaf || (strcmp(leaf, ".scales") && strcmp(leaf, ".biases"))) return NULL;
+  if (snprintf(whole, sizeof whole, "%.*s.weight", (int)(leaf - name), name) >= (int)sizeof whole) return NULL;
+  const etk_weight *codes = etk_weights_find(weights, whole);
+  return codes && codes->type == (int)ETK_U32 ? codes : NULL;
 }

@@ -1,21 +1,6 @@
 /* attention: causal, grouped-query, in tiles (attention.h); backward computes the scores again, in blocks of query rows. */
 #include "attention.h"
-
-enum { BLOCK = 64 }; /* query rows at a time, backwards */
-
-/* Where things lie: q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d). */
-struct layout {
-  int64_t batch, tokens, heads, kv_heads, d, blocks;
-  int64_t q_row, k_row; /* floats from one token to the next */
-};
-static struct layout layout_of(const etk_shape *q, const etk_shape *k) {
-  struct layout l = {.batch = q->dims[0], .tokens = q->dims[1], .heads = q->dims[2], .kv_heads = k->dims[2], .d = q->dims[3]};
-  l.blocks = (l.tokens + BLOCK - 1) / BLOCK;
-  l.q_row = l.heads * l.d;
-  l.k_row = l.kv_heads * l.d;
-  return l;
-}
-static int64_t block_rows(const struct layout *l) { return l->tokens < BLOCK ? l->tokens : BLOCK; }
+#include "attention_rows.h"
 
 /* -> like q */
 static etk_status attention_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
@@ -23,11 +8,10 @@ static etk_status attention_shape(etk_error *e, const struct node *node, struct 
   char a[SHAPE_TEXT], b[SHAPE_TEXT], c[SHAPE_TEXT];
   bool fits = q->rank == 4 && k->rank == 4 && etk_shape_equal(k, v) && q->dims[0] == k->dims[0] && q->dims[1] == k->dims[1] && q->dims[3] == k->dims[3];
   if (!fits || q->dims[2] % k->dims[2])
-    return etk_fail(e, ETK_E_SHAPE, "attention: q %s, k %s, v %s: wants (batch, tokens, heads, d) and twice (batch, tokens, kv_heads, d), heads a multiple of kv_heads",
+    return etk_fail(e, ETK_E_SHAPE,
+                    "attention: q %s, k %s, v %s: wants (batch, tokens, heads, d) and twice (batch, tokens, kv_heads, d), heads a multiple of kv_heads",
                     etk_shape_text(a, sizeof a, q), etk_shape_text(b, sizeof b, k), etk_shape_text(c, sizeof c, v));
-  results[0] = (struct result){ETK_F32, *q};
-  *count = 1;
-  return ETK_OK;
+  return gives(results, count, q);
 }
 
 /* Unit: a tile of queries of one key head of one batch row. */
@@ -69,24 +53,6 @@ static size_t attention_scratch(const struct node *node, int threads) {
 
 /* ---- backward: inputs dy, q, k, v -> dq, dk, dv ---- */
 
-static etk_status backward_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
-  (void)e;
-  for (int i = 0; i < 3; i++) results[i] = (struct result){ETK_F32, *shape_of(node, i + 1)};
-  *count = 3;
-  return ETK_OK;
-}
-
-/* The mean of dp under p. It could be had as dy . y, but then a row of ds would not sum to zero, and the gradient of k is what is left when it nearly
- * does: that error, divided by Adam's second moment, showed in the weights of LoRA runs as 1e-3. */
-static float mean_under(const float *p, const float *dp, int64_t n) {
-  double sum = 0, total = 0;
-  for (int64_t i = 0; i < n; i++) {
-    sum += (double)p[i] * (double)dp[i];
-    total += (double)p[i];
-  }
-  return (float)(sum / total);
-}
-
 /* One block of query rows of head h. Scores are computed again; p and ds are (rows, to), slope (to) with a softcap. first: dk and dv are set, not added
  * to. */
 static void backward_block(const struct call *c, const struct layout *l, int64_t b, int64_t h, int64_t block, bool first, float *p, float *ds, float *slope) {
@@ -110,10 +76,10 @@ static void backward_block(const struct call *c, const struct layout *l, int64_t
     memset(ds_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
   }
   etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = to, .alpha = 1, .a = ds, .lda = to, .b = k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
-  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = ds, .lda = to, .b = q, .ldb = l->q_row, .c = out(c, 1) + at_k,
-                           .ldc = l->k_row});
-  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = p, .lda = to, .b = dy, .ldb = l->q_row, .c = out(c, 2) + at_k,
-                           .ldc = l->k_row});
+  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = ds, .lda = to, .b = q, .ldb = l->q_row,
+                           .c = out(c, 1) + at_k, .ldc = l->k_row});
+  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = p, .lda = to, .b = dy, .ldb = l->q_row,
+                           .c = out(c, 2) + at_k, .ldc = l->k_row});
 }
 
 /* Unit: one key head of one batch row with all its query heads, so that no two units write the same dk and dv. Blocks go from the last, which
@@ -138,7 +104,7 @@ static size_t backward_scratch(const struct node *node, int threads) {
   struct layout l = layout_of(shape_of(node, 1), shape_of(node, 2));
   return (size_t)(threads * (2 * block_rows(&l) + 1) * l.tokens) * sizeof(float);
 }
-static const struct op attention_backward_row = {"attention_backward", 0, 4, 4, 0, backward_shape, backward_forward, NULL, backward_scratch};
+static const struct op attention_backward_row = {"attention_backward", 0, 4, 4, 0, attention_backward_shape, backward_forward, NULL, backward_scratch};
 
 static void attention_backward(struct reverse *r) {
   etk_tensor *const *x = r->node->inputs;

@@ -24,11 +24,12 @@ static etk_status cached_shape(etk_error *e, const struct node *node, struct res
   if (!fits)
     return etk_fail(e, ETK_E_SHAPE,
                     "cached_attention: q %s, k %s, v %s, block_table %s, positions %s: wants (batch, tokens, heads, d), twice (batch, tokens, kv_heads, d), (batch, blocks), (batch, tokens)",
-                    etk_shape_text(t[0], SHAPE_TEXT, q), etk_shape_text(t[1], SHAPE_TEXT, k), etk_shape_text(t[2], SHAPE_TEXT, v), etk_shape_text(t[3], SHAPE_TEXT, table),
+                    etk_shape_text(t[0], SHAPE_TEXT, q), etk_shape_text(t[1], SHAPE_TEXT, k), etk_shape_text(t[2], SHAPE_TEXT, v),
+                        etk_shape_text(t[3], SHAPE_TEXT, table),
                     etk_shape_text(t[4], SHAPE_TEXT, positions));
   if (k->dims[2] != o->kv_heads || k->dims[3] != o->head_dim || a->layer < 0 || a->layer >= o->layers)
-    return etk_fail(e, ETK_E_SHAPE, "cached_attention: k %s for layer %d does not fit a cache of %d layers with %d heads of %d", etk_shape_text(t[0], SHAPE_TEXT, k), a->layer,
-                    o->layers, o->kv_heads, o->head_dim);
+    return etk_fail(e, ETK_E_SHAPE, "cached_attention: k %s for layer %d does not fit a cache of %d layers with %d heads of %d",
+                    etk_shape_text(t[0], SHAPE_TEXT, k), a->layer, o->layers, o->kv_heads, o->head_dim);
   return gives(results, count, q);
 }
 
@@ -62,11 +63,12 @@ static etk_status check_table(etk_error *e, const struct pages *p) {
     }
     for (int64_t i = 0; i <= last / p->options->block_tokens && last >= 0; i++) {
       if (i >= p->blocks)
-        return etk_fail(e, ETK_E_INVALID, "cached_attention: row %lld reaches position %lld, but its table has only %lld blocks of %d", (long long)b, (long long)last,
-                        (long long)p->blocks, p->options->block_tokens);
+        return etk_fail(e, ETK_E_INVALID, "cached_attention: row %lld reaches position %lld, but its table has only %lld blocks of %d", (long long)b,
+                        (long long)last, (long long)p->blocks, p->options->block_tokens);
       int32_t block = in_integers(p->call, 3)[b * p->blocks + i];
       if (block < 0 || block >= p->options->blocks)
-        return etk_fail(e, ETK_E_INVALID, "cached_attention: row %lld reaches position %lld, but entry %lld of its table is %d, not a block of 0 .. %d", (long long)b,
+        return etk_fail(e, ETK_E_INVALID,
+                        "cached_attention: row %lld reaches position %lld, but entry %lld of its table is %d, not a block of 0 .. %d", (long long)b,
                         (long long)last, (long long)i, (int)block, p->options->blocks - 1);
     }
   }
@@ -296,7 +298,7 @@ etk_tensor *etk_cached_attention_with(etk_graph *g, etk_tensor *q, etk_tensor *k
   struct cached attributes = {cache, layer, *options};
   return RECORD_WITH(g, cached_row, &attributes, q, k, v, block_table, positions);
 }
-etk_tensor *etk_cached_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table, etk_tensor *positions,
-                                 float scale) {
+etk_tensor *etk_cached_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_cache *cache, int layer, etk_tensor *block_table,
+                                 etk_tensor *positions, float scale) {
   return etk_cached_attention_with(g, q, k, v, cache, layer, block_table, positions, &(etk_attention_options){.scale = scale});
 }

@@ -1,22 +1,7 @@
 /* full_attention: every query sees the first `length` keys of its batch row; queries and keys may differ in number (attention across sequences). Blocks of
  * query rows as in attention.c, so that no (tokens, keys) matrix exists; backward computes the scores again. */
-#include "rows.h"
+#include "attention_rows.h"
 
-enum { BLOCK = 64 }; /* query rows at a time */
-
-/* Where things lie: q (batch, tokens, heads, d), k and v (batch, keys, kv_heads, d), lengths (batch) or absent. */
-struct layout {
-  int64_t batch, tokens, keys, heads, kv_heads, d, blocks;
-  int64_t q_row, k_row; /* floats from one token to the next */
-};
-static struct layout layout_of(const etk_shape *q, const etk_shape *k) {
-  struct layout l = {.batch = q->dims[0], .tokens = q->dims[1], .keys = k->dims[1], .heads = q->dims[2], .kv_heads = k->dims[2], .d = q->dims[3]};
-  l.blocks = (l.tokens + BLOCK - 1) / BLOCK;
-  l.q_row = l.heads * l.d;
-  l.k_row = l.kv_heads * l.d;
-  return l;
-}
-static int64_t block_rows(const struct layout *l) { return l->tokens < BLOCK ? l->tokens : BLOCK; }
 static int64_t keys_of(const struct call *c, const struct layout *l, int lengths, int64_t b) {
   return c->in[lengths].data ? in_integers(c, lengths)[b] : l->keys;
 }
@@ -37,14 +22,6 @@ static etk_status full_shape(etk_error *e, const struct node *node, struct resul
   return gives(results, count, q);
 }
 
-static etk_status check_lengths(etk_error *e, const struct call *c, int lengths, int64_t keys) {
-  for (int64_t b = 0; c->in[lengths].data && b < c->in[lengths].elements; b++)
-    if (in_integers(c, lengths)[b] < 0 || in_integers(c, lengths)[b] > keys)
-      return etk_fail(e, ETK_E_INVALID, "full_attention: length %d of row %lld is not in 0 .. %lld", (int)in_integers(c, lengths)[b], (long long)b,
-                      (long long)keys);
-  return ETK_OK;
-}
-
 /* Unit: one block of query rows of one head of one batch row. */
 static void full_unit(const struct call *c, const struct layout *l, int64_t unit, float *scores) {
   int64_t block = unit % l->blocks, h = unit / l->blocks % l->heads, b = unit / l->blocks / l->heads;
@@ -55,28 +32,11 @@ static void full_unit(const struct call *c, const struct layout *l, int64_t unit
     for (int64_t i = 0; i < rows; i++) memset(out(c, 0) + at_q + i * l->q_row, 0, (size_t)l->d * sizeof(float));
     return;
   }
-  etk__gemm(&(struct gemm){.tb = true,
-                           .m = rows,
-                           .n = keys,
-                           .k = l->d,
-                           .alpha = 1,
-                           .a = in(c, 0) + at_q,
-                           .lda = l->q_row,
-                           .b = in(c, 1) + at_k,
-                           .ldb = l->k_row,
-                           .c = scores,
-                           .ldc = keys});
+  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = in(c, 0) + at_q, .lda = l->q_row,
+                           .b = in(c, 1) + at_k, .ldb = l->k_row, .c = scores, .ldc = keys});
   for (int64_t i = 0; i < rows; i++) etk__kernels()->softmax_f32(scores + i * keys, scores + i * keys, *(const float *)c->attributes, keys);
-  etk__gemm(&(struct gemm){.m = rows,
-                           .n = l->d,
-                           .k = keys,
-                           .alpha = 1,
-                           .a = scores,
-                           .lda = keys,
-                           .b = in(c, 2) + at_k,
-                           .ldb = l->k_row,
-                           .c = out(c, 0) + at_q,
-                           .ldc = l->q_row});
+  etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = keys, .alpha = 1, .a = scores, .lda = keys,
+                           .b = in(c, 2) + at_k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
 }
 static void full_units(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
@@ -98,23 +58,6 @@ static size_t full_scratch(const struct node *node, int threads) {
 
 /* ---- backward: inputs dy, q, k, v, lengths or absent -> dq, dk, dv ---- */
 
-static etk_status backward_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
-  (void)e;
-  for (int i = 0; i < 3; i++) results[i] = (struct result){ETK_F32, *shape_of(node, i + 1)};
-  *count = 3;
-  return ETK_OK;
-}
-
-/* The mean of dp under p, in double and from p itself, so that a row of ds sums to zero (see attention.c). */
-static float mean_under(const float *p, const float *dp, int64_t n) {
-  double sum = 0, total = 0;
-  for (int64_t i = 0; i < n; i++) {
-    sum += (double)p[i] * (double)dp[i];
-    total += (double)p[i];
-  }
-  return (float)(sum / total);
-}
-
 /* One block of query rows of head h; p and ds are (rows, keys). first: dk and dv are set, not added to. */
 static void backward_block(const struct call *c, const struct layout *l, int64_t b, int64_t h, int64_t block, bool first, float *p, float *ds) {
   int64_t from = block * BLOCK, rows = l->tokens - from < BLOCK ? l->tokens - from : BLOCK, kv = h / (l->heads / l->kv_heads),
@@ -122,41 +65,21 @@ static void backward_block(const struct call *c, const struct layout *l, int64_t
   int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->keys * l->k_row + kv * l->d;
   const float *dy = in(c, 0) + at_q, *q = in(c, 1) + at_q, *k = in(c, 2) + at_k, *v = in(c, 3) + at_k, scale = *(const float *)c->attributes;
   float beta = first ? 0 : 1;
-  etk__gemm(
-      &(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row, .b = k, .ldb = l->k_row, .c = p, .ldc = keys});
-  etk__gemm(&(struct gemm){
-      .tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row, .b = v, .ldb = l->k_row, .c = ds, .ldc = keys});
+  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row,
+                           .b = k, .ldb = l->k_row, .c = p, .ldc = keys});
+  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row,
+                           .b = v, .ldb = l->k_row, .c = ds, .ldc = keys});
   for (int64_t i = 0; i < rows; i++) {
     float *p_row = p + i * keys, *ds_row = ds + i * keys;
     etk__kernels()->softmax_f32(p_row, p_row, scale, keys);
     etk__kernels()->softmax_backward_f32(ds_row, p_row, ds_row, mean_under(p_row, ds_row, keys), scale, keys);
   }
-  etk__gemm(&(struct gemm){
-      .m = rows, .n = l->d, .k = keys, .alpha = 1, .a = ds, .lda = keys, .b = k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
-  etk__gemm(&(struct gemm){.ta = true,
-                           .m = keys,
-                           .n = l->d,
-                           .k = rows,
-                           .alpha = 1,
-                           .beta = beta,
-                           .a = ds,
-                           .lda = keys,
-                           .b = q,
-                           .ldb = l->q_row,
-                           .c = out(c, 1) + at_k,
-                           .ldc = l->k_row});
-  etk__gemm(&(struct gemm){.ta = true,
-                           .m = keys,
-                           .n = l->d,
-                           .k = rows,
-                           .alpha = 1,
-                           .beta = beta,
-                           .a = p,
-                           .lda = keys,
-                           .b = dy,
-                           .ldb = l->q_row,
-                           .c = out(c, 2) + at_k,
-                           .ldc = l->k_row});
+  etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = keys, .alpha = 1, .a = ds, .lda = keys,
+                           .b = k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
+  etk__gemm(&(struct gemm){.ta = true, .m = keys, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = ds, .lda = keys,
+                           .b = q, .ldb = l->q_row, .c = out(c, 1) + at_k, .ldc = l->k_row});
+  etk__gemm(&(struct gemm){.ta = true, .m = keys, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = p, .lda = keys,
+                           .b = dy, .ldb = l->q_row, .c = out(c, 2) + at_k, .ldc = l->k_row});
 }
 
 /* Unit: one key head of one batch row with all its query heads, so that no two units write the same dk and dv. */
@@ -186,7 +109,7 @@ static size_t backward_scratch(const struct node *node, int threads) {
   struct layout l = layout_of(shape_of(node, 1), shape_of(node, 2));
   return (size_t)(threads * 2 * block_rows(&l) * l.keys) * sizeof(float);
 }
-static const struct op full_backward_row = {"full_attention_backward", 0, 4, 5, 16, backward_shape, backward_forward, NULL, backward_scratch};
+static const struct op full_backward_row = {"full_attention_backward", 0, 4, 5, 16, attention_backward_shape, backward_forward, NULL, backward_scratch};
 
 static void full_backward(struct reverse *r) {
   etk_tensor *const *x = r->node->inputs;

@@ -21,7 +21,8 @@ static etk_status check_index(etk_error *e, const struct call *c, int input, int
   const int32_t *index = in_integers(c, input);
   for (int64_t i = 0; i < c->in[input].elements; i++)
     if (index[i] >= rows || index[i] < (absent ? -1 : 0))
-      return etk_fail(e, ETK_E_INVALID, "%s: index %d at place %lld is not in %d .. %lld", c->node->op->name, (int)index[i], (long long)i, absent ? -1 : 0, (long long)rows - 1);
+      return etk_fail(e, ETK_E_INVALID, "%s: index %d at place %lld is not in %d .. %lld", c->node->op->name, (int)index[i], (long long)i,
+                      absent ? -1 : 0, (long long)rows - 1);
   return ETK_OK;
 }
 

@@ -39,13 +39,14 @@ static etk_status matmul_shape(etk_error *e, const struct node *node, struct res
     return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s of %s: a stored weight wants a first factor that is not transposed", name, a_text, a_mark, b_text, b_mark,
                     etk_dtype_name(node->inputs[1]->dtype));
   if (s.k != s.b_rows)
-    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s: inner sizes %lld and %lld differ", name, a_text, a_mark, b_text, b_mark, (long long)s.k, (long long)s.b_rows);
+    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s: inner sizes %lld and %lld differ", name, a_text, a_mark, b_text, b_mark, (long long)s.k,
+                    (long long)s.b_rows);
   etk_shape shape = *a;
   if (x->ta) shape.dims[0] = s.m;
   shape.dims[shape.rank - 1] = s.n;
   if (x->has_sum && !etk_shape_equal(shape_of(node, 2), &shape))
-    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s gives %s, which cannot be added to %s", name, a_text, a_mark, b_text, b_mark, etk_shape_text(tr, sizeof tr, &shape),
-                    etk_shape_text(tc, sizeof tc, shape_of(node, 2)));
+    return etk_fail(e, ETK_E_SHAPE, "%s: %s%s x %s%s gives %s, which cannot be added to %s", name, a_text, a_mark, b_text, b_mark,
+                    etk_shape_text(tr, sizeof tr, &shape), etk_shape_text(tc, sizeof tc, shape_of(node, 2)));
   return gives(results, count, &shape);
 }
 

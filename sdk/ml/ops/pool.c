@@ -10,13 +10,6 @@ static etk_status pool_shape(etk_error *e, const struct node *node, struct resul
                     etk_shape_text(b, sizeof b, lengths));
   return gives(results, count, &etk_shape_of(2, x->dims[0], x->dims[2]));
 }
-static etk_status check_lengths(etk_error *e, const struct call *c, int lengths, int64_t tokens) {
-  for (int64_t b = 0; b < c->in[lengths].elements; b++)
-    if (in_integers(c, lengths)[b] < 0 || in_integers(c, lengths)[b] > tokens)
-      return etk_fail(e, ETK_E_INVALID, "%s: length %d of row %lld is not in 0 .. %lld", c->node->op->name, (int)in_integers(c, lengths)[b],
-                      (long long)b, (long long)tokens);
-  return ETK_OK;
-}
 
 static void mean_pool_rows(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;

@@ -15,8 +15,8 @@ static etk_status rope_shape(etk_error *e, const struct node *node, struct resul
   char a[SHAPE_TEXT], b[SHAPE_TEXT], c[SHAPE_TEXT];
   bool frequencies = f->rank == 1 || (f->rank == 2 && f->dims[0] == x->dims[0]);
   if (x->rank != 4 || p->rank != 2 || p->dims[0] != x->dims[0] || p->dims[1] != x->dims[1] || !frequencies || 2 * etk__last(f) > x->dims[3])
-    return etk_fail(e, ETK_E_SHAPE, "rope: x %s, positions %s, inverse_frequency %s: wants (batch, tokens, heads, d), (batch, tokens), (at most d/2)", etk_shape_text(a, sizeof a, x),
-                    etk_shape_text(b, sizeof b, p), etk_shape_text(c, sizeof c, f));
+    return etk_fail(e, ETK_E_SHAPE, "rope: x %s, positions %s, inverse_frequency %s: wants (batch, tokens, heads, d), (batch, tokens), (at most d/2)",
+                    etk_shape_text(a, sizeof a, x), etk_shape_text(b, sizeof b, p), etk_shape_text(c, sizeof c, f));
   return gives(results, count, x);
 }
 
@@ -96,8 +96,8 @@ static etk_status choose_shape(etk_error *e, const struct node *node, struct res
   const etk_shape *s = shape_of(node, 0), *l = shape_of(node, 1), *last = shape_of(node, 2);
   char a[SHAPE_TEXT], b[SHAPE_TEXT], c[SHAPE_TEXT];
   if (s->rank != 1 || !etk_shape_equal(s, l) || last->rank != 2)
-    return etk_fail(e, ETK_E_SHAPE, "rope_choose: short %s, long %s, last %s: wants (n), (n), (batch, any)", etk_shape_text(a, sizeof a, s), etk_shape_text(b, sizeof b, l),
-                    etk_shape_text(c, sizeof c, last));
+    return etk_fail(e, ETK_E_SHAPE, "rope_choose: short %s, long %s, last %s: wants (n), (n), (batch, any)", etk_shape_text(a, sizeof a, s),
+                    etk_shape_text(b, sizeof b, l), etk_shape_text(c, sizeof c, last));
   return gives(results, count, &etk_shape_of(2, last->dims[0], s->dims[0]));
 }
 static etk_status choose_forward(etk_error *e, const struct call *c) {

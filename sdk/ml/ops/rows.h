@@ -29,6 +29,15 @@ static inline etk_status same_shape(etk_error *e, const struct node *node, struc
   return gives(results, count, shape_of(node, 0));
 }
 
+/* Input `lengths` (i32, or absent): how many of `most` count in each row of the batch. */
+static inline etk_status check_lengths(etk_error *e, const struct call *c, int lengths, int64_t most) {
+  for (int64_t b = 0; c->in[lengths].data && b < c->in[lengths].elements; b++)
+    if (in_integers(c, lengths)[b] < 0 || in_integers(c, lengths)[b] > most)
+      return etk_fail(e, ETK_E_INVALID, "%s: length %d of row %lld is not in 0 .. %lld", c->node->op->name, (int)in_integers(c, lengths)[b],
+                      (long long)b, (long long)most);
+  return ETK_OK;
+}
+
 /* softcap.c: scores q . k of one query, in place, to probabilities over n keys; returns the logarithm of their sum before. slope (n) or NULL: with a
  * softcap, its derivative at each score. */
 float etk__attention_softmax(float *scores, const etk_attention_options *options, float *slope, int64_t n);

@@ -53,14 +53,10 @@ static etk_status from_file(etk_error *e, etk_chat_format *f, const char *path) 
 }
 
 static etk_status from_json(etk_error *e, etk_chat_format *f, const char *path) {
-  char *text = NULL;
-  size_t size = 0;
   json_t *root = NULL;
-  etk_status status = etk_fs_read(e, &text, &size, path, CONFIG_LIMIT);
-  if (!status) status = etk__json_parse(e, &root, path, text, size);
+  etk_status status = etk__json_read(e, &root, path, CONFIG_LIMIT, false);
   if (!status) status = take_json(e, f, path, json_object_get(root, "chat_template"));
   json_decref(root);
-  etk_free(text);
   return status;
 }
 
@@ -122,7 +118,8 @@ etk_status etk_chat_format_open(etk_error *e, etk_chat_format **out, const char 
     f->tools = NULL;
   }
   if (!status && !f->usual)
-    status = etk_fail(e, ETK_E_NOT_FOUND, "%s has no chat template (looked for chat_template.jinja, chat_template.json, tokenizer_config.json's chat_template and GGUF's tokenizer.chat_template)", path);
+    status = etk_fail(e, ETK_E_NOT_FOUND,
+                      "%s has no chat template (looked for chat_template.jinja, chat_template.json, tokenizer_config.json's chat_template and GGUF's tokenizer.chat_template)", path);
   if (status) etk_chat_format_free(f);
   else *out = f;
   return status;

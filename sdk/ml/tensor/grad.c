@@ -19,7 +19,8 @@ static etk_status mark(etk_error *e, struct pass *p, etk_tensor *const *wrt, siz
       return etk_fail(e, ETK_E_INVALID, "backward: tensor %zu of %zu, %s, is %s; only F32 is trained (etk_tensor_cast converts)", i, count,
                       etk_shape_text(text, sizeof text, &wrt[i]->shape), etk_dtype_name(wrt[i]->dtype));
     if (!wrt[i]->trainable && !wrt[i]->node)
-      return etk_fail(e, ETK_E_INVALID, "backward: tensor %zu of %zu, %s, is not trainable (etk_tensor_set_trainable)", i, count, etk_shape_text(text, sizeof text, &wrt[i]->shape));
+      return etk_fail(e, ETK_E_INVALID, "backward: tensor %zu of %zu, %s, is not trainable (etk_tensor_set_trainable)", i, count,
+                      etk_shape_text(text, sizeof text, &wrt[i]->shape));
     etk_tensor *own = etk__stand_in(g, wrt[i]);
     if (own && !etk__poisoned(own)) p->needed[own->id] = true;
   }

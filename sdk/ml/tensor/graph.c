@@ -87,8 +87,8 @@ etk_tensor *etk_graph_input(etk_graph *g, etk_dtype dtype, etk_shape shape, cons
   char text[SHAPE_TEXT];
   if (g->status) return &g->poison;
   if (!shape_is_usable(&shape, dtype))
-    return etk__poison(g, ETK_E_SHAPE, "input '%s': %s of rank %d is not a possible shape (at least one element)", name ? name : "", etk_shape_text(text, sizeof text, &shape),
-                       shape.rank);
+    return etk__poison(g, ETK_E_SHAPE, "input '%s': %s of rank %d is not a possible shape (at least one element)", name ? name : "",
+                       etk_shape_text(text, sizeof text, &shape), shape.rank);
   etk_tensor *t = add_tensor(g, dtype, &shape);
   if (!t) return no_memory(g);
   t->data = etk_alloc_aligned(t->bytes, ALIGNMENT);
@@ -164,8 +164,8 @@ static etk_tensor *check_input(etk_graph *g, const struct op *op, int index, etk
   etk_dtype wanted = op->integers >> index & 1 ? ETK_I32 : ETK_F32;
   bool stored = index < 2 && op->flags & (unsigned)(OP_STORED_0 << index) && etk__is_stored(t->dtype);
   if (t->dtype != wanted && !stored)
-    return etk__poison(g, ETK_E_SHAPE, "%s: input %d %s is %s, wants %s%s", op->name, index, etk_shape_text(text, sizeof text, &t->shape), etk_dtype_name(t->dtype),
-                       etk_dtype_name(wanted), wanted == ETK_F32 ? " (etk_tensor_cast converts)" : "");
+    return etk__poison(g, ETK_E_SHAPE, "%s: input %d %s is %s, wants %s%s", op->name, index, etk_shape_text(text, sizeof text, &t->shape),
+                       etk_dtype_name(t->dtype), etk_dtype_name(wanted), wanted == ETK_F32 ? " (etk_tensor_cast converts)" : "");
   if (t->elements <= 0) return etk__poison(g, ETK_E_SHAPE, "%s: input %d %s has no elements", op->name, index, etk_shape_text(text, sizeof text, &t->shape));
   return t->graph ? t : adopt(g, t);
 }

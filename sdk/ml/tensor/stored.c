@@ -3,7 +3,8 @@
 #include "ml/quant/internal.h"
 
 bool etk__is_stored(etk_dtype dtype) {
-  return dtype == ETK_F16 || dtype == ETK_BF16 || dtype == ETK_AFFINE || dtype == ETK_NF4 || etk_type_is_block((etk_type)dtype) || etk_type_is_float8((etk_type)dtype);
+  return dtype == ETK_F16 || dtype == ETK_BF16 || dtype == ETK_AFFINE || dtype == ETK_NF4 || etk_type_is_block((etk_type)dtype) ||
+         etk_type_is_float8((etk_type)dtype);
 }
 
 int64_t etk__stored_unit(const etk_tensor *t) {

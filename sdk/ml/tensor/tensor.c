@@ -12,7 +12,8 @@ static etk_status check_shape(etk_error *e, etk_dtype dtype, const etk_shape *sh
   if (packed && *elements >= 0) {
     int64_t columns = etk__last(shape);
     etk_status status = etk_type_bytes(e, bytes, (etk_type)dtype, columns ? *elements / columns : 0, columns);
-    if (status || *bytes <= PTRDIFF_MAX) return status ? etk_error_while(e, status, "while making a tensor %s", etk_shape_text(text, sizeof text, shape)) : ETK_OK;
+    if (status || *bytes <= PTRDIFF_MAX)
+      return status ? etk_error_while(e, status, "while making a tensor %s", etk_shape_text(text, sizeof text, shape)) : ETK_OK;
   } else if (!packed && *elements >= 0 && !__builtin_mul_overflow((size_t)*elements, etk_dtype_size(dtype), bytes) && *bytes <= PTRDIFF_MAX) return ETK_OK;
   return etk_fail(e, ETK_E_SHAPE, "tensor: %s of rank %d is not a possible shape (rank 0 to %d, sizes from 0 whose product fits in memory)",
                   etk_shape_text(text, sizeof text, shape), shape->rank, ETK_MAX_RANK);
@@ -43,7 +44,8 @@ etk_status etk_tensor_new(etk_error *e, etk_tensor **out, etk_dtype dtype, etk_s
   void *data = t ? etk_alloc_aligned(bytes ? bytes : 1, ALIGNMENT) : NULL;
   if (!data) {
     etk_free(t);
-    return etk_fail(e, ETK_E_NO_MEMORY, "out of memory for a tensor %s of %s (%zu bytes)", etk_shape_text(text, sizeof text, &shape), etk_dtype_name(dtype), bytes);
+    return etk_fail(e, ETK_E_NO_MEMORY, "out of memory for a tensor %s of %s (%zu bytes)", etk_shape_text(text, sizeof text, &shape),
+                    etk_dtype_name(dtype), bytes);
   }
   memset(data, 0, bytes);
   t->data = data;
@@ -99,10 +101,12 @@ etk_status etk_tensor_new_affine(etk_error *e, etk_tensor **out, int bits, int g
                     etk_dtype_name(words->dtype), etk_dtype_name(scales->dtype), etk_dtype_name(biases->dtype));
   etk_shape shape = words->shape;
   const etk_shape *groups = &scales->shape;
-  bool fits = shape.rank == 2 && groups->rank == 2 && groups->dims[0] == shape.dims[0] && etk_shape_equal(groups, &biases->shape) && groups->dims[1] <= INT64_MAX / 1024;
+  bool fits = shape.rank == 2 && groups->rank == 2 && groups->dims[0] == shape.dims[0] && etk_shape_equal(groups, &biases->shape) &&
+              groups->dims[1] <= INT64_MAX / 1024;
   if (fits) shape.dims[1] = groups->dims[1] * group;
   if (!fits || etk_affine_words(&parts.affine, shape.dims[1]) != words->shape.dims[1] || etk_shape_elements(&shape) < 0)
-    return etk_fail(e, ETK_E_SHAPE, "affine codes %s with scales %s and biases %s do not belong together at %d bits in groups of %d; wanted (rows, columns * bits / 32) and"
+    return etk_fail(e, ETK_E_SHAPE,
+                    "affine codes %s with scales %s and biases %s do not belong together at %d bits in groups of %d; wanted (rows, columns * bits / 32) and"
                     " (rows, columns / group) twice", etk_shape_text(w, sizeof w, &words->shape), etk_shape_text(s, sizeof s, &scales->shape),
                     etk_shape_text(b, sizeof b, &biases->shape), bits, group);
   return new_parts(e, out, ETK_AFFINE, &shape, &parts);
@@ -115,9 +119,8 @@ etk_status etk_tensor_new_nf4(etk_error *e, etk_tensor **out, etk_shape shape, e
   *out = NULL;
   if (elements < 0 || etk__last(&shape) % ETK_NF4_BLOCK || codes->dtype != ETK_U8 || absmax->dtype != ETK_F32 || codes->elements != elements / 2 ||
       absmax->elements != elements / ETK_NF4_BLOCK)
-    return etk_fail(e, ETK_E_SHAPE, "NF4 %s of %lld codes of %s and %lld scales of %s; wanted rows of a multiple of 64 elements, a U8 code for two and an F32 scale for 64",
-                    etk_shape_text(text, sizeof text, &shape), (long long)codes->elements, etk_dtype_name(codes->dtype), (long long)absmax->elements,
-                    etk_dtype_name(absmax->dtype));
+    return etk_fail(e, ETK_E_SHAPE,
+                    "NF4 %s of %lld codes of %s and %lld scales of %s; wanted rows of a multiple of 64 elements, a U8 code for two and an F32 scale for 64", etk_shape_text(text, sizeof text, &shape), (long long)codes->elements, etk_dtype_name(codes->dtype), (long long)absmax->elements, etk_dtype_name(absmax->dtype));
   return new_parts(e, out, ETK_NF4, &shape, &parts);
 }
 
@@ -170,7 +173,8 @@ etk_status etk_tensor_cast(etk_error *e, etk_tensor **out, const etk_tensor *in,
   if (!in->data && in->elements) return etk_fail(e, ETK_E_INVALID, "cast: the tensor has no values yet (evaluate its graph first)");
   bool plain = (unsigned)in->dtype < ETK_DTYPE_COUNT && (unsigned)dtype < ETK_DTYPE_COUNT;
   if (!plain && (!converts(in->dtype) || !converts(dtype) || in->dtype == ETK_F64 || dtype == ETK_F64))
-    return etk_fail(e, ETK_E_UNSUPPORTED, "cannot convert %s to %s: only F32, F16, BF16 and packed types convert to each other", etk_dtype_name(in->dtype), etk_dtype_name(dtype));
+    return etk_fail(e, ETK_E_UNSUPPORTED, "cannot convert %s to %s: only F32, F16, BF16 and packed types convert to each other",
+                    etk_dtype_name(in->dtype), etk_dtype_name(dtype));
   etk_tensor *t;
   etk_status status = etk_tensor_new(e, &t, dtype, in->shape);
   if (status) return status;

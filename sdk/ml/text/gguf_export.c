@@ -1,3 +1,4 @@
+#include "ml/format/json.h"
 #include "internal.h"
 
 #include <etk/fs.h>
@@ -470,12 +471,13 @@ static etk_status set_parts(etk_error *e, const exporting *x) {
   json_object_del(model, "vocab");
   json_object_del(model, "merges");
   if (!json_object_get(model, "type")) json_object_set_new(model, "type", json_string("BPE"));
-  char *text = json_dumps(root, JSON_COMPACT);
+  etk_text text = ETK_TEXT_INIT;
+  etk__json_put(&text, root, JSON_COMPACT);
   json_decref(root);
-  if (!text) return etk__no_memory(e, x->folder);
-  etk_gguf_set_text(x->writer, "etk.tokenizer.parts", text);
-  free(text);
-  return ETK_OK;
+  if (!text.failed) etk_gguf_set_text(x->writer, "etk.tokenizer.parts", text.data);
+  s = text.failed ? etk__no_memory(e, x->folder) : ETK_OK;
+  etk_text_free(&text);
+  return s;
 }
 
 static etk_status set_beside(etk_error *e, const exporting *x) {

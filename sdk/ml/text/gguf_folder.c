@@ -1,3 +1,4 @@
+#include "ml/format/json.h"
 #include "internal.h"
 
 #include <etk/fs.h>
@@ -303,29 +304,24 @@ static etk_status put_merges(etk_error *e, etk_text *out, const writing *w) {
 
 /* ---- the whole -------------------------------------------------------------------------------------------------------------------------------------------- */
 
-static bool put_part(etk_text *out, const json_t *value) {
-  char *text = json_dumps(value ? value : json_null(), JSON_COMPACT | JSON_ENCODE_ANY);
-  if (text) etk_text_puts(out, text);
-  free(text);
-  return text;
-}
+static void put_part(etk_text *out, const json_t *value) { etk__json_put(out, value ? value : json_null(), JSON_COMPACT); }
 
 static etk_status put_model(etk_error *e, etk_text *out, const writing *w) {
   const char *key;
   json_t *value, *model = json_object_get(w->parts, "model");
-  bool first = true, ok = true;
+  bool first = true;
   etk_text_puts(out, "  \"model\": {");
   json_object_foreach(model, key, value) {
     if (!strcmp(key, "vocab") || !strcmp(key, "merges")) continue;
     etk_text_puts(out, first ? "\n    " : ",\n    ");
     etk_text_json(out, key, strlen(key));
     etk_text_puts(out, ": ");
-    ok = ok && put_part(out, value);
+    put_part(out, value);
     first = false;
   }
-  etk_status s = ok ? ETK_OK : etk__no_memory(e, w->name);
-  if (s == ETK_OK && is_model(w, "t5")) s = put_scored(e, out, w);
-  else if (s == ETK_OK) put_vocabulary(out, w);
+  etk_status s = ETK_OK;
+  if (is_model(w, "t5")) s = put_scored(e, out, w);
+  else put_vocabulary(out, w);
   if (s == ETK_OK) s = put_merges(e, out, w);
   etk_text_puts(out, "\n  }\n}\n");
   return s;
@@ -333,14 +329,13 @@ static etk_status put_model(etk_error *e, etk_text *out, const writing *w) {
 
 static etk_status put_all(etk_error *e, etk_text *out, const writing *w) {
   static const char *const keys[] = {"added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"};
-  bool ok = true;
   etk_text_puts(out, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
-  for (size_t i = 0; ok && i < sizeof keys / sizeof *keys; i++) {
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
     etk_text_printf(out, "  \"%s\": ", keys[i]);
-    ok = put_part(out, json_object_get(w->parts, keys[i]));
+    put_part(out, json_object_get(w->parts, keys[i]));
     etk_text_puts(out, ",\n");
   }
-  return ok ? put_model(e, out, w) : etk__no_memory(e, w->name);
+  return put_model(e, out, w);
 }
 
 static etk_status prepare(etk_error *e, writing *w) {

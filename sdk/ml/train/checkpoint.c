@@ -7,17 +7,18 @@
 #include <jansson.h>
 #include <math.h>
 
+enum { STATE_LIMIT = 1 << 20 };
 static const char *const slots[] = {"exp_avg", "exp_avg_sq"};
 
 /* What the rest of a run depends on. Numbers are compared exactly; the schedule's length may not change either, or the rates would jump. */
 static json_t *course(const etk_trainer *t) {
   const etk_trainer_options *o = &t->options;
-  return json_pack("{s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:I, s:I, s:f, s:f}", "batch_size", (json_int_t)o->batch_size, "accumulation",
-                   (json_int_t)o->accumulation, "max_tokens", (json_int_t)o->max_tokens, "seed", (json_int_t)o->seed, "optimizer", (int)o->optimizer.kind, "beta1",
-                   o->optimizer.beta1, "beta2", o->optimizer.beta2, "epsilon", o->optimizer.epsilon, "momentum", o->optimizer.momentum, "weight_decay",
-                   o->optimizer.weight_decay, "schedule", (int)o->schedule.kind, "learning_rate", o->schedule.peak, "final_learning_rate", o->schedule.floor,
-                   "warmup_steps", (json_int_t)o->schedule.warmup_steps, "total_steps", (json_int_t)o->schedule.total_steps, "gradient_clipping",
-                   o->gradient_clipping, "dropout", o->dropout);
+  return json_pack("{s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:I, s:I, s:f, s:f}", "batch_size", (json_int_t)o->batch_size,
+                   "accumulation", (json_int_t)o->accumulation, "max_tokens", (json_int_t)o->max_tokens, "seed", (json_int_t)o->seed, "optimizer",
+                   (int)o->optimizer.kind, "beta1", o->optimizer.beta1, "beta2", o->optimizer.beta2, "epsilon", o->optimizer.epsilon, "momentum",
+                   o->optimizer.momentum, "weight_decay", o->optimizer.weight_decay, "schedule", (int)o->schedule.kind, "learning_rate",
+                   o->schedule.peak, "final_learning_rate", o->schedule.floor, "warmup_steps", (json_int_t)o->schedule.warmup_steps, "total_steps",
+                   (json_int_t)o->schedule.total_steps, "gradient_clipping", o->gradient_clipping, "dropout", o->dropout);
 }
 
 static etk_status save_moments(etk_error *e, const etk_trainer *t, const char *path) {
@@ -55,7 +56,8 @@ static const struct fact {
 } facts[] = {{"accumulation", "gradient accumulation steps", {NULL}},
              {"max_tokens", "tokens in the longest sequence (the data and the longest sequence allowed decide)", {NULL}},
              {"optimizer", "the optimizer", {[ETK_ADAMW] = "adamw", [ETK_SGD] = "sgd"}},
-             {"schedule", "the learning rate schedule", {[ETK_SCHEDULE_CONSTANT] = "constant", [ETK_SCHEDULE_LINEAR] = "linear", [ETK_SCHEDULE_COSINE] = "cosine"}},
+             {"schedule", "the learning rate schedule", {[ETK_SCHEDULE_CONSTANT] = "constant", [ETK_SCHEDULE_LINEAR] = "linear",
+                                                         [ETK_SCHEDULE_COSINE] = "cosine"}},
              {"total_steps", "optimizer steps in all (epochs or iters, the batch size and the number of sequences decide)", {NULL}}};
 
 static void put_fact(char *out, size_t size, const struct fact *fact, double value) {
@@ -101,7 +103,8 @@ static etk_status load_moments(etk_error *e, etk_trainer *t, const char *path) {
       const etk_safetensors_entry *entry = etk_safetensors_find(file, name);
       if (!entry) status = etk_fail(e, ETK_E_FORMAT, "%s has no tensor %s; the checkpoint belongs to another model or optimizer", path, name);
       else if (entry->dtype != ETK_F32 || entry->bytes != etk_tensor_bytes(state))
-        status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has %zu bytes of %s, wanted %zu of F32", path, name, entry->bytes, entry->dtype_name, etk_tensor_bytes(state));
+        status = etk_fail(e, ETK_E_SHAPE, "%s: tensor %s has %zu bytes of %s, wanted %zu of F32", path, name, entry->bytes, entry->dtype_name,
+                          etk_tensor_bytes(state));
       else memcpy(etk_tensor_data(state), entry->data, entry->bytes);
     }
   etk_safetensors_close(file);
@@ -109,13 +112,8 @@ static etk_status load_moments(etk_error *e, etk_trainer *t, const char *path) {
 }
 
 static etk_status load_state(etk_error *e, etk_trainer *t, const char *path, int64_t *steps) {
-  char *text = NULL;
-  size_t size = 0;
-  etk_status status = etk_fs_read(e, &text, &size, path, 1 << 20);
-  if (status) return status;
   json_t *root = NULL;
-  status = etk__json_parse(e, &root, path, text, size);
-  etk_free(text);
+  etk_status status = etk__json_read(e, &root, path, STATE_LIMIT, false);
   if (status) return status;
   const json_t *step = json_object_get(root, "step"), *sequences = json_object_get(root, "sequences");
   if (!json_is_integer(step) || json_integer_value(step) < 0 || !json_is_integer(sequences) || json_integer_value(sequences) < 0)

@@ -1,6 +1,7 @@
 #include "conversation.h"
 
-#include <etk/alloc.h>
+#include "ml/format/json.h"
+
 #include <string.h>
 #include <time.h>
 
@@ -14,11 +15,14 @@ static etk_status from_sharegpt(etk_error *e, json_t **out, const json_t *list) 
   *out = json_array();
   for (size_t i = 0; i < json_array_size(list); i++) {
     const json_t *entry = json_array_get(list, i), *from = json_object_get(entry, "from"), *value = json_object_get(entry, "value");
-    if (!json_is_string(from) || !json_is_string(value)) return etk_fail(e, ETK_E_FORMAT, "every entry of \"conversations\" must be an object with the texts \"from\" and \"value\"");
+    if (!json_is_string(from) || !json_is_string(value))
+      return etk_fail(e, ETK_E_FORMAT, "every entry of \"conversations\" must be an object with the texts \"from\" and \"value\"");
     const char *role = NULL;
     for (size_t k = 0; k < sizeof speakers / sizeof *speakers && !role; k++)
       if (!strcmp(speakers[k].from, json_string_value(from))) role = speakers[k].role;
-    if (!role) return etk_fail(e, ETK_E_FORMAT, "entry %zu of \"conversations\" is from \"%.60s\"; wanted human, gpt, system, user, assistant or tool", i, json_string_value(from));
+    if (!role)
+      return etk_fail(e, ETK_E_FORMAT, "entry %zu of \"conversations\" is from \"%.60s\"; wanted human, gpt, system, user, assistant or tool", i,
+                      json_string_value(from));
     if (json_array_append_new(*out, json_pack("{s:s, s:O}", "role", role, "content", value))) return etk_fail_memory(e);
   }
   return *out ? ETK_OK : etk_fail_memory(e);
@@ -56,13 +60,13 @@ static etk_status render(etk_error *e, etk_rendered *out, const etk_chat_format 
   json_t *part = json_array();
   bool whole = part != NULL;
   for (size_t i = 0; i < count && whole; i++) whole = json_array_append(part, json_array_get(list, i)) == 0;
-  char *text = whole ? json_dumps(part, JSON_COMPACT) : NULL;
+  etk_text text = ETK_TEXT_INIT;
+  etk__json_put(&text, whole ? part : NULL, JSON_COMPACT);
   json_decref(part);
-  if (!text) return etk_fail_memory(e);
-  chat->messages = text;
-  etk_status status = etk_chat_format_render(e, format, out, chat);
+  chat->messages = text.data;
+  etk_status status = text.failed ? etk_fail_memory(e) : etk_chat_format_render(e, format, out, chat);
   chat->messages = NULL;
-  free(text);
+  etk_text_free(&text);
   return status;
 }
 
@@ -75,7 +79,8 @@ static size_t common(const etk_rendered *a, const etk_rendered *b) {
 }
 
 /* The prompt is what generation would be given; the answer, what the whole conversation has beyond it. */
-static etk_status write_template(etk_error *e, etk_text *prompt, etk_text *answer, const json_t *list, size_t last, const etk_chat_format *format, etk_chat *chat) {
+static etk_status write_template(etk_error *e, etk_text *prompt, etk_text *answer, const json_t *list, size_t last, const etk_chat_format *format,
+                                 etk_chat *chat) {
   etk_rendered before = ETK_RENDERED_INIT, whole = ETK_RENDERED_INIT;
   etk_status status = render(e, &whole, format, chat, list, last + 1);
   chat->add_generation_prompt = true;
@@ -99,12 +104,13 @@ etk_status etk__conversation_write(etk_error *e, etk_text *prompt, etk_text *ans
   if (!status && !format) status = write_plain(e, prompt, answer, list, last);
   else if (!status) {
     const json_t *tools = json_object_get(object, "tools");
-    char *tools_text = tools && !json_is_null(tools) ? json_dumps(tools, JSON_COMPACT) : NULL;
+    etk_text tools_text = ETK_TEXT_INIT;
+    if (tools && !json_is_null(tools)) etk__json_put(&tools_text, tools, JSON_COMPACT);
     time_t seconds = time(NULL);
     struct tm now;
-    etk_chat chat = {.tools = tools_text, .kwargs = kwargs, .now = localtime_r(&seconds, &now)};
-    status = write_template(e, prompt, answer, list, last, format, &chat);
-    free(tools_text);
+    etk_chat chat = {.tools = tools_text.data, .kwargs = kwargs, .now = localtime_r(&seconds, &now)};
+    status = tools_text.failed ? etk_fail_memory(e) : write_template(e, prompt, answer, list, last, format, &chat);
+    etk_text_free(&tools_text);
   }
   json_decref(list);
   return status;

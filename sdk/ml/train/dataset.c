@@ -1,5 +1,6 @@
 #include "conversation.h"
 #include "ml/format/json.h"
+#include "ml/format/stem.h"
 #include <etk/alloc.h>
 #include <etk/dataset.h>
 #include <etk/fs.h>
@@ -332,11 +333,6 @@ static etk_status read_document(etk_error *e, reading *r, const char *text, size
   return s == ETK_OK ? end_windows(e, r, start) : s;
 }
 
-static bool has_extension(const char *path, const char *extension) {
-  size_t n = strlen(path), m = strlen(extension);
-  return n > m && !strcmp(path + n - m, extension);
-}
-
 static etk_status read_bytes(etk_error *e, reading *r, const char *text, size_t size) {
   if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
     text += 3;
@@ -345,8 +341,8 @@ static etk_status read_bytes(etk_error *e, reading *r, const char *text, size_t 
   if (is_blank(text, size)) return etk_fail(e, ETK_E_FORMAT, "%s: the file is empty", r->path);
   etk_status s;
   size_t first = strspn(text, " \t\r\n"); /* not blank, so it ends inside */
-  if (!has_extension(r->path, ".jsonl") && !has_extension(r->path, ".json")) s = read_document(e, r, text, size);
-  else if (text[first] == '[' && has_extension(r->path, ".json")) s = read_list(e, r, text, size);
+  if (!etk__stem(r->path, ".jsonl") && !etk__stem(r->path, ".json")) s = read_document(e, r, text, size);
+  else if (text[first] == '[' && etk__stem(r->path, ".json")) s = read_list(e, r, text, size);
   else s = read_lines(e, r, text, size);
   if (s == ETK_OK && !r->dataset->count)
     return etk_fail(e, ETK_E_FORMAT, "%s: no sequence in it has the two tokens that a prediction takes", r->path);

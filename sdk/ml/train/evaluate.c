@@ -37,10 +37,12 @@ static etk_status take_losses(etk_error *e, struct evaluator *v, const struct ba
   for (int64_t i = 0; i < (int64_t)count * b->columns; i++) {
     if (targets[i] < 0) continue;
     if (!isfinite(losses[i]))
-      return etk_fail(e, ETK_E_INVALID, "the model gives no finite probability to token %d (%g); its weights hold infinities or NaN", targets[i], (double)losses[i]);
+      return etk_fail(e, ETK_E_INVALID, "the model gives no finite probability to token %d (%g); its weights hold infinities or NaN", targets[i],
+                      (double)losses[i]);
     v->sum += losses[i];
     out->tokens++;
-    if (v->options->token && !v->options->token(v->options->user, targets[i], -(double)losses[i])) return etk_fail(e, ETK_E_IO, "per-token output could not be written");
+    if (v->options->token && !v->options->token(v->options->user, targets[i], -(double)losses[i]))
+      return etk_fail(e, ETK_E_IO, "per-token output could not be written");
   }
   return ETK_OK;
 }
@@ -54,12 +56,13 @@ static etk_status run_batch(etk_error *e, struct evaluator *v, size_t first, siz
   struct batch_graph *b;
   etk_status status = graph_for(e, v, etk__batch_columns(longest, v->max_tokens), &b);
   if (status) return status;
-  etk_batch_fill(etk_tensor_data(b->ids), etk_tensor_data(b->targets), b->rows, b->columns, v->sequences, count);
+  etk__batch_graph_fill(b, v->sequences, count);
   status = etk_graph_eval(e, b->graph);
   return status ? status : take_losses(e, v, b, count, out);
 }
 
-etk_status etk_evaluate(etk_error *e, etk_evaluation *out, const etk_model *model, const etk_adapter *adapter, const etk_dataset *data, const etk_evaluate_options *options) {
+etk_status etk_evaluate(etk_error *e, etk_evaluation *out, const etk_model *model, const etk_adapter *adapter, const etk_dataset *data,
+                        const etk_evaluate_options *options) {
   *out = (etk_evaluation){0};
   int64_t start = etk_time_ns();
   struct evaluator *v = etk_calloc(1, sizeof *v);
@@ -78,7 +81,8 @@ etk_status etk_evaluate(etk_error *e, etk_evaluation *out, const etk_model *mode
     size_t first = (size_t)(i * batch), left = etk_dataset_count(data) - first, count = left < (size_t)batch ? left : (size_t)batch;
     status = run_batch(e, v, first, count, out);
     if (!status) out->sequences += (int64_t)count;
-    if (!status && options->progress && !options->progress(options->user, i + 1, total)) status = etk_fail(e, ETK_E_CANCELLED, "evaluation was stopped after %lld of %lld batches", (long long)i + 1, (long long)total);
+    if (!status && options->progress && !options->progress(options->user, i + 1, total))
+      status = etk_fail(e, ETK_E_CANCELLED, "evaluation was stopped after %lld of %lld batches", (long long)i + 1, (long long)total);
   }
   if (!status && out->tokens == 0) status = etk_fail(e, ETK_E_INVALID, "the data has no token to score: every sequence is one token long or wholly masked");
   out->loss = out->tokens ? v->sum / (double)out->tokens : 0;

@@ -77,8 +77,8 @@ static etk_status check_memory(etk_error *e, const etk_trainer *t, const struct 
   if (!limit || needed <= limit) return ETK_OK;
   char need[32], have[32];
   int64_t smaller = (int64_t)((double)t->options.batch_size * (double)limit / (double)needed);
-  return etk_fail(e, ETK_E_NO_MEMORY, "a batch of %lld rows of %lld tokens needs %s of memory, %s is available: try %s%lld", (long long)b->rows, (long long)b->columns,
-                  etk_format_size(need, sizeof need, (int64_t)needed), etk_format_size(have, sizeof have, (int64_t)limit),
+  return etk_fail(e, ETK_E_NO_MEMORY, "a batch of %lld rows of %lld tokens needs %s of memory, %s is available: try %s%lld", (long long)b->rows,
+                  (long long)b->columns, etk_format_size(need, sizeof need, (int64_t)needed), etk_format_size(have, sizeof have, (int64_t)limit),
                   smaller >= 1 ? "--batch-size " : "--max-seq-length ", (long long)(smaller >= 1 ? smaller : b->columns / 2));
 }
 
@@ -130,7 +130,8 @@ static etk_status know_data(etk_error *e, etk_trainer *t, const etk_dataset *dat
   if (t->data == data) return ETK_OK;
   uint64_t now = fingerprint(data);
   if (t->fingerprint && t->fingerprint != now)
-    return etk_fail(e, ETK_E_INVALID, "the training data is not what the run began with (%zu sequences): it can only go on with the same data", etk_dataset_count(data));
+    return etk_fail(e, ETK_E_INVALID, "the training data is not what the run began with (%zu sequences): it can only go on with the same data",
+                    etk_dataset_count(data));
   t->fingerprint = now;
   t->data = data;
   return ETK_OK;
@@ -141,7 +142,8 @@ static etk_status next_batch(etk_error *e, etk_trainer *t, const etk_dataset *da
   size_t total = etk_dataset_count(data);
   if (!total) return etk_fail(e, ETK_E_INVALID, "the training data is empty");
   if (t->data_count && t->data_count != total)
-    return etk_fail(e, ETK_E_INVALID, "the training data has %zu sequences, the run to resume had %zu: it can only go on with the same data", total, t->data_count);
+    return etk_fail(e, ETK_E_INVALID, "the training data has %zu sequences, the run to resume had %zu: it can only go on with the same data", total,
+                    t->data_count);
   etk_status status = know_data(e, t, data);
   if (status) return status;
   t->data_count = total;
@@ -168,7 +170,7 @@ static etk_status run_batch(etk_error *e, etk_trainer *t, const etk_dataset *dat
   status = graph_for(e, t, etk__batch_columns(longest, t->options.max_tokens), out);
   if (status) return status;
   struct batch_graph *b = *out;
-  *tokens = etk_batch_fill(etk_tensor_data(b->ids), etk_tensor_data(b->targets), b->rows, b->columns, t->sequences, count);
+  *tokens = etk__batch_graph_fill(b, t->sequences, count);
   etk_graph_set_random(b->graph, t->options.seed, (uint64_t)index);
   status = etk_graph_eval(e, b->graph);
   if (status) return status;
