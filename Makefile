@@ -3,7 +3,7 @@
 #
 #   make                       a runnable tree in build/
 #   make demo | check          install what is missing (etc/deps.sh), build, and show it | run all tests
-#   make bench | bench-peers | fuzz | coverage
+#   make check-arm64           kernels of arm64 under qemu   make bench | bench-peers | fuzz | coverage
 #   make install PREFIX=/usr/local DESTDIR=
 #   make SAN=address|thread …  the same under sanitizers, in build-address/ or build-thread/
 #   V=1 shows commands; CC, CFLAGS, LDFLAGS, B (the output folder) as usual
@@ -28,7 +28,7 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
 # ---- what is needed -------------------------------------------------------------------------------------------------------------------
 # `make` alone only names what is missing; `make demo` and `make check` install it first.
 PKGS := yaml-0.1 jansson libffi libpcre2-8 libutf8proc libarchive libpng libxxhash libedit zlib libcurl
-BUILDING := $(filter-out clean deps help,$(or $(MAKECMDGOALS),all))
+BUILDING := $(filter-out clean deps help check-arm64,$(or $(MAKECMDGOALS),all))
 ifneq ($(BUILDING),)
 ifneq ($(filter check demo,$(MAKECMDGOALS)),)
 ifndef ETK_DEPS_DONE
@@ -46,10 +46,10 @@ endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 LIBS_core  := $(shell pkg-config --libs yaml-0.1 jansson) -lm -ldl
 LIBS_ml    := $(shell pkg-config --libs jansson libpcre2-8 libutf8proc zlib) -lm -ldl
-LIBS_io    := $(shell pkg-config --libs libarchive zlib)
+LIBS_io    := $(shell pkg-config --libs libarchive zlib 2>/dev/null)
 LIBS_net   := -ldl -lpthread
-LIBS_media := $(shell pkg-config --libs libpng) -lm
-LIBS_host  := $(shell pkg-config --libs jansson libffi) -lm -ldl
+LIBS_media := $(shell pkg-config --libs libpng 2>/dev/null) -lm
+LIBS_host  := $(shell pkg-config --libs jansson libffi 2>/dev/null) -lm -ldl
 endif
 
 # ---- flags ----------------------------------------------------------------------------------------------------------------------------
@@ -78,11 +78,10 @@ ML    := $(filter-out %.isa.c,$(wildcard sdk/ml/*/*.c))
 ISA_C := $(wildcard sdk/ml/*/*.isa.c)
 ifeq ($(ARCH),x86_64)
 ISAS := base avx2 avx512
+else ifneq ($(filter aarch64 arm64,$(ARCH)),)
+ISAS := neon
 else
 ISAS := base
-ifneq ($(filter aarch64 arm64,$(ARCH)),)
-ISAS += neon
-endif
 endif
 ISA_FLAGS_base   := -O3
 ISA_FLAGS_neon   := -O3
@@ -92,9 +91,11 @@ ISA_FLAGS_avx512 := -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma 
 ifeq ($(ARCH),x86_64)
 ISAS_product_blocks := avx512vnni
 ISAS_product_half   := avx512bf16
+ISAS_product_gemm   := avx512bf16
 else ifneq ($(filter aarch64 arm64,$(ARCH)),)
-ISAS_product_blocks := neondot
+ISAS_product_blocks := neondot neonmm
 ISAS_product_half   := neonmm
+ISAS_product_gemm   := neonmm
 endif
 ISA_FLAGS_avx512vnni := $(ISA_FLAGS_avx512) -mavx512vnni -DETK_ISA_avx512=1
 ISA_FLAGS_avx512bf16 := $(ISA_FLAGS_avx512vnni) -mavx512bf16 -DETK_ISA_avx512vnni=1
@@ -199,16 +200,19 @@ $(B)/bench/%: $(B)/obj/bench/%.o $(ALL_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@) $(CC) $(LINK) $< $(ALL_A) -o $@ $(LDFLAGS) $(ALL_LIBS)
 
-.PHONY: tests check demo bench bench-peers docs fuzz coverage install clean deps
+.PHONY: tests check check-arm64 demo bench bench-peers docs fuzz coverage install clean deps
 tests: all $(TEST_EXE) $(REPLAY_EXE)
 check: tests
 	$(Q)B=$(B) SAN=$(SAN) CC="$(CC)" sh tests/run
+# Cross-built and run under qemu-user; the script installs what it needs and builds in build-arm64/.
+check-arm64:
+	$(Q)env -u MAKEFLAGS -u MAKELEVEL sh tests/run-arm64
 demo: all
 	$(Q)sh etc/demo.sh $(B)
 bench: all $(BENCH_EXE)
 	$(Q)B=$(B) sh bench/run
 # Other programs beside ours, by turns (bench/README.md); BENCH_ARGS chooses rows.
-bench-peers: all $(B)/bench/limits $(B)/bench/peers/measure $(B)/bench/peers/random_model
+bench-peers: all $(B)/bench/limits $(addprefix $(B)/bench/peers/,measure random_model product encoder)
 	$(Q)B=$(B) sh bench/peers/bench.sh $(BENCH_ARGS)
 # The committed reference and manual page; a test compares them.
 docs: all

@@ -1,4 +1,11 @@
-/* Kernels by instruction set, matrix products, and where a training step of a small Llama spends its time. One JSON line per result. */
+/* Every kernel and product by variant beside the reference, matrix products by the library, and where a training step of a small Llama spends its time. One JSON
+ * line per result.
+ *
+ *   kernels [kernels [KERNEL] | variants | products | step]    variants: of products with stored weights */
+#include "ml/product/product_blocks.h"
+#include "ml/product/product_gemm.h"
+#include "ml/product/product_half.h"
+#include "ml/quant/internal.h"
 #include "ml/tensor/internal.h"
 
 #include <etk/hardware.h>
@@ -15,66 +22,298 @@ static float *filled(int64_t n, float low, float high) {
   return a;
 }
 
-/* ---- kernels over 16 Ki elements (in cache), best of many ---- */
+/* ---- variants: the best of short repetitions, variant after variant by turns, so that what else the machine does meets all alike ---- */
 
-enum { N = 1 << 14, REPEATS = 300 };
-struct work {
-  const struct kernels *k;
-  float *a, *b, *c, *d, *e;
+enum { MOST_VARIANTS = 8, ROUNDS = 150 };
+static const double repetition = 20e-6, budget = 0.25; /* seconds: of one repetition at least, of all rounds of one line of variants */
+
+struct variants {
+  const char *kind, *name, *names[MOST_VARIANTS];
+  double times[MOST_VARIANTS]; /* of one call */
+  int count;
 };
-static void run_add(struct work *w) { w->k->add_f32(w->c, w->a, w->b, N); }
-static void run_dot(struct work *w) { w->c[0] = w->k->dot_f32(w->a, w->b, N); }
-static void run_sum_squares(struct work *w) { w->c[0] = (float)w->k->sum_squares_f32(w->a, N); }
-static void run_swiglu(struct work *w) { w->k->swiglu_f32(w->c, w->a, w->b, N); }
-static void run_swiglu_backward(struct work *w) { w->k->swiglu_backward_f32(w->c, w->d, w->e, w->a, w->b, N); }
-static void run_softmax(struct work *w) { w->k->softmax_f32(w->c, w->a, 1, N); }
-static void run_log_sum_exp(struct work *w) { w->c[0] = w->k->log_sum_exp_f32(w->a, N); }
-static void run_exp_affine(struct work *w) { w->k->exp_affine_f32(w->c, w->a, 1, -1, 0.5f, N); }
-static void run_softmax_backward(struct work *w) { w->k->softmax_backward_f32(w->c, w->a, w->b, 0.1f, 0.2f, N); }
-static void run_rms_norm(struct work *w) {
-  for (int i = 0; i < N; i += 256) w->d[0] = w->k->rms_norm_f32(w->c + i, w->a + i, w->b, 1e-5f, 256);
+
+static double repeated(void (*run)(void *user, int variant), void *user, int variant, int64_t times) {
+  double t = seconds();
+  for (int64_t i = 0; i < times; i++) run(user, variant);
+  return (seconds() - t) / (double)times;
 }
-static void run_rms_norm_backward(struct work *w) {
-  for (int i = 0; i < N; i += 256) w->k->rms_norm_backward_f32(w->c + i, w->d, NULL, w->e + i, w->a + i, w->b, 1.5f, 256);
+
+static void measure(struct variants *v, void (*run)(void *user, int variant), void *user) {
+  int64_t times[MOST_VARIANTS];
+  for (int i = 0; i < v->count; i++) {
+    repeated(run, user, i, 1);
+    v->times[i] = repeated(run, user, i, 1);
+    times[i] = 1 + (int64_t)(repetition / v->times[i]);
+  }
+  double began = seconds();
+  for (int r = 0; r < 3 || (r < ROUNDS && seconds() - began < budget); r++)
+    for (int i = 0; i < v->count; i++) {
+      double t = repeated(run, user, i, times[i]);
+      if (t < v->times[i]) v->times[i] = t;
+    }
 }
-static void run_rope(struct work *w) {
-  for (int i = 0; i < N; i += 64) w->k->rope_f32(w->c + i, w->a + i, w->b, w->e, 32);
+
+/* work: of one call, in elements or in products of two numbers. below: how many times the rate of the next variant below. */
+static void show(const struct variants *v, double work) {
+  for (int i = 0; i < v->count; i++)
+    printf("{\"bench\":\"%s\",\"kernel\":\"%s\",\"variant\":\"%s\",\"ns\":%.1f,\"G_per_s\":%.2f,\"to_%s\":%.2f,\"to_below\":%.2f}\n", v->kind, v->name, v->names[i], v->times[i] * 1e9,
+           work / v->times[i] * 1e-9, v->names[0], v->times[0] / v->times[i], i ? v->times[i - 1] / v->times[i] : 1);
+  fflush(stdout);
 }
-static void run_adamw(struct work *w) { w->k->adamw_f32(w->c, w->d, w->e, w->a, &(struct adamw_step){1, 0.1f, 0.999f, 0.001f, 1, 0, 1, 1e-8f}, N); }
-static void run_dropout(struct work *w) { w->k->dropout_f32(w->c, w->a, &(struct dropout_mask){1, 2, 0, 1u << 29, 1.1f}, N); }
-static void run_f16_to_f32(struct work *w) { w->k->f16_to_f32(w->c, (uint16_t *)(void *)w->a, N); }
-static void run_f32_to_f16(struct work *w) { w->k->f32_to_f16((uint16_t *)(void *)w->c, w->a, N); }
-static void run_f32_to_bf16(struct work *w) { w->k->f32_to_bf16((uint16_t *)(void *)w->c, w->a, N); }
-static void run_matvec(struct work *w) { w->k->matvec_f32(w->c, w->a, 256, w->b, N / 256, 256); }
-static void run_gemm(struct work *w) {
-  w->k->gemm_f32(&(struct gemm){.tb = true, .m = 128, .n = 128, .k = 128, .alpha = 1, .a = w->a, .b = w->b, .c = w->c, .lda = 128, .ldb = 128, .ldc = 128});
-}
+
+/* ---- every kernel of the table, over rows as long as models have ---- */
+
+enum { N = 2048, HALF_DIM = 64, HEAD = 64, KEYS = 512, GROUP = 4, SQUARE = 128 };
+struct work {
+  const struct kernels *k[MOST_VARIANTS];
+  float *a, *b, *c, *d, *e, *f;
+  uint16_t *h;
+};
+#define RUN(kernel, amount, ...)                                                     \
+  enum { AMOUNT_##kernel = (amount) };                                               \
+  static void run_##kernel(void *user, int variant) {                                \
+    const struct work *w = user;                                                     \
+    const struct kernels *k = w->k[variant];                                         \
+    __VA_ARGS__;                                                                     \
+  }
+RUN(add_f32, N, k->add_f32(w->c, w->a, w->b, N))
+RUN(sub_f32, N, k->sub_f32(w->c, w->a, w->b, N))
+RUN(mul_f32, N, k->mul_f32(w->c, w->a, w->b, N))
+RUN(scale_f32, N, k->scale_f32(w->c, w->a, 1.5f, N))
+RUN(axpy_f32, N, k->axpy_f32(w->c, 1e-9f, w->a, N))
+RUN(sum_f32, N, w->c[0] = (float)k->sum_f32(w->a, N))
+RUN(sum_squares_f32, N, w->c[0] = (float)k->sum_squares_f32(w->a, N))
+RUN(dot_f32, N, w->c[0] = k->dot_f32(w->a, w->b, N))
+RUN(matvec_f32, 16 * 512, k->matvec_f32(w->c, w->a, 512, w->b, 16, 512)) /* in the first cache: from the second, reading is all the time */
+RUN(gemm_f32, SQUARE *SQUARE *SQUARE,
+    k->gemm_f32(&(struct gemm){.tb = true, .m = SQUARE, .n = SQUARE, .k = SQUARE, .alpha = 1, .a = w->a, .b = w->b, .c = w->c, .lda = SQUARE, .ldb = SQUARE, .ldc = SQUARE}))
+RUN(sigmoid_f32, N, k->sigmoid_f32(w->c, w->a, N))
+RUN(silu_f32, N, k->silu_f32(w->c, w->a, N))
+RUN(silu_backward_f32, N, k->silu_backward_f32(w->c, w->b, w->a, N))
+RUN(swiglu_f32, N, k->swiglu_f32(w->c, w->a, w->b, N))
+RUN(swiglu_backward_f32, N, k->swiglu_backward_f32(w->c, w->d, w->e, w->a, w->b, N))
+RUN(softcap_f32, N, k->softcap_f32(w->c, w->a, 1, 30, N))
+RUN(log_sum_exp_f32, N, w->c[0] = k->log_sum_exp_f32(w->a, N))
+RUN(exp_affine_f32, N, k->exp_affine_f32(w->c, w->a, 1, -1, 0.5f, N))
+RUN(softmax_f32, N, k->softmax_f32(w->c, w->a, 1, N))
+RUN(softmax_backward_f32, N, k->softmax_backward_f32(w->c, w->a, w->b, 0.1f, 0.2f, N))
+RUN(rms_norm_f32, N, w->d[0] = k->rms_norm_f32(w->c, w->a, w->b, 1e-5f, N))
+RUN(rms_norm_backward_f32, N, k->rms_norm_backward_f32(w->c, w->d, NULL, w->a, w->b, w->e, 1e-9f, N))
+RUN(gelu_f32, N, k->gelu_f32(w->c, w->a, N))
+RUN(gelu_tanh_f32, N, k->gelu_tanh_f32(w->c, w->a, N))
+RUN(gelu_backward_f32, N, k->gelu_backward_f32(w->c, w->b, w->a, N))
+RUN(gelu_tanh_backward_f32, N, k->gelu_tanh_backward_f32(w->c, w->b, w->a, N))
+RUN(layer_norm_f32, N, w->f[0] = k->layer_norm_f32(w->c, w->a, w->b, w->e, 1e-5f, w->d, N))
+RUN(rope_f32, N, for (int i = 0; i < N; i += 2 * HALF_DIM) k->rope_f32(w->c + i, w->a + i, w->b, w->e, HALF_DIM))
+RUN(dropout_f32, N, k->dropout_f32(w->c, w->a, &(struct dropout_mask){1, 2, 0, 1u << 29, 1.1f}, N))
+RUN(adamw_f32, N, k->adamw_f32(w->c, w->d, w->f, w->a, &(struct adamw_step){1, 0.1f, 0.999f, 0.001f, 1, 0, 1, 1e-8f}, N))
+RUN(sgd_f32, N, k->sgd_f32(w->c, w->d, w->a, &(struct sgd_step){0.9f, 0.1f, 0.8f, 1e-9f}, N))
+RUN(f16_to_f32, N, k->f16_to_f32(w->c, w->h, N))
+RUN(bf16_to_f32, N, k->bf16_to_f32(w->c, w->h, N))
+RUN(f32_to_f16, N, k->f32_to_f16((uint16_t *)(void *)w->c, w->a, N))
+RUN(f32_to_bf16, N, k->f32_to_bf16((uint16_t *)(void *)w->c, w->a, N))
+RUN(copy_rows_f32, N, k->copy_rows_f32(w->c, HEAD, w->a, 12 * HEAD, N / HEAD, HEAD))
+RUN(f16_rows_to_f32, N, k->f16_rows_to_f32(w->c, HEAD, w->h, 12 * HEAD, N / HEAD, HEAD))
+RUN(transpose_f32, HEAD *HEAD, k->transpose_f32(w->c, HEAD, w->a, 12 * HEAD, HEAD, HEAD))
+enum { TILE_ROWS = 8 * ATTENTION_STEP };
+RUN(attention_tile_f32, 2 * TILE_ROWS *ATTENTION_KEYS *HEAD,
+    static const int64_t first[TILE_ROWS]; static int64_t end[TILE_ROWS];
+    for (int i = 0; i < TILE_ROWS; i++) end[i] = ATTENTION_KEYS, w->d[i] = -1e30f, w->e[i] = 1;
+    k->attention_tile_f32(&(struct attention_tile){TILE_ROWS, HEAD, HEAD, w->a, w->b, w->b, 0, first, end, 0, w->c, w->d, w->e}))
+RUN(attention_scores_f32, GROUP *KEYS *HEAD, k->attention_scores_f32(w->c, KEYS, w->a, GROUP, w->b, KEYS, KEYS, HEAD))
+RUN(attention_scores_f16, GROUP *KEYS *HEAD, k->attention_scores_f16(w->c, KEYS, w->a, GROUP, w->h, KEYS, KEYS, HEAD))
+RUN(attention_values_f32, GROUP *KEYS *HEAD, k->attention_values_f32(w->c, w->a, KEYS, GROUP, w->b, KEYS, HEAD))
+RUN(attention_values_f16, GROUP *KEYS *HEAD, k->attention_values_f16(w->c, w->a, KEYS, GROUP, w->h, KEYS, HEAD))
 
 static const struct {
   const char *name;
-  void (*run)(struct work *w);
-} works[] = {{"add", run_add}, {"dot", run_dot}, {"sum_squares", run_sum_squares}, {"swiglu", run_swiglu}, {"swiglu_backward", run_swiglu_backward},
-             {"softmax", run_softmax}, {"log_sum_exp", run_log_sum_exp}, {"exp_affine", run_exp_affine}, {"softmax_backward", run_softmax_backward},
-             {"rms_norm", run_rms_norm}, {"rms_norm_backward", run_rms_norm_backward}, {"rope", run_rope}, {"adamw", run_adamw}, {"dropout", run_dropout},
-             {"f16_to_f32", run_f16_to_f32}, {"f32_to_f16", run_f32_to_f16}, {"f32_to_bf16", run_f32_to_bf16}, {"matvec", run_matvec}, {"gemm 128^3", run_gemm}};
+  void (*run)(void *user, int variant);
+  double amount;
+  size_t place; /* in the table */
+} works[] = { /* a kernel without a run_ of its name does not compile */
+#define ROW(result, kernel, arguments) {#kernel, run_##kernel, AMOUNT_##kernel, offsetof(struct kernels, kernel)},
+    ETK_KERNELS(ROW)
+#undef ROW
+};
 
-static void bench_kernels(void) {
-  struct work w = {NULL, filled(N, -3, 3), filled(N, -3, 3), filled(N, -3, 3), filled(N, 0, 3), filled(N, 0.1f, 3)};
-  for (size_t i = 0; i < sizeof works / sizeof *works; i++)
-    for (int j = 0; (w.k = etk__kernels_at(j)); j++) {
-      double best = 1e9;
-      for (int r = 0; r < REPEATS; r++) {
-        double t = seconds();
-        works[i].run(&w);
-        t = seconds() - t;
-        if (t < best) best = t;
-      }
-      printf("{\"bench\":\"kernel\",\"kernel\":\"%s\",\"isa\":\"%s\",\"ns_per_element\":%.4f}\n", works[i].name, w.k->name, best * 1e9 / N);
+static void bench_kernels(const char *only) {
+  enum { PLACES = 2 * KEYS * HEAD };
+  struct work w = {.a = filled(PLACES, -3, 3), .b = filled(PLACES, -3, 3), .c = filled(PLACES, -3, 3), .d = filled(PLACES, 0, 3), .e = filled(PLACES, 0.1f, 3), .f = filled(PLACES, 0.1f, 3)};
+  w.h = etk_alloc_aligned(PLACES * sizeof *w.h, 64);
+  etk__kernels()->f32_to_f16(w.h, w.b, PLACES);
+  const struct kernels *k, *below;
+  for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
+    struct variants v = {.kind = "kernel", .name = works[i].name};
+    if (*only && strcmp(only, v.name) != 0) continue;
+    for (int at = 0; v.count < MOST_VARIANTS && (k = etk__kernels_at(at)); at++) {
+      below = at ? etk__kernels_at(at - 1) : NULL;
+      if (below && !memcmp((const char *)k + works[i].place, (const char *)below + works[i].place, sizeof(void (*)(void)))) continue; /* has none of its own */
+      v.names[v.count] = k->name;
+      w.k[v.count++] = k;
     }
-  etk_free(w.a), etk_free(w.b), etk_free(w.c), etk_free(w.d), etk_free(w.e);
+    measure(&v, works[i].run, &w);
+    show(&v, works[i].amount);
+  }
+  etk_free(w.a), etk_free(w.b), etk_free(w.c), etk_free(w.d), etk_free(w.e), etk_free(w.f), etk_free(w.h);
 }
 
-/* ---- products ---- */
+/* ---- blocks: decoders, and the searches of encoders ---- */
+
+struct block_work {
+  const etk__decoders *decoders[MOST_VARIANTS];
+  const etk__fitters *fitters[MOST_VARIANTS];
+  float *x, *w, *y;
+  unsigned char *packed;
+  int type;
+};
+static void run_decode(void *user, int variant) {
+  struct block_work *w = user;
+  w->decoders[variant]->of[w->type](w->y, w->packed, N / etk_type_block_elements((etk_type)(w->type + ETK_TYPE_FIRST_BLOCK)));
+}
+#define RUN_FIT(name, call)                                \
+  static void run_##name(void *user, int variant) {        \
+    struct block_work *w = user;                           \
+    const etk__fitters *f = w->fitters[variant];           \
+    int8_t codes[32];                                      \
+    for (int i = 0; i < N; i += 32) w->y[i] = call;        \
+  }
+static const etk__affine_search search = {15, -1, 0.1f, 20, false}; /* Q4_K's */
+RUN_FIT(fit_signed, f->fit_signed(32, 8, w->x + i, w->w + i, codes))
+RUN_FIT(fit_affine, f->fit_affine(&search, 32, w->x + i, w->w + i, (uint8_t *)codes, w->y + i + 1))
+RUN_FIT(fit_levels, ((void)codes, f->fit_levels(w->x + i, w->w + i)))
+
+static void bench_decoders(struct block_work *w, const char *only) {
+  const etk__decoders *d;
+  for (w->type = 0; w->type < ETK_TYPE_END - ETK_TYPE_FIRST_BLOCK; w->type++) {
+    char name[32];
+    snprintf(name, sizeof name, "decode_%s", etk_type_name((etk_type)(w->type + ETK_TYPE_FIRST_BLOCK)));
+    struct variants v = {.kind = "kernel", .name = name};
+    if (*only && strcmp(only, name) != 0) continue;
+    for (int at = 0; v.count < MOST_VARIANTS && (d = etk__quant_decoders_at(at)); at++)
+      if (d->of[w->type]) v.names[v.count] = d->name, w->decoders[v.count++] = d;
+    etk_quant_encode(NULL, w->packed, (etk_type)(w->type + ETK_TYPE_FIRST_BLOCK), w->x, 1, N, NULL);
+    measure(&v, run_decode, w);
+    show(&v, N);
+  }
+}
+static void bench_searches(struct block_work *w, const char *only) {
+  static const struct {
+    const char *name;
+    void (*run)(void *user, int variant);
+    size_t place;
+  } fits[] = {{"fit_signed", run_fit_signed, offsetof(etk__fitters, fit_signed)},
+              {"fit_affine", run_fit_affine, offsetof(etk__fitters, fit_affine)},
+              {"fit_levels", run_fit_levels, offsetof(etk__fitters, fit_levels)}};
+  static void (*const none)(void);
+  const etk__fitters *f;
+  for (size_t i = 0; i < sizeof fits / sizeof *fits; i++) {
+    struct variants v = {.kind = "kernel", .name = fits[i].name, .names = {"reference"}, .count = 1};
+    if (*only && strcmp(only, v.name) != 0) continue;
+    w->fitters[0] = &etk__fitters_reference;
+    for (int at = 0; v.count < MOST_VARIANTS && (f = etk__quant_fitters_at(at)); at++)
+      if (memcmp((const char *)f + fits[i].place, &none, sizeof none) != 0) v.names[v.count] = etk__quant_decoders_at(at)->name, w->fitters[v.count++] = f;
+    measure(&v, fits[i].run, w);
+    show(&v, N);
+  }
+}
+static void bench_blocks(const char *only) {
+  struct block_work w = {.x = filled(N, -1, 1), .w = filled(N, 0.1f, 1), .y = filled(N, 0, 1), .packed = etk_alloc(2 * N)};
+  bench_decoders(&w, only);
+  bench_searches(&w, only);
+  etk_free(w.x), etk_free(w.w), etk_free(w.y), etk_free(w.packed);
+}
+
+/* ---- products with stored weights, one thread: the lowest variant stands for the reference ---- */
+
+enum { OUT = 512, IN = 1024 };
+struct product_work {
+  const struct product_backend *backend;
+  void *states[MOST_VARIANTS], *scratch;
+  float *x, *y;
+  int64_t rows;
+};
+static void run_product(void *user, int variant) {
+  const struct product_work *w = user;
+  w->backend->run(w->states[variant], w->y, OUT, w->x, IN, w->rows, 1, 0, w->scratch);
+}
+
+static void bench_product(etk_dtype dtype, const struct product_backend *backend, int64_t rows) {
+  char name[64];
+  etk_tensor *plain = NULL, *weight = NULL;
+  if (etk_tensor_new(NULL, &plain, ETK_F32, etk_shape_of(2, OUT, IN))) return;
+  float *values = filled(OUT * IN, -0.1f, 0.1f);
+  memcpy(etk_tensor_data(plain), values, etk_tensor_bytes(plain));
+  etk_free(values);
+  if (etk_tensor_cast(NULL, &weight, plain, dtype)) weight = NULL;
+  etk_tensor_unref(plain);
+  struct product_work w = {.backend = backend, .rows = rows, .x = filled(rows * IN, -1, 1), .y = filled(rows * OUT, 0, 1)};
+  struct variants v = {.kind = "product", .name = name};
+  snprintf(name, sizeof name, "%s %s x %d rows", backend->name, etk_dtype_name(dtype), (int)rows);
+  size_t most = 64;
+  for (; weight && v.count < MOST_VARIANTS; v.count++) {
+    const struct blocks_kernels *blocks = backend == &etk__product_blocks ? etk__blocks_kernels_at(v.count) : NULL;
+    const struct half_kernels *half = backend == &etk__product_half ? etk__half_kernels_at(v.count) : NULL;
+    if (half && half->tile_pairs && (rows == 1 || dtype == ETK_F32 || dtype == ETK_F16)) break; /* repeats the one below: pairs are its own */
+    if (blocks ? etk__blocks_make(NULL, &w.states[v.count], weight, blocks) : !half || etk__half_make(NULL, &w.states[v.count], weight, half)) break;
+    v.names[v.count] = blocks ? blocks->name : half->name;
+    size_t bytes = backend->scratch(w.states[v.count], rows, 1);
+    most = bytes > most ? bytes : most;
+  }
+  w.scratch = etk_alloc_aligned(most, 64);
+  measure(&v, run_product, &w);
+  show(&v, (double)rows * OUT * IN);
+  for (int i = 0; i < v.count; i++) backend->free(w.states[i]);
+  etk_free(w.scratch), etk_free(w.x), etk_free(w.y);
+  etk_tensor_unref(weight);
+}
+
+struct packed_work {
+  const struct gemm_kernels *kernels[MOST_VARIANTS];
+  struct packed_gemm g[MOST_VARIANTS];
+  void *scratch;
+};
+static void run_packed(void *user, int variant) {
+  const struct packed_work *w = user;
+  etk__gemm_kernels_set(w->kernels[variant]);
+  etk__packed_gemm(&w->g[variant], w->scratch);
+}
+static void bench_packed(void) {
+  enum { ROWS = 128 };
+  float *a = filled(ROWS * IN, -1, 1), *b = filled(OUT * IN, -1, 1), *c = filled(ROWS * OUT, 0, 1);
+  struct packed_work w = {.scratch = NULL};
+  struct variants v = {.kind = "product", .name = "packed F32 x 128 rows"};
+  size_t most = 64;
+  for (const struct gemm_kernels *k; v.count < MOST_VARIANTS && (k = etk__gemm_kernels_at(v.count)); v.count++) {
+    struct packed_gemm *g = &w.g[v.count];
+    *g = (struct packed_gemm){.tb = true, .pairs = k->tile[1] != NULL, .m = ROWS, .n = OUT, .k = IN, .a = a, .b = b, .c = c, .lda = IN, .ldb = IN, .ldc = OUT, .alpha = 1};
+    w.kernels[v.count] = k;
+    v.names[v.count] = k->name;
+    etk__gemm_kernels_set(k);
+    size_t bytes = etk__packed_gemm_scratch(g, 1);
+    most = bytes > most ? bytes : most;
+  }
+  w.scratch = etk_alloc_aligned(most, 64);
+  measure(&v, run_packed, &w);
+  show(&v, (double)ROWS * OUT * IN);
+  etk__gemm_kernels_set(NULL);
+  etk_free(a), etk_free(b), etk_free(c), etk_free(w.scratch);
+}
+
+static void bench_variants(void) {
+  static const etk_dtype halves[] = {ETK_F32, ETK_F16, ETK_BF16, (etk_dtype)ETK_Q8_0};
+  int threads = etk_parallel_threads();
+  etk_parallel_set_threads(1);
+  for (int64_t rows = 1; rows <= 64; rows *= 64) {
+    for (int t = ETK_TYPE_FIRST_BLOCK; t < ETK_TYPE_END; t++) bench_product((etk_dtype)t, &etk__product_blocks, rows);
+    for (size_t t = 0; t < sizeof halves / sizeof *halves; t++)
+      if (rows > 1 || (int)halves[t] < ETK_TYPE_FIRST_BLOCK) bench_product(halves[t], &etk__product_half, rows); /* one row of blocks is decoded */
+  }
+  bench_packed();
+  etk_parallel_set_threads(threads);
+}
+
+/* ---- matrix products by the library and the pool ---- */
 
 static void bench_products(void) {
   static const struct {
@@ -156,11 +395,11 @@ static void record_step(struct step *s) {
 
 /* The best time of each node, which other load on the machine disturbs least, summed by operation. */
 static void profile(struct step *s) {
-  enum { KINDS = 64, ROUNDS = 20 };
+  enum { KINDS = 64, TURNS = 20 };
   const struct op *ops[KINDS];
   double times[KINDS] = {0}, total = 0, products = 0, *best = calloc(s->g->node_count, sizeof *best);
   int calls[KINDS] = {0}, kinds = 0;
-  for (int r = 0; r < ROUNDS && best; r++)
+  for (int r = 0; r < TURNS && best; r++)
     for (size_t i = 0; i < s->g->node_count; i++) {
       const struct node *node = s->g->nodes[i];
       if (!node->live || node->op->flags & OP_ALIAS) continue;
@@ -211,7 +450,8 @@ static void bench_step(void) {
 
 int main(int argc, char **argv) {
   const char *only = argc > 1 ? argv[1] : "";
-  if (!*only || !strcmp(only, "kernels")) bench_kernels();
+  if (!*only || !strcmp(only, "kernels")) bench_kernels(argc > 2 ? argv[2] : ""), bench_blocks(argc > 2 ? argv[2] : "");
+  if (!*only || !strcmp(only, "variants")) bench_variants();
   if (!*only || !strcmp(only, "products")) bench_products();
   if (!*only || !strcmp(only, "step")) bench_step();
   return 0;

@@ -46,6 +46,7 @@ static void bench_blocks(struct work *w) {
     const etk__decoders *decoders;
     for (int i = 0; (decoders = etk__quant_decoders_at(i)); i++) {
       w->decode = decoders->of[w->type - ETK_TYPE_FIRST_BLOCK];
+      if (!w->decode) continue;
       printf("{\"bench\":\"quant decode\",\"type\":\"%s\",\"isa\":\"%s\",\"gb_per_second\":%.2f}\n", name, decoders->name, gb_s(decode, w));
     }
   }

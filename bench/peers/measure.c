@@ -2,7 +2,8 @@
  *   measure bench MODEL PROMPT GEN THREADS REPEATS [--since NS]   a line for each repeat, by etk_generate
  *   measure batch MODEL PROMPT GEN THREADS SEQUENCES REPEATS      one recorded graph over a paged cache
  *   measure first MODEL PROMPT THREADS --since NS                 time to the first token, from NS (CLOCK_MONOTONIC) on
- *   measure train MODEL DATA.jsonl ROWS TOKENS THREADS STEPS [ADAPTER_FOLDER]   LoRA of rank 8 on the seven linear layers; the adapter is written before step 0
+ *   measure train MODEL DATA.jsonl ROWS TOKENS THREADS STEPS [ADAPTER_FOLDER [float32|bfloat16]]
+ *                                                                 LoRA of rank 8 on the seven linear layers; the adapter is written before step 0
  *   measure work MODEL PROMPT                                     bytes of weights a token reads, operations of a prompt
  * Built by `make bench-peers`. */
 #include <etk/alloc.h>
@@ -233,6 +234,7 @@ static int train(int argc, char **argv) {
   etk_trainer_options options = {.batch_size = rows, .max_tokens = (int32_t)tokens, .optimizer = etk_optimizer_defaults(ETK_ADAMW),
                                  .schedule = {.kind = ETK_SCHEDULE_CONSTANT, .peak = 1e-3, .total_steps = steps}, .seed = 1};
   options.optimizer.weight_decay = 0;
+  if (argc > 7 && !etk_compute_parse(&options.compute, argv[7])) return usage();
   etk_status status = etk_model_open(&e, &model, argv[0], NULL);
   if (!status) status = etk_adapter_new(&e, &adapter, model, &lora, 1);
   if (!status && argc > 6) status = etk_fs_make_dirs(&e, argv[6]);

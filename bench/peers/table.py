@@ -1,8 +1,9 @@
-"""The table of `make bench-peers`:  python3 table.py FOLDER BUILD [--shapes 110m,1.1b] [--types …] [--parts …] [--runs 5] [--prompt 512] [--gen 64] [--threads 2] [--limits-ms 200] [--json FILE]
+"""The table of `make bench-peers`:  python3 table.py FOLDER BUILD [--shapes 110m,1.1b] [--types …] [--parts …] [--weights 768x768] [--runs 5] [--prompt 512] [--gen 64] [--threads 2] [--limits-ms 200] [--json FILE]
 
 FOLDER holds the models (made where they are missing) and llama.cpp's driver; bench/README.md defines every column."""
 import argparse, json, os, platform, shlex, subprocess, sys, time
 from run import Row, cold, environment, first_in_line, lines, memory_free
+import runtimes
 import train
 
 SHAPES = {  # layers, hidden, heads, key-value heads, intermediate, vocabulary, type of the folder
@@ -11,7 +12,7 @@ SHAPES = {  # layers, hidden, heads, key-value heads, intermediate, vocabulary, 
     'tiny': (2, 256, 4, 2, 512, 512, 'f32'),
 }
 TYPES = 'f32 f16 bf16 q8_0 q4_0 q4_k'.split()
-PARTS = 'speed first batch train'.split()
+PARTS = 'speed first batch train'.split() + list(runtimes.PARTS)
 UNIT = {'f32': 'f32', 'f16': 'bf16', 'bf16': 'bf16'}  # whose peak a prompt is held against; other types: int8
 FIRST_PROMPT, BATCH_PROMPT, BATCH_STEPS = 16, 64, 16
 
@@ -166,11 +167,13 @@ def cells_of(b, row):
         return [(row.title + ' decode', 'decode_tokens_per_s', 1, True, 0, 0)]
     if part == 'first':
         return [(row.title + ' first token, ms', 'first_token_ms', 1, False, 0, 0)]
-    return train.cells(row)
+    return train.cells(row) if part == 'train' else runtimes.cells(b, row)
 
 
-def remarks_of(row, key):
+def remarks_of(row, key, peer):
     """Beside memory: what was planned; beside training: how far the losses of the two programs are apart."""
+    if row.facts['part'] in runtimes.PARTS:
+        return runtimes.remarks(row, key, peer)
     planned, peak, differ = row.median('ours', 'planned_bytes'), row.median('ours', 'peak_bytes'), row.facts.get('losses_differ')
     if key == 'peak_bytes' and planned and peak:
         return ['planned %.0f MB, %+.0f%%' % (planned / 1e6, 100 * (peak / planned - 1))]
@@ -182,7 +185,7 @@ def show(b, row):
         rest = [p for p in row.figures if p != 'ours'] + [p for p in row.reasons if p != 'ours' and p not in row.figures]
         for peer in rest or ['-']:
             ratio = row.ratio('ours', peer, key, faster)
-            remarks = ['%s: %s' % (n, r[:80]) for n, r in row.reasons.items() if n in ('ours', peer)] + remarks_of(row, key)
+            remarks = ['%s: %s' % (n, r[:80]) for n, r in row.reasons.items() if n in ('ours', peer)] + remarks_of(row, key, peer)
             print('%-30s %14s  %-10s %14s  %7s  %6s %6s  %s' % (
                 title, with_spread(row, 'ours', key, scale), peer, with_spread(row, peer, key, scale), times(ratio), share(row, 'ours', key, amount, limit),
                 share(row, peer, key, amount, limit), '; '.join(remarks)), flush=True)
@@ -206,13 +209,14 @@ def parse():
     p = argparse.ArgumentParser()
     p.add_argument('folder')
     p.add_argument('build')
-    for name, default in (('shapes', '110m,1.1b'), ('types', ','.join(TYPES)), ('parts', ','.join(PARTS)), ('json', '')):
+    for name, default in (('shapes', '110m,1.1b'), ('types', ','.join(TYPES)), ('parts', ','.join(PARTS)), ('weights', runtimes.WEIGHTS), ('json', '')):
         p.add_argument('--' + name, default=default)
     for name, default in (('runs', 5), ('prompt', 512), ('gen', 64), ('threads', min(2, os.cpu_count() or 1)), ('limits-ms', 200)):
         p.add_argument('--' + name, type=int, default=default)
     o = p.parse_args()
     o.shapes, o.types, o.parts = (list(filter(None, x.split(','))) for x in (o.shapes, o.types, o.parts))
     o.build = os.path.abspath(o.build)
+    o.weights = [tuple(map(int, x.split('x'))) for x in o.weights.split(',')]
     unknown = [x for x in o.shapes if x not in SHAPES] + [x for x in o.parts if x not in PARTS]
     return p.error('unknown: ' + ', '.join(unknown)) if unknown else o
 
@@ -233,6 +237,9 @@ def main():
                 b.batch(shape, kind)
         if 'train' in o.parts:
             train.rows(b, shape)
+    for part in runtimes.PARTS:
+        if part in o.parts:
+            runtimes.rows(b, part)
     if o.json:
         with open(o.json, 'w') as f:
             json.dump({'schema_version': 1, 'unix_s': int(time.time()), 'machine': platform.processor() or platform.machine(), 'options': vars(o), 'limits': b.limits, 'rows': [r.document() for r in b.rows]}, f, indent=1)

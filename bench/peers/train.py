@@ -47,13 +47,15 @@ def losses_differ(row):
     return max((abs(a - b) / abs(a) for a, b in zip(*first[:2])), default=None) if len(first) > 1 else None
 
 
-def lora(b, shape, kind, rows, tokens, python):
-    path, row = b.model(shape, kind), Row('%s %s %dx%d' % (shape, 'lora f32' if kind == 'hf' else 'qlora ' + kind, rows, tokens), part='train', shape=shape, type=kind, rows=rows, tokens=tokens)
+def lora(b, shape, kind, rows, tokens, python, compute='float32'):
+    """compute: ours, in a row that says so; PyTorch's side is float32 always, as it comes."""
+    title = '%s %s%s %dx%d' % (shape, 'lora f32' if kind == 'hf' else 'qlora ' + kind, ', bf16 products' if compute == 'bfloat16' else '', rows, tokens)
+    path, row = b.model(shape, kind), Row(title, part='train', shape=shape, type=kind, rows=rows, tokens=tokens, compute=compute)
     file = os.path.join(path, 'model.safetensors') if kind == 'hf' else path
     if b.fits(file, row):
         vocabulary = b.sizes(shape)[5]
         ids, adapter = data(b, vocabulary, rows, tokens), os.path.join(b.o.folder, shape, 'adapter-%s' % kind)
-        peers = {'ours': lambda: summary(lines([b.measure, 'train', path, ids, rows, tokens, b.o.threads, STEPS, adapter]))}
+        peers = {'ours': lambda: summary(lines([b.measure, 'train', path, ids, rows, tokens, b.o.threads, STEPS, adapter, compute]))}
         if kind == 'hf' and python:
             blas = openmp_blas()
             row.facts['openblas'] = 'openmp' if blas else 'the system\'s'
@@ -72,8 +74,10 @@ def rows(b, shape):
     for n, tokens in BATCHES:
         if b.sizes(shape)[6] == 'f32':
             lora(b, shape, 'hf', n, tokens, python)
+            lora(b, shape, 'hf', n, tokens, python, 'bfloat16')
         elif 'q4_k' in b.o.types:
             lora(b, shape, 'q4_k', n, tokens, None)
+            lora(b, shape, 'q4_k', n, tokens, None, 'bfloat16')
 
 
 def cells(row):

@@ -12,7 +12,9 @@ struct job {
   struct session session;
   etk_adapter *adapter;
   etk_dataset *train, *valid; /* valid: NULL without one */
+  etk_packing *packing;       /* NULL: rows are sequences */
   etk_trainer *trainer;
+  struct memory_plan plan;
   int64_t total_steps, steps_per_epoch;
   char *checkpoint;           /* <output>-checkpoint */
   etk_provenance *made;       /* of the adapter */
@@ -20,6 +22,7 @@ struct job {
 
 static void job_close(struct job *j) {
   etk_trainer_free(j->trainer);
+  etk_packing_free(j->packing);
   etk_dataset_free(j->train);
   etk_dataset_free(j->valid);
   etk_adapter_free(j->adapter);
@@ -66,26 +69,32 @@ static etk_status open_adapter(etk_error *e, struct job *j, const struct finetun
 }
 
 static etk_status open_data(etk_error *e, struct job *j, const struct finetune *f) {
+  int64_t before = etk_hardware_rss_bytes();
   etk_status status = session_data(e, &j->train, &j->session, f->data, "train", f->max_seq_length, true);
-  if (status || !etk_fs_is_dir(f->data)) return status;
-  status = session_data(e, &j->valid, &j->session, f->data, "valid", f->max_seq_length, true);
-  return status == ETK_E_NOT_FOUND ? ETK_OK : status;
+  if (!status && etk_fs_is_dir(f->data)) status = session_data(e, &j->valid, &j->session, f->data, "valid", f->max_seq_length, true);
+  j->session.fixed_bytes += etk_hardware_rss_bytes() - before;
+  return status == ETK_E_NOT_FOUND && j->train ? ETK_OK : status;
 }
 
 static etk_status open_trainer(etk_error *e, struct job *j, const struct finetune *f) {
-  int64_t step = f->batch_size * f->accumulation, count = (int64_t)etk_dataset_count(j->train);
+  int64_t context = etk_model_get_config(j->session.model)->max_position_embeddings, longest = etk_dataset_get_stats(j->train).longest;
+  etk_trainer_options options = {.seed = f->seed, .max_tokens = (int32_t)(longest > 2 ? longest : 2)};
+  if (f->memory.packing) options.max_tokens = (int32_t)(f->max_seq_length && f->max_seq_length < context ? f->max_seq_length : context);
+  etk_status status = memory_choose(e, &options, &j->packing, &f->memory, j->train);
+  if (!status) status = memory_limit(e, &options.memory_limit, &j->session, j->adapter);
+  if (status) return status;
+  int64_t step = f->batch_size * f->accumulation, count = j->packing ? (int64_t)etk_packing_rows(j->packing) : (int64_t)etk_dataset_count(j->train);
   j->steps_per_epoch = (count + step - 1) / step;
   j->total_steps = f->iters ? f->iters : f->epochs * j->steps_per_epoch;
   int64_t warmup = f->warmup_steps >= 0 ? f->warmup_steps : j->total_steps / 10 < 100 ? j->total_steps / 10 : 100;
-  etk_trainer_options options = {.batch_size = f->batch_size < count ? f->batch_size : count, /* more rows would only be padding */
-                                 .accumulation = f->accumulation, .seed = f->seed, .gradient_clipping = f->gradient_clipping,
-                                 .optimizer = etk_optimizer_defaults(!strcmp(f->optimizer, "sgd") ? ETK_SGD : ETK_ADAMW),
-                                 .schedule = {.peak = f->learning_rate, .warmup_steps = warmup, .total_steps = j->total_steps}};
+  options.batch_size = f->batch_size < count ? f->batch_size : count; /* more rows would only be padding */
+  options.accumulation = f->accumulation;
+  options.gradient_clipping = f->gradient_clipping;
+  options.optimizer = etk_optimizer_defaults(!strcmp(f->optimizer, "sgd") ? ETK_SGD : ETK_ADAMW);
+  options.schedule = (etk_schedule){.peak = f->learning_rate, .warmup_steps = warmup, .total_steps = j->total_steps};
   etk_schedule_parse(&options.schedule.kind, f->lr_schedule);
   options.optimizer.weight_decay = f->weight_decay;
-  int64_t longest = etk_dataset_get_stats(j->train).longest;
-  options.max_tokens = (int32_t)(longest > 2 ? longest : 2);
-  etk_status status = etk_trainer_new(e, &j->trainer, j->session.model, j->adapter, &options);
+  status = etk_trainer_new(e, &j->trainer, j->session.model, j->adapter, &options);
   if (!status && f->resume) status = etk_trainer_load(e, j->trainer, f->resume);
   return status;
 }
@@ -123,8 +132,7 @@ etk_status finetune_validate(etk_run *run, const struct finetune *f) {
   struct job j;
   status = job_open(&e, &j, run, f);
   if (status) return report(run, &e);
-  size_t bytes = 0;
-  status = etk_trainer_plan(&e, j.trainer, &bytes);
+  status = memory_plan(&e, &j.plan, run, &j.session, j.adapter, j.trainer);
   if (!status) status = session_output(&e, f->output, f->force, "adapter_config.json");
   if (!status) {
     report_data(run, "train", j.train);
@@ -133,7 +141,9 @@ etk_status finetune_validate(etk_run *run, const struct finetune *f) {
     etk_run_result_int(run, "steps_per_epoch", j.steps_per_epoch);
     etk_run_result_int(run, "trainable_parameters", etk_adapter_parameters(j.adapter));
     etk_run_result_int(run, "model_bytes", (int64_t)etk_model_bytes(j.session.model));
-    etk_run_result_int(run, "training_bytes", (int64_t)bytes);
+    etk_run_result_int(run, "training_bytes", j.plan.training);
+    etk_run_result_int(run, "planned_memory_bytes", j.plan.total);
+    if (j.packing) etk_run_result_int(run, "packed_rows", (int64_t)etk_packing_rows(j.packing));
     etk_run_result_flag(run, "valid", true);
   }
   job_close(&j);
@@ -160,15 +170,15 @@ static etk_status run_job(etk_error *e, etk_run *run, struct job *j, const struc
   struct loop loop = {.run = run, .label = "train", .session = &j->session, .adapter = j->adapter, .trainer = j->trainer, .train = j->train, .valid = j->valid,
                       .total_steps = j->total_steps, .eval_steps = f->eval_steps ? f->eval_steps : j->steps_per_epoch, .save_steps = f->save_steps,
                       .batch_size = f->batch_size, .checkpoint = f->one_go ? NULL : j->checkpoint, .save = save_adapter, .user = j};
-  size_t bytes;
   etk_status status = session_output(e, f->output, f->force, "adapter_config.json");
   if (!status && !f->resume && !f->one_go && !f->force && etk_fs_exists(j->checkpoint))
     status = etk_fail(e, ETK_E_EXISTS, "the checkpoint %s of a stopped run is there: go on with --resume %s, or remove it (or give --force) to begin anew", j->checkpoint, j->checkpoint);
   if (!status && !f->one_go) status = session_output(e, j->checkpoint, true, "trainer_state.json"); /* never replace a stranger's folder */
   if (!status) status = try_output(e, f);
-  if (!status) status = etk_trainer_plan(e, j->trainer, &bytes); /* too little memory is said before the first step */
+  if (!status) status = memory_plan(e, &j->plan, run, &j->session, j->adapter, j->trainer); /* too little memory is said before the first step */
   if (!status) status = session_provenance(e, &j->made, f->one_go ? "lora-finetuning-mlx:demo" : "lora-finetuning-mlx:train", j->session.path, f->data);
   if (!status && f->resume_adapter) status = etk_provenance_model(e, j->made, f->resume_adapter);
+  loop.planned_bytes = j->plan.total;
   if (!status) status = loop_run(e, &loop, out);
   if (!status && (status = session_write(e, f->output, f->force, save_adapter, j))) etk_error_while(e, status, "while writing the adapter %s", f->output);
   if (status) return status;
@@ -191,7 +201,8 @@ static void report_training(etk_run *run, const struct job *j, const struct fine
     etk_run_result_real(run, "validation_loss", r->validation_loss);
     etk_run_result_real(run, "validation_perplexity", exp(r->validation_loss));
   }
-  etk_run_result_int(run, "peak_memory_bytes", etk_hardware_peak_rss_bytes());
+  if (j->packing) etk_run_result_int(run, "packed_rows", (int64_t)etk_packing_rows(j->packing));
+  memory_report(run, &j->plan);
   etk_run_result_text(run, "adapter", f->output);
 }
 

@@ -7,6 +7,7 @@
 struct finetune {
   const char *model, *data, *output, *resume_adapter, *resume, *lr_schedule, *optimizer;
   struct chat_choice chat;
+  struct memory_choice memory;
   bool force;
   bool one_go; /* no checkpoints: Ctrl-C just ends it */
   etk_lora_options lora;

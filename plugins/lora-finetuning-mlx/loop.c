@@ -2,6 +2,7 @@
 
 #include <etk/alloc.h>
 #include <etk/fs.h>
+#include <etk/text.h>
 #include <math.h>
 
 static etk_status save_all(etk_error *e, void *user, const char *folder) {
@@ -19,6 +20,7 @@ static etk_status checkpoint(etk_error *e, const struct loop *l) {
 
 static etk_status validate(etk_error *e, const struct loop *l, struct loop_result *out) {
   etk_evaluation evaluation;
+  etk_trainer_rest(l->trainer); /* so that the peak is that of a step or that of scoring, not of both */
   etk_status status = session_score(e, &evaluation, l->run, l->session, l->adapter, l->valid, l->batch_size, "validate");
   if (status) return status;
   out->validation_loss = evaluation.loss;
@@ -53,6 +55,9 @@ static void record(const struct loop *l, const etk_step *step, struct loop_resul
 
 etk_status loop_run(etk_error *e, const struct loop *l, struct loop_result *out) {
   *out = (struct loop_result){.validation_loss = NAN, .first_loss = NAN, .last_loss = NAN};
+  char planned[32], note[96];
+  snprintf(note, sizeof note, "%s of memory planned", etk_format_size(planned, sizeof planned, l->planned_bytes));
+  etk_run_progress(l->run, l->label, etk_trainer_steps(l->trainer), l->total_steps, note);
   while (etk_trainer_steps(l->trainer) < l->total_steps) {
     if (etk_run_cancelled(l->run)) return stop(e, l);
     etk_step step;

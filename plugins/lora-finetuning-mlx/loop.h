@@ -13,6 +13,7 @@ struct loop {
   const etk_dataset *train, *valid; /* valid may be NULL */
   int64_t total_steps, eval_steps, save_steps; /* 0: never */
   int64_t batch_size;
+  int64_t planned_bytes;          /* memory_plan's */
   const char *checkpoint;         /* folder; NULL: the run is not to be resumed */
   /* Writes what is learnt into an existing folder. */
   etk_status (*save)(etk_error *e, void *user, const char *folder);

@@ -14,7 +14,9 @@ enum { DATA_LIMIT = 1 << 30 };
 struct job {
   struct session session;
   etk_dataset *train, *valid;
+  etk_packing *packing; /* NULL: rows are sequences */
   etk_trainer *trainer;
+  struct memory_plan plan;
   char *checkpoint, *tokenizer; /* <output>-checkpoint, <output>-checkpoint/tokenizer.json */
   int64_t total_steps;
   etk_provenance *made;         /* of the model */
@@ -22,6 +24,7 @@ struct job {
 
 static void job_close(struct job *j) {
   etk_trainer_free(j->trainer);
+  etk_packing_free(j->packing);
   etk_dataset_free(j->train);
   etk_dataset_free(j->valid);
   session_close(&j->session);
@@ -156,24 +159,31 @@ static etk_status open_model(etk_error *e, struct job *j, const struct pretrain 
 }
 
 static etk_status open_trainer(etk_error *e, struct job *j, const struct pretrain *p) {
-  int64_t count = (int64_t)etk_dataset_count(j->train);
+  etk_trainer_options options = {.seed = p->seed, .max_tokens = p->memory.packing ? (int32_t)p->config.max_position_embeddings : etk_dataset_get_stats(j->train).longest};
+  etk_status status = memory_choose(e, &options, &j->packing, &p->memory, j->train);
+  if (!status) status = memory_limit(e, &options.memory_limit, &j->session, NULL);
+  if (status) return status;
+  int64_t count = j->packing ? (int64_t)etk_packing_rows(j->packing) : (int64_t)etk_dataset_count(j->train);
   j->total_steps = p->epochs * ((count + p->batch_size - 1) / p->batch_size);
-  etk_trainer_options options = {.batch_size = p->batch_size < count ? p->batch_size : count, .seed = p->seed, .gradient_clipping = p->gradient_clipping, .dropout = p->dropout, .optimizer = etk_optimizer_defaults(ETK_ADAMW),
-                                 .max_tokens = etk_dataset_get_stats(j->train).longest,
-                                 .schedule = {.peak = p->learning_rate, .floor = p->learning_rate / 10, .warmup_steps = p->warmup_steps, .total_steps = j->total_steps}};
+  options.batch_size = p->batch_size < count ? p->batch_size : count;
+  options.gradient_clipping = p->gradient_clipping;
+  options.dropout = p->dropout;
+  options.optimizer = etk_optimizer_defaults(ETK_ADAMW);
+  options.schedule = (etk_schedule){.peak = p->learning_rate, .floor = p->learning_rate / 10, .warmup_steps = p->warmup_steps, .total_steps = j->total_steps};
   options.optimizer.beta2 = 0.95; /* usual for language models from scratch: second moments that follow faster */
   options.optimizer.weight_decay = p->weight_decay;
   etk_schedule_parse(&options.schedule.kind, p->lr_schedule);
-  etk_status status = etk_trainer_new(e, &j->trainer, j->session.model, NULL, &options);
+  status = etk_trainer_new(e, &j->trainer, j->session.model, NULL, &options);
   if (!status && p->resume) status = etk_trainer_load(e, j->trainer, j->checkpoint);
   return status;
 }
 
 static etk_status open_data(etk_error *e, struct job *j, const struct pretrain *p) {
+  int64_t before = etk_hardware_rss_bytes();
   etk_status status = session_data(e, &j->train, &j->session, p->data, "train", 0, true);
-  if (status || !etk_fs_is_dir(p->data)) return status;
-  status = session_data(e, &j->valid, &j->session, p->data, "valid", 0, true);
-  return status == ETK_E_NOT_FOUND ? ETK_OK : status;
+  if (!status && etk_fs_is_dir(p->data)) status = session_data(e, &j->valid, &j->session, p->data, "valid", 0, true);
+  j->session.fixed_bytes += etk_hardware_rss_bytes() - before;
+  return status == ETK_E_NOT_FOUND && j->train ? ETK_OK : status;
 }
 
 static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const struct pretrain *p) {
@@ -195,6 +205,7 @@ static etk_status job_open(etk_error *e, struct job *j, etk_run *run, const stru
     if (!status) status = train_tokenizer(e, run, p, j->tokenizer);
   }
   if (!status) status = etk_tokenizer_open(e, &j->session.tokenizer, j->tokenizer, 0);
+  j->session.fixed_bytes = etk_hardware_rss_bytes();
   if (!status) status = open_model(e, j, p);
   if (!status) status = open_data(e, j, p);
   if (!status) status = open_trainer(e, j, p);
@@ -207,7 +218,9 @@ static etk_status train(etk_error *e, etk_run *run, struct job *j, const struct 
   struct loop loop = {.run = run, .label = "pretrain", .session = &j->session, .trainer = j->trainer, .train = j->train, .valid = j->valid, .total_steps = j->total_steps,
                       .eval_steps = p->save_steps, .save_steps = p->save_steps, .batch_size = p->batch_size, .checkpoint = j->checkpoint, .save = save_checkpoint, .user = j};
   struct loop_result result;
-  etk_status status = session_provenance(e, &j->made, "lora-finetuning-mlx:pretrain", NULL, p->data);
+  etk_status status = memory_plan(e, &j->plan, run, &j->session, NULL, j->trainer);
+  if (!status) status = session_provenance(e, &j->made, "lora-finetuning-mlx:pretrain", NULL, p->data);
+  loop.planned_bytes = j->plan.total;
   if (!status) status = loop_run(e, &loop, &result);
   if (!status) status = session_write(e, p->output, p->force, save_result, j);
   if (status) return status;
@@ -227,7 +240,8 @@ static etk_status train(etk_error *e, etk_run *run, struct job *j, const struct 
     etk_run_result_real(run, "validation_loss", result.validation_loss);
     etk_run_result_real(run, "validation_perplexity", exp(result.validation_loss));
   }
-  etk_run_result_int(run, "peak_memory_bytes", etk_hardware_peak_rss_bytes());
+  if (j->packing) etk_run_result_int(run, "packed_rows", (int64_t)etk_packing_rows(j->packing));
+  memory_report(run, &j->plan);
   etk_run_result_text(run, "model", p->output);
   return ETK_OK;
 }

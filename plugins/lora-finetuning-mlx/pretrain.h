@@ -7,6 +7,7 @@
 struct pretrain {
   const char *data, *output, *lr_schedule;
   bool resume, force;
+  struct memory_choice memory;
   etk_model_config config;
   int64_t epochs, batch_size, warmup_steps, save_steps;
   double learning_rate, weight_decay, gradient_clipping, dropout;

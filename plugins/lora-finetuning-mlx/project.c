@@ -18,6 +18,11 @@
 #define CHAT_OPTIONS(OPT, GROUP)                                                                                                                 \
   OPT(path, chat_template, "-", "exists", GROUP, "", ETK_ADVANCED, "Jinja file, or folder or GGUF file with a template, to use instead of the model's own") \
   OPT(text, chat_template_kwargs, "", "", GROUP, "chat-template-config", ETK_ADVANCED, "JSON object with more variables for the template, such as enable_thinking")
+/* Names of transformers, TRL and (--grad-checkpoint) mlx-lm. */
+#define MEMORY_OPTIONS(OPT, GROUP)                                                                                                               \
+  OPT(flag, gradient_checkpointing, "no", "", GROUP, "grad-checkpoint", 0, "compute each block again in the backward pass instead of keeping it: less memory, more time, the same result") \
+  OPT(flag, packing, "no", "", GROUP, "", 0, "lay short sequences end to end in rows of max-seq-length; each sees only itself")                   \
+  OPT(choice, compute, "float32", "float32|bfloat16", GROUP, "compute-dtype", 0, "what products of matrices round their factors to; sums, weights and optimizer stay float32")
 #define TRAIN_OPTIONS(OPT)                                                                                                                       \
   MODEL_OPTIONS(OPT)                                                                                                                             \
   OPT(path, data, "-", "exists", "training", "dataset-path", 0, "JSONL file, plain text, or a folder with train.jsonl and valid.jsonl")           \
@@ -32,6 +37,7 @@
   OPT(int, batch_size, "2", "1..65536", "training", "", 0, "sequences a batch")                                                                  \
   OPT(int, gradient_accumulation_steps, "1", "1..65536", "training", "grad-accumulation-steps", ETK_ADVANCED, "batches an optimizer step")       \
   OPT(int, max_seq_length, "512", "2..1048576", "training", "max-sequence-length", 0, "longer sequences are cut; bounded by the model's context") \
+  MEMORY_OPTIONS(OPT, "training")                                                                                                                \
   OPT(real, learning_rate, "2e-4", "0<..", "training", "lr", 0, "peak learning rate")                                                            \
   OPT(choice, lr_schedule, "linear", "constant|linear|cosine", "training", "scheduler", 0, "how the learning rate falls after the warm-up")      \
   OPT(int, warmup_steps, "-", "0..", "training", "", 0, "steps of linear warm-up; default 100, at most a tenth of the run")                      \
@@ -63,7 +69,15 @@
   OPT(int, top_k, "50", "0..", "inference", "", 0, "most likely tokens to choose from; 0: all")                                                  \
   OPT(real, repetition_penalty, "1.0", "0<..", "inference", "", 0, "above 1: tokens seen before become less likely")                             \
   OPT(flag, ignore_eos, "no", "", "inference", "", ETK_ADVANCED, "do not stop at the end-of-sequence token")                                     \
-  OPT(int, seed, "0", "0..", "inference", "", 0, "of the sampler")
+  OPT(int, seed, "0", "0..", "inference", "", 0, "of the sampler")                                                                               \
+  OPT(path, prompt_cache, "-", "new", "inference", "prompt-cache-file", 0, "file that keeps the computed prompt: what the next prompt begins with alike is not computed again") \
+  OPT(flag, prompt_cache_all, "no", "", "inference", "", ETK_ADVANCED, "keep the answer too, for a conversation that goes on")                   \
+  OPT(flag, prompt_cache_ro, "no", "", "inference", "", ETK_ADVANCED, "read the prompt cache and leave it as it is")                             \
+  OPT(path, draft_model, "-", "model", "inference", "model-draft", 0, "smaller model of the same tokenizer that proposes tokens, of which this one checks several at once") \
+  OPT(flag, prompt_lookup, "no", "", "inference", "", 0, "propose what followed where the last tokens stood before; the text stays the same")    \
+  OPT(int, num_draft_tokens, "-", "1..15", "inference", "draft-max draft-n", 0, "tokens proposed at a time, at most; default 3 from a draft model, 15 by lookup") \
+  OPT(int, prompt_lookup_max, "4", "1..64", "inference", "", ETK_ADVANCED, "most tokens to look up")                                             \
+  OPT(int, prompt_lookup_min, "2", "1..64", "inference", "", ETK_ADVANCED, "fewest tokens to look up")
 #define INFO_OPTIONS(OPT)                                                                                                                        \
   MODEL_OPTIONS(OPT)                                                                                                                             \
   LORA_OPTIONS(OPT)
@@ -81,6 +95,7 @@
   OPT(int, max_seq_length, "128", "2..1048576", "pretraining", "", 0, "context")                                                                 \
   OPT(int, epochs, "10", "1..", "pretraining", "", 0, "passes over the data")                                                                    \
   OPT(int, batch_size, "32", "1..65536", "pretraining", "", 0, "sequences a batch")                                                              \
+  MEMORY_OPTIONS(OPT, "pretraining")                                                                                                             \
   OPT(real, learning_rate, "1e-3", "0<..", "pretraining", "lr", 0, "peak learning rate")                                                         \
   OPT(choice, lr_schedule, "cosine", "constant|linear|cosine", "pretraining", "", 0, "how the learning rate falls to a tenth after the warm-up") \
   OPT(int, warmup_steps, "200", "0..", "pretraining", "", 0, "steps of linear warm-up")                                                          \
@@ -106,10 +121,11 @@ ETK_PROJECT_WITH("lora-finetuning-mlx", "0.1.0", "Fine-tune language models with
 
 #define LORA(o) (etk_lora_options){.rank = (o)->rank, .alpha = (o)->alpha, .dropout = (o)->dropout, .use_rslora = (o)->use_rslora, \
                                    .target_modules = (o)->target_modules.items, .target_count = (o)->target_modules.count}
+#define MEMORY(o) {.checkpointing = (o)->gradient_checkpointing, .packing = (o)->packing, .compute = (o)->compute}
 #define CHAT(o) {.file = (o)->chat_template, .kwargs = (o)->chat_template_kwargs}
 /* validate and train have the same options in structs of different names. */
 #define FINETUNE(o)                                                                                                                              \
-  (struct finetune){.chat = CHAT(o), .model = (o)->model, .data = (o)->data, .output = (o)->output, .resume_adapter = (o)->resume_adapter, .resume = (o)->resume,  \
+  (struct finetune){.memory = MEMORY(o), .chat = CHAT(o), .model = (o)->model, .data = (o)->data, .output = (o)->output, .resume_adapter = (o)->resume_adapter, .resume = (o)->resume,  \
                     .force = (o)->force, .lora = LORA(o),                                                                      \
                     .given = {etk_run_given(run, "rank"), etk_run_given(run, "alpha"), etk_run_given(run, "dropout"),                            \
                               etk_run_given(run, "target_modules"), etk_run_given(run, "use_rslora")},                                           \
@@ -144,12 +160,15 @@ static etk_status generate_run(etk_run *run, const struct generate_options *o) {
   struct generation generation = {.model = o->model, .adapter = o->adapter_path, .prompt = o->prompt, .system_prompt = o->system_prompt,
       .raw = o->ignore_chat_template, .chat = CHAT(o), .options = {
       .sampling = {.temperature = o->temperature, .top_p = o->top_p, .top_k = o->top_k, .repetition_penalty = o->repetition_penalty},
-      .max_tokens = o->max_tokens, .seed = (uint64_t)o->seed, .ignore_eos = o->ignore_eos}};
+      .max_tokens = o->max_tokens, .seed = (uint64_t)o->seed, .ignore_eos = o->ignore_eos,
+      .speculation = {.lookup = o->prompt_lookup, .tokens = etk_run_given(run, "num_draft_tokens") ? o->num_draft_tokens : 0, .ngram_min = o->prompt_lookup_min,
+                      .ngram_max = o->prompt_lookup_max}},
+      .prompt_cache = o->prompt_cache, .prompt_cache_all = o->prompt_cache_all, .prompt_cache_ro = o->prompt_cache_ro, .draft_model = o->draft_model};
   return session_generate(run, &generation);
 }
 
 static etk_status pretrain_run(etk_run *run, const struct pretrain_options *o) {
-  struct pretrain p = {.data = o->data, .output = o->output, .resume = o->resume, .force = o->force, .config = {
+  struct pretrain p = {.memory = MEMORY(o), .data = o->data, .output = o->output, .resume = o->resume, .force = o->force, .config = {
       .architecture = "llama", .vocab_size = o->vocab_size, .hidden_size = o->hidden_size, .intermediate_size = o->intermediate_size,
       .num_hidden_layers = o->num_hidden_layers, .num_attention_heads = o->num_attention_heads, .num_key_value_heads = o->num_key_value_heads,
       .max_position_embeddings = o->max_seq_length, .rms_norm_eps = 1e-5, .rope_theta = 10000, .tie_word_embeddings = true},

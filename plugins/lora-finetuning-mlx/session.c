@@ -10,12 +10,14 @@
 etk_status report(etk_run *run, const etk_error *e) { return etk_run_fail(run, e->status, "%s", e->message); }
 
 etk_status session_open(etk_error *e, struct session *out, etk_run *run, const char *model, const char *adapter) {
-  *out = (struct session){0};
+  *out = (struct session){.fixed_bytes = etk_hardware_rss_bytes()};
   out->path = model ? etk_strdup(model) : etk_path_join(etk_run_data_dir(run), "default");
   if (!out->path) return etk_fail_memory(e);
   etk_status status = etk_model_open(e, &out->model, out->path, NULL);
   if (!status) {
+    int64_t before = etk_hardware_rss_bytes();
     status = etk_model_tokenizer(e, &out->tokenizer, out->model);
+    out->fixed_bytes += etk_hardware_rss_bytes() - before;
     if (status == ETK_E_NOT_FOUND) status = ETK_OK; /* said again by whoever needs text */
   }
   if (!status && adapter) status = etk_adapter_open(e, &out->adapter, out->model, adapter, false);
@@ -270,28 +272,94 @@ static etk_status encode_generation(etk_error *e, etk_ids *out, struct session *
   return s->chat && (*g->prompt || system) ? encode_chat(e, out, s, g) : encode_prompt(e, out, s, g->prompt);
 }
 
+/* A generator of a model that proposes tokens, of so many tokens as the other's. */
+struct draft {
+  etk_model *model;
+  etk_generator *generator;
+};
+static etk_status draft_open(etk_error *e, struct draft *out, const struct session *s, const char *path, int64_t capacity) {
+  *out = (struct draft){0};
+  if (!path) return ETK_OK;
+  etk_tokenizer *tokenizer = NULL;
+  etk_status status = etk_model_open(e, &out->model, path, NULL);
+  if (!status) status = etk_model_tokenizer(e, &tokenizer, out->model);
+  if (!status) status = etk_draft_check(e, s->tokenizer, tokenizer);
+  if (!status) status = etk_generator_new(e, &out->generator, out->model, NULL, capacity);
+  etk_tokenizer_free(tokenizer);
+  return status ? etk_error_while(e, status, "opening --draft-model %s", path) : ETK_OK;
+}
+static void draft_close(struct draft *d) {
+  etk_generator_free(d->generator);
+  etk_model_unref(d->model);
+}
+
+static etk_status check_aids(etk_error *e, const struct generation *g) {
+  if (!g->prompt_cache && (g->prompt_cache_all || g->prompt_cache_ro)) return etk_fail(e, ETK_E_USAGE, "--prompt-cache-all and --prompt-cache-ro need --prompt-cache FILE");
+  if (g->prompt_cache_all && g->prompt_cache_ro) return etk_fail(e, ETK_E_USAGE, "--prompt-cache-all writes the file that --prompt-cache-ro leaves as it is; give one of them");
+  if (g->options.speculation.tokens && !g->draft_model && !g->options.speculation.lookup)
+    return etk_fail(e, ETK_E_USAGE, "--num-draft-tokens needs --draft-model or --prompt-lookup");
+  return ETK_OK;
+}
+
+/* A file that is not there yet is made, unless it is only to be read. */
+static etk_status take_prompt(etk_error *e, etk_generator *generator, const struct generation *g) {
+  if (!g->prompt_cache) return ETK_OK;
+  etk_status status = etk_generator_load(e, generator, g->prompt_cache);
+  if (status != ETK_E_NOT_FOUND || g->prompt_cache_ro) return status;
+  etk_error_clear(e);
+  return ETK_OK;
+}
+
+/* held: tokens that came from the file. One that has all of the prompt is left as it is. */
+static etk_status keep_prompt(etk_error *e, const etk_generator *generator, const struct generation *g, const etk_generation *made, int64_t held) {
+  if (!g->prompt_cache || g->prompt_cache_ro) return ETK_OK;
+  if (!g->prompt_cache_all && held >= made->prompt_tokens && made->reused_tokens == made->prompt_tokens - 1) return ETK_OK;
+  return etk_generator_save(e, generator, g->prompt_cache, g->prompt_cache_all ? 0 : made->prompt_tokens);
+}
+
+static void report_generation(etk_run *run, const struct generation *g, const etk_generation *out, const char *text) {
+  static const char *const stops[] = {"eos", "length", "callback"};
+  int64_t made = (int64_t)out->ids.count;
+  etk_run_result_text(run, "text", text ? text : "");
+  etk_run_result_int(run, "prompt_tokens", out->prompt_tokens);
+  if (g->prompt_cache) etk_run_result_int(run, "prompt_cache_tokens", out->reused_tokens);
+  etk_run_result_int(run, "tokens", made);
+  etk_run_result_text(run, "stop", etk_run_cancelled(run) ? "cancelled" : stops[out->stop]);
+  etk_run_result_real(run, "prompt_tokens_per_second", (double)(out->prompt_tokens - out->reused_tokens) * 1e9 / (double)(out->prefill_ns + 1));
+  etk_run_result_real(run, "tokens_per_second", (double)made * 1e9 / (double)(out->decode_ns + 1));
+  if (!g->draft_model && !g->options.speculation.lookup) return;
+  etk_run_result_int(run, "drafted_tokens", out->drafted);
+  etk_run_result_int(run, "accepted_tokens", out->accepted);
+  etk_run_result_real(run, "acceptance_rate", out->drafted ? (double)out->accepted / (double)out->drafted : 0);
+}
+
 static etk_status generate(etk_error *e, etk_run *run, struct session *s, const struct generation *g) {
   etk_generator *generator = NULL;
+  struct draft draft = {0};
   etk_generation out = {0};
   struct stream stream = {.run = run};
   etk_ids ids = ETK_IDS_INIT;
   etk_status status = encode_generation(e, &ids, s, g);
   /* An empty prompt becomes one token; no more of a long context is needed. */
-  if (!status) status = etk_generator_new(e, &generator, s->model, s->adapter, (int64_t)ids.count + 1 + g->options.max_tokens);
-  if (!status) status = answer(e, &stream, &out, s, generator, &ids, &g->options);
-  etk_ids_free(&ids);
-  etk_generator_free(generator);
+  int64_t capacity = (int64_t)ids.count + 1 + g->options.max_tokens, held = 0;
+  if (!status) status = etk_generator_new(e, &generator, s->model, s->adapter, capacity);
+  if (!status) status = draft_open(e, &draft, s, g->draft_model, capacity);
+  if (!status) status = take_prompt(e, generator, g);
   if (!status) {
-    static const char *const stops[] = {"eos", "length", "callback"};
-    int64_t made = (int64_t)out.ids.count;
-    etk_run_result_text(run, "text", stream.text.data ? stream.text.data : "");
-    etk_run_result_int(run, "prompt_tokens", out.prompt_tokens);
-    etk_run_result_int(run, "tokens", made);
-    etk_run_result_text(run, "stop", etk_run_cancelled(run) ? "cancelled" : stops[out.stop]);
-    etk_run_result_real(run, "prompt_tokens_per_second", (double)out.prompt_tokens * 1e9 / (double)(out.prefill_ns + 1));
-    etk_run_result_real(run, "tokens_per_second", (double)made * 1e9 / (double)(out.decode_ns + 1));
-    if (etk_run_cancelled(run)) status = etk_fail(e, ETK_E_CANCELLED, "stopped after %lld tokens", (long long)made);
+    etk_generate_options options = g->options;
+    options.reuse = g->prompt_cache != NULL;
+    options.speculation.draft = draft.generator;
+    held = etk_generator_held(generator);
+    status = answer(e, &stream, &out, s, generator, &ids, &options);
   }
+  etk_ids_free(&ids);
+  if (!status) {
+    report_generation(run, g, &out, stream.text.data);
+    status = keep_prompt(e, generator, g, &out, held);
+    if (!status && etk_run_cancelled(run)) status = etk_fail(e, ETK_E_CANCELLED, "stopped after %lld tokens", (long long)out.ids.count);
+  }
+  etk_generator_free(generator);
+  draft_close(&draft);
   etk_ids_free(&out.ids);
   etk_text_free(&stream.text);
   return status;
@@ -299,8 +367,9 @@ static etk_status generate(etk_error *e, etk_run *run, struct session *s, const 
 
 etk_status session_generate(etk_run *run, const struct generation *g) {
   etk_error e = ETK_ERROR_INIT;
-  struct session s;
-  etk_status status = session_open(&e, &s, run, g->model, g->adapter);
+  struct session s = {0};
+  etk_status status = check_aids(&e, g);
+  if (!status) status = session_open(&e, &s, run, g->model, g->adapter);
   if (!status) status = generate(&e, run, &s, g);
   session_close(&s);
   return status ? report(run, &e) : ETK_OK;

@@ -15,6 +15,7 @@ struct session {
   etk_chat_format *chat;    /* the model's chat template; NULL: it has none */
   const char *chat_kwargs;  /* more variables for it; NULL: none */
   char *path;               /* of the model, resolved */
+  int64_t fixed_bytes;      /* memory of the program itself, tokenizer and data, as they were measured */
 };
 /* How conversations are written out. */
 struct chat_choice {
@@ -42,10 +43,33 @@ struct generation {
   bool raw;                  /* the prompt as it stands, whatever template the model has */
   struct chat_choice chat;
   etk_generate_options options;
+  const char *prompt_cache; /* file to take the beginning of the prompt from, and to keep it in; NULL: none */
+  bool prompt_cache_all;    /* keeps the answer too */
+  bool prompt_cache_ro;     /* keeps nothing */
+  const char *draft_model;  /* proposes tokens; NULL: none */
 };
 etk_status session_evaluate(etk_run *run, const struct evaluation *evaluation);
 etk_status session_generate(etk_run *run, const struct generation *generation);
 etk_status session_info(etk_run *run, const char *model, const etk_lora_options *lora);
+
+/* ---- memory.c ---- */
+
+/* What trades memory and time in training. */
+struct memory_choice {
+  bool checkpointing, packing;
+  const char *compute; /* NULL: float32 */
+};
+/* Sets what of these is the trainer's. packing: with it, the rows of `data`, which *packing then holds (etk_packing_free). */
+etk_status memory_choose(etk_error *e, etk_trainer_options *options, etk_packing **packing, const struct memory_choice *choice, const etk_dataset *data);
+/* Before the trainer is made: what weights, program and data leave of this machine's memory, for its memory_limit; an error where they leave nothing. */
+etk_status memory_limit(etk_error *e, size_t *out, const struct session *session, const etk_adapter *adapter);
+struct memory_plan {
+  int64_t weights, training, fixed, total; /* bytes: of model and adapter; of steps and optimizer; of the rest; all */
+};
+/* Fails where it is more than there is, before anything is taken. Told on stderr. */
+etk_status memory_plan(etk_error *e, struct memory_plan *out, etk_run *run, const struct session *session, const etk_adapter *adapter, etk_trainer *trainer);
+/* The plan and the peak that was measured, as results and in one line. */
+void memory_report(etk_run *run, const struct memory_plan *plan);
 
 /* Scores data with progress under `label`; Ctrl-C stops it. */
 etk_status session_score(etk_error *e, etk_evaluation *out, etk_run *run, const struct session *session, const etk_adapter *adapter, const etk_dataset *data, int64_t batch_size, const char *label);

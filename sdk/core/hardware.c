@@ -80,10 +80,10 @@ etk_isa etk__isa_capped(etk_isa best, const char *cap, bool *known) {
   *known = true;
   if (!cap || !*cap) return best;
   for (int i = 0; i < ISA_COUNT; i++) {
-    if (strcmp(cap, isa_names[i]) != 0) continue;
-    if ((etk_isa)i >= best) return best;
-    if (i == ETK_ISA_BASE || is_arm((etk_isa)i) == is_arm(best)) return (etk_isa)i;
-    return is_arm(best) ? best : ETK_ISA_BASE; /* a rung of the other kind: x86's are no cap on Arm; on x86 Arm's lie below avx2 */
+    bool other_kind = i != ETK_ISA_BASE && is_arm((etk_isa)i) != is_arm(best) && best != ETK_ISA_BASE;
+    if (strcmp(cap, isa_names[i]) != 0 || other_kind) continue;
+    if (i == ETK_ISA_BASE && is_arm(best)) return ETK_ISA_NEON; /* its base has it */
+    return (etk_isa)i < best ? (etk_isa)i : best;
   }
   *known = false;
   return best;
@@ -110,7 +110,9 @@ etk_isa etk_isa_active(void) {
   bool known;
   const char *cap = getenv("ETK_ISA");
   isa = (int)etk__isa_capped(detect(), cap, &known);
-  if (!known) etk_log(ETK_LOG_WARNING, "ETK_ISA is '%s'; base, neon, neondot, neonmm, avx2, avx512, avx512vnni or avx512bf16 is wanted, so it is ignored", cap);
+  if (!known)
+    etk_log(ETK_LOG_WARNING, "ETK_ISA is '%s'; this processor takes %s; it is ignored", cap,
+            is_arm(detect()) ? "neon, neondot or neonmm" : "base, avx2, avx512, avx512vnni or avx512bf16");
   atomic_store_explicit(&active, isa, memory_order_relaxed);
   return (etk_isa)isa;
 }

@@ -1,13 +1,13 @@
 /* parallel.c: a pool that shares out one region at a time.
  *
- * A region is cut into at most `threads` equal pieces, and the piece's number is its slot: which thread runs a piece is chance, but what
- * a slot computes is not. The ticket holds (region number, pieces, next piece) in one word, so that a piece is claimed by one
- * compare-and-swap, and a thread that comes late cannot take a piece of a region it has not seen. The job behind the ticket is written before
- * the ticket is published and stays until its last piece is done. */
+ * A region is cut into pieces, and each thread has a part of them: a word (region number, first piece, end) from which its owner takes the first and others
+ * the last, each by one compare-and-swap, so that a thread that comes late cannot take a piece of a region it has not seen. The job behind the words
+ * is written before them and stays until the region's last piece is done; it is read only by who holds a piece. In etk_parallel_for each part is one
+ * piece, whose number is its slot: which thread runs a piece is chance, but what a slot computes is not. */
 #include "etk/parallel.h"
 #include "etk/log.h"
 #include "etk/text.h"
-#include "hardware_internal.h"
+#include "parallel_internal.h"
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,28 +15,39 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 1024, SPINS = 1500, STACK = 8 << 20 };
+enum { MAX_THREADS = 1024, PIECES = 4, SPIN_NS = 50000, SPINS_BETWEEN = 32, STACK = 8 << 20 };
+#define OWN (UINT64_C(1) << 16) /* in a ticket: nobody takes from others */
 
 /* Process-wide, guarded as noted. */
 static struct {
   pthread_mutex_t region; /* held for the whole of a region, and to start or stop the pool */
-  pthread_mutex_t sleep;  /* guards the two conditions, stop and sleepers */
+  pthread_mutex_t sleep;  /* guards the two conditions and stop */
   pthread_cond_t work, done;
-  int sleepers;
-  bool stop, waiting; /* waiting: the region's caller sleeps on done */
+  bool stop;
+  _Atomic int sleepers;
+  _Atomic bool waiting; /* the region's caller sleeps on done */
 
-  _Atomic uint64_t ticket; /* region << 32 | pieces << 16 | next */
-  _Atomic int pending;     /* pieces not done yet */
-  _Atomic int caller_cpu;  /* where the region's caller was when it published */
-  int64_t count;           /* the job */
-  etk_parallel_body body;
-  void *user;
+  _Alignas(64) _Atomic int pending; /* pieces not done yet */
+  _Alignas(64) _Atomic uint64_t ticket; /* region << 32 | OWN | parts; in one line with the job */
+  struct job {
+    int64_t count;
+    etk_parallel_body body;
+    void *user;
+    int pieces;
+    bool shared; /* a slot is a thread's, not a piece's */
+  } job;
+  _Atomic int caller_cpu; /* where the region's caller was when it published */
+  struct part {
+    _Alignas(64) _Atomic uint64_t left; /* region << 32 | first << 16 | end */
+  } parts[MAX_THREADS];
 
   bool started, fork_handled; /* under region */
-  int workers, spins;
+  int workers, nodes;         /* nodes: of memory, over which pinned threads lie; 0: none is pinned */
+  int64_t spin_ns;
   pthread_t threads[MAX_THREADS];
-  _Atomic int wanted;   /* by etk_parallel_set_threads; 0: default */
-  _Atomic int fallback; /* the default once known, else 0 */
+  int cpus[MAX_THREADS]; /* of pinned threads; 0 is the caller's, who is left alone */
+  _Atomic int wanted;    /* by etk_parallel_set_threads; 0: default */
+  _Atomic int fallback;  /* the default once known, else 0 */
 } pool = {
     .region = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
@@ -54,33 +65,49 @@ static int64_t piece_begin(int64_t count, int pieces, int piece) {
   return count / pieces * piece + (piece < count % pieces ? piece : count % pieces);
 }
 
-static void run_piece(int64_t count, int pieces, int piece, int slot, etk_parallel_body body, void *user) {
+static void run_piece(const struct job *job, int piece, int slot) {
   int outer = slot_inside;
   slot_inside = slot;
-  body(user, piece_begin(count, pieces, piece), piece_begin(count, pieces, piece + 1), slot);
+  job->body(job->user, piece_begin(job->count, job->pieces, piece), piece_begin(job->count, job->pieces, piece + 1), slot);
   slot_inside = outer;
 }
 
-/* Runs one piece of the current region; false: none is left. */
-static bool help(void) {
-  uint64_t ticket = atomic_load_explicit(&pool.ticket, memory_order_acquire);
-  int pieces, piece;
-  do {
-    pieces = (int)(ticket >> 16 & 0xFFFF), piece = (int)(ticket & 0xFFFF);
-    if (piece >= pieces) return false;
-  } while (!atomic_compare_exchange_weak_explicit(&pool.ticket, &ticket, ticket + 1, memory_order_acq_rel, memory_order_acquire));
-  run_piece(pool.count, pieces, piece, piece, pool.body, pool.user);
-  if (atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_acq_rel) == 1) {
-    pthread_mutex_lock(&pool.sleep);
-    if (pool.waiting) pthread_cond_signal(&pool.done);
-    pthread_mutex_unlock(&pool.sleep);
+/* A piece of the region from part `number`, its owner's first or another's last; -1: none is left there. */
+static int take(uint32_t region, int number, bool last) {
+  _Atomic uint64_t *left = &pool.parts[number].left;
+  uint64_t now = atomic_load_explicit(left, memory_order_relaxed);
+  for (;;) {
+    int first = (int)(now >> 16 & 0xFFFF), end = (int)(now & 0xFFFF);
+    if ((uint32_t)(now >> 32) != region || first >= end) return -1;
+    uint64_t then = last ? now - 1 : now + (1 << 16);
+    if (atomic_compare_exchange_weak_explicit(left, &now, then, memory_order_acquire, memory_order_relaxed)) return last ? end - 1 : first;
   }
-  return true;
 }
 
-static bool work_waits(void) {
-  uint64_t ticket = atomic_load_explicit(&pool.ticket, memory_order_acquire);
-  return (ticket & 0xFFFF) < (ticket >> 16 & 0xFFFF);
+/* Runs what there is for a thread in a region. */
+static void help(uint64_t ticket, int thread) {
+  uint32_t region = (uint32_t)(ticket >> 32);
+  int parts = (int)(ticket & 0xFFFF), done = 0;
+  for (int i = thread < parts ? 0 : 1; i < parts && !(i > 0 && ticket & OWN); i++)
+    for (int piece; (piece = take(region, (thread + i) % parts, i > 0)) >= 0; done++) run_piece(&pool.job, piece, pool.job.shared ? thread : piece);
+  if (done == 0 || atomic_fetch_sub(&pool.pending, done) != done || !atomic_load(&pool.waiting)) return;
+  pthread_mutex_lock(&pool.sleep);
+  pthread_cond_signal(&pool.done);
+  pthread_mutex_unlock(&pool.sleep);
+}
+
+static bool is_new(uint32_t seen) { return (uint32_t)(atomic_load(&pool.ticket) >> 32) != seen; }
+static bool is_done(uint32_t unused) {
+  (void)unused;
+  return atomic_load(&pool.pending) == 0;
+}
+static bool spin(bool (*ready)(uint32_t), uint32_t argument) {
+  for (int64_t until = 0; pool.spin_ns; until = until ? until : etk_time_ns() + pool.spin_ns) {
+    for (int i = 0; i < SPINS_BETWEEN; i++, relax())
+      if (ready(argument)) return true;
+    if (until && etk_time_ns() >= until) break;
+  }
+  return ready(argument);
 }
 
 /* Some kernels leave two threads that sleep often on one core for seconds, while another core idles (seen on Linux 6.18 in a small virtual machine:
@@ -88,7 +115,7 @@ static bool work_waits(void) {
 static void step_aside(int64_t *last_ns) {
 #if defined(__linux__)
   int cpu = sched_getcpu();
-  if (pool.spins == 0 || cpu < 0 || cpu >= CPU_SETSIZE || cpu != atomic_load_explicit(&pool.caller_cpu, memory_order_relaxed)) return;
+  if (pool.spin_ns == 0 || pool.nodes > 0 || cpu < 0 || cpu >= CPU_SETSIZE || cpu != atomic_load_explicit(&pool.caller_cpu, memory_order_relaxed)) return;
   int64_t now = etk_time_ns();
   cpu_set_t allowed, others;
   if (now - *last_ns < 2000000 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return; /* a move costs some 10 us: not all the time */
@@ -110,22 +137,39 @@ static int this_cpu(void) {
 #endif
 }
 
-static void *worker(void *unused) {
-  (void)unused;
+static void pin(int thread) {
+#if defined(__linux__)
+  if (pool.nodes == 0) return;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  if (pool.cpus[thread] < CPU_SETSIZE) CPU_SET(pool.cpus[thread], &one);
+  sched_setaffinity(0, sizeof one, &one);
+#else
+  (void)thread;
+#endif
+}
+
+static void *worker(void *user) {
+  int thread = (int)(intptr_t)user;
   int64_t moved_ns = 0;
-  for (;;) {
+  uint32_t seen = 0;
+  bool stop = false;
+  pin(thread);
+  while (!stop) {
     step_aside(&moved_ns);
-    while (help()) continue;
-    for (int i = 0; i < pool.spins && !work_waits(); i++) relax();
-    if (work_waits()) continue;
-    pthread_mutex_lock(&pool.sleep);
-    pool.sleepers++;
-    while (!pool.stop && !work_waits()) pthread_cond_wait(&pool.work, &pool.sleep);
-    pool.sleepers--;
-    bool stop = pool.stop;
-    pthread_mutex_unlock(&pool.sleep);
-    if (stop) return NULL;
+    if (!spin(is_new, seen)) {
+      pthread_mutex_lock(&pool.sleep);
+      atomic_fetch_add(&pool.sleepers, 1);
+      while (!pool.stop && !is_new(seen)) pthread_cond_wait(&pool.work, &pool.sleep);
+      atomic_fetch_sub(&pool.sleepers, 1);
+      stop = pool.stop;
+      pthread_mutex_unlock(&pool.sleep);
+    }
+    uint64_t ticket = atomic_load(&pool.ticket);
+    if (!stop) help(ticket, thread);
+    seen = (uint32_t)(ticket >> 32);
   }
+  return NULL;
 }
 
 /* In the child only the forking thread lives: the pool is as if never started. Memory of a region in flight belongs to threads that are gone. */
@@ -134,19 +178,41 @@ static void forget(void) {
   pthread_mutex_init(&pool.sleep, NULL);
   pthread_cond_init(&pool.work, NULL);
   pthread_cond_init(&pool.done, NULL);
-  pool.sleepers = pool.workers = 0;
-  pool.started = pool.stop = pool.waiting = false;
+  pool.workers = pool.nodes = 0;
+  pool.started = pool.stop = false;
+  atomic_store(&pool.sleepers, 0);
+  atomic_store(&pool.waiting, false);
   atomic_store(&pool.ticket, 0);
   atomic_store(&pool.pending, 0);
 }
 
-/* Under region. Fewer threads than wanted, or none, is fine: the caller takes what nobody else does. */
+#if defined(__linux__)
+static bool may_run_on(void *set, int cpu) { return cpu < CPU_SETSIZE && CPU_ISSET(cpu, (cpu_set_t *)set); }
+#endif
+/* How many nodes of memory pinned threads lie on; 0: they are not to be pinned. */
+static int choose_places(int threads) {
+  const char *text = getenv("ETK_PIN");
+  if (!text || !*text || !strcmp(text, "0")) return 0;
+  if (strcmp(text, "1") != 0) {
+    etk_log(ETK_LOG_WARNING, "ETK_PIN is '%s'; 0 or 1 is wanted, so it is ignored", text);
+    return 0;
+  }
+#if defined(__linux__)
+  cpu_set_t allowed;
+  etk_hardware_provider here = etk__provider_at("");
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return etk__parallel_places(pool.cpus, threads, &here, may_run_on, &allowed);
+#endif
+  return 0;
+}
+
+/* Under region. Fewer threads than wanted, or none, is fine: the others take what nobody else does. */
 static void start(int threads) {
   pool.started = true;
   pool.workers = 0;
   if (!pool.fork_handled) pool.fork_handled = pthread_atfork(NULL, NULL, forget) == 0;
-  /* Spinning for work only helps where the others have cores of their own. */
-  pool.spins = threads <= etk__hardware_usable_cores("") ? SPINS : 0;
+  /* Looking for work only helps where the others have cores of their own. */
+  pool.spin_ns = threads <= etk__hardware_usable_cores("") ? SPIN_NS : 0;
+  pool.nodes = choose_places(threads);
   atomic_store_explicit(&pool.caller_cpu, this_cpu(), memory_order_relaxed);
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return;
@@ -156,7 +222,7 @@ static void start(int threads) {
   static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
   for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&all, faults[i]);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-  while (pool.workers < threads - 1 && pthread_create(&pool.threads[pool.workers], &attributes, worker, NULL) == 0) pool.workers++;
+  while (pool.workers < threads - 1 && pthread_create(&pool.threads[pool.workers], &attributes, worker, (void *)(intptr_t)(pool.workers + 1)) == 0) pool.workers++;
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   pthread_attr_destroy(&attributes);
 }
@@ -173,59 +239,66 @@ static void stop(void) {
   pool.workers = 0;
 }
 
-static void publish(int64_t count, int pieces, etk_parallel_body body, void *user) {
-  pool.count = count;
-  pool.body = body;
-  pool.user = user;
-  atomic_store_explicit(&pool.pending, pieces, memory_order_relaxed);
+/* Also wakes who sleeps: as many as there are parts for others, or all where each has to run its own. */
+static void publish(const struct job *job, int parts) {
+  uint64_t region = (uint64_t)(uint32_t)((atomic_load_explicit(&pool.ticket, memory_order_relaxed) >> 32) + 1) << 32;
+  uint64_t own = pool.nodes > 1 && !job->shared && parts <= pool.workers + 1 ? OWN : 0;
+  pool.job = *job;
+  atomic_store_explicit(&pool.pending, job->pieces, memory_order_relaxed);
   atomic_store_explicit(&pool.caller_cpu, this_cpu(), memory_order_relaxed);
-  uint64_t region = (atomic_load_explicit(&pool.ticket, memory_order_relaxed) >> 32) + 1;
-  atomic_store_explicit(&pool.ticket, region << 32 | (uint64_t)pieces << 16, memory_order_release);
+  for (int i = 0; i < parts; i++)
+    atomic_store_explicit(&pool.parts[i].left, region | (uint64_t)(job->pieces * i / parts) << 16 | (uint64_t)(job->pieces * (i + 1) / parts), memory_order_release);
+  atomic_store(&pool.ticket, region | own | (uint64_t)parts);
+  if (atomic_load(&pool.sleepers) == 0) return;
   pthread_mutex_lock(&pool.sleep);
-  if (pool.sleepers > pieces - 1)
-    for (int i = 1; i < pieces; i++) pthread_cond_signal(&pool.work);
-  else if (pool.sleepers > 0) pthread_cond_broadcast(&pool.work);
+  if (own || atomic_load(&pool.sleepers) < parts) pthread_cond_broadcast(&pool.work);
+  else
+    for (int i = 1; i < parts; i++) pthread_cond_signal(&pool.work);
   pthread_mutex_unlock(&pool.sleep);
 }
 
 static void await(void) {
-  for (int i = 0; i < pool.spins; i++, relax())
-    if (atomic_load_explicit(&pool.pending, memory_order_acquire) == 0) return;
+  if (spin(is_done, 0)) return;
   pthread_mutex_lock(&pool.sleep);
-  pool.waiting = true;
-  while (atomic_load_explicit(&pool.pending, memory_order_acquire) != 0) pthread_cond_wait(&pool.done, &pool.sleep);
-  pool.waiting = false;
+  atomic_store(&pool.waiting, true);
+  while (!is_done(0)) pthread_cond_wait(&pool.done, &pool.sleep);
+  atomic_store(&pool.waiting, false);
   pthread_mutex_unlock(&pool.sleep);
 }
 
-void etk_parallel_for(int64_t count, int64_t grain, etk_parallel_body body, void *user) {
+static void run_region(int64_t count, int64_t grain, bool shared, etk_parallel_body body, void *user) {
   if (count <= 0) return;
   if (grain < 1) grain = 1;
-  int threads = etk_parallel_threads();
-  int pieces = count / grain < threads ? (int)(count / grain) : threads;
-  if (pieces < 1) pieces = 1;
+  int threads = etk_parallel_threads(), most = shared && threads > 1 ? PIECES * threads : threads;
+  struct job job = {count, body, user, count / grain < most ? (int)(count / grain) : most, shared};
+  if (job.pieces < 1) job.pieces = 1;
   if (slot_inside >= 0) { /* the same pieces, one after the other, in the slot this thread has */
-    for (int i = 0; i < pieces; i++) run_piece(count, pieces, i, slot_inside, body, user);
+    for (int i = 0; i < job.pieces; i++) run_piece(&job, i, slot_inside);
     return;
   }
   pthread_mutex_lock(&pool.region); /* another thread's region: wait for it, so that no two bodies share a slot */
-  if (pieces == 1) {
-    run_piece(count, 1, 0, 0, body, user);
+  if (job.pieces == 1) {
+    run_piece(&job, 0, 0);
   } else {
     if (!pool.started) start(threads);
-    publish(count, pieces, body, user);
-    while (help()) continue;
+    publish(&job, job.pieces < threads ? job.pieces : threads);
+    help(atomic_load_explicit(&pool.ticket, memory_order_relaxed), 0);
     await();
   }
   pthread_mutex_unlock(&pool.region);
 }
 
+void etk_parallel_for(int64_t count, int64_t grain, etk_parallel_body body, void *user) { run_region(count, grain, false, body, user); }
+void etk_parallel_share(int64_t count, int64_t grain, etk_parallel_body body, void *user) { run_region(count, grain, true, body, user); }
+
 static int default_threads(void) {
-  const char *text = getenv("EFFICIENTAI_THREADS");
-  int64_t threads;
-  if (text && *text) {
+  static const char *const names[] = {"ETK_THREADS", "EFFICIENTAI_THREADS"}; /* beside ETK_ISA; among the host's variables */
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    const char *text = getenv(names[i]);
+    int64_t threads;
+    if (!text || !*text) continue;
     if (!etk_parse_int(NULL, &threads, text) && threads >= 1 && threads <= MAX_THREADS) return (int)threads;
-    etk_log(ETK_LOG_WARNING, "EFFICIENTAI_THREADS is '%s'; a whole number from 1 to %d is wanted, so it is ignored", text, MAX_THREADS);
+    etk_log(ETK_LOG_WARNING, "%s is '%s'; a whole number from 1 to %d is wanted, so it is ignored", names[i], text, MAX_THREADS);
   }
   int cores = etk__hardware_usable_cores("");
   return cores < MAX_THREADS ? cores : MAX_THREADS;

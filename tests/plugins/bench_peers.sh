@@ -5,7 +5,7 @@ command -v python3 >/dev/null || { skip "python3 is not here"; exit 0; }
 cache=$tmp/cache
 mkdir -p "$cache"
 # shellcheck disable=SC2046,SC2086
-for program in limits peers/measure peers/random_model; do
+for program in limits peers/measure peers/random_model peers/product; do
   mkdir -p "$tmp/b/bench/peers"
   $CC -std=c11 -D_GNU_SOURCE -O1 $san_flags -Isdk/include -Isdk "bench/$program.c" "$B/obj/ml.a" "$B/obj/core.a" -o "$tmp/b/bench/$program" -pthread \
     $(pkg-config --libs yaml-0.1 jansson libpcre2-8 libutf8proc zlib) -ldl -lm 2>"$tmp/log" || { not_ok "bench/$program.c is built" "$(cat "$tmp/log")"; exit 1; }
@@ -57,6 +57,19 @@ expect_exit 0 "without llama.cpp the table is made all the same"
 expect_contains out "its package cannot be had" "and says why the column is empty"
 ETK_BENCH_PEERS="other=$tmp/no-such-program" table --types q4_k --parts speed
 expect_contains out "other: " "a named program that is not there is told in its row"
+table --parts products --weights 96x64 --types f32,q8_0 --json "$tmp/products.json"
+expect_exit 0 "products of one weight are measured"
+cat >"$tmp/check.py" <<'PY'
+import json, sys
+rows = {r['title']: r for r in json.load(open(sys.argv[1]))['rows']}
+# F32 by sums of 64 in another order; Q8_0 rounds weights and rows to 8 bits, each by up to 1/254 of the largest of 32
+for title, most in (('f32 96x64', 1e-6), ('q8_0 96x64', 0.02)):
+    for r in rows[title]['runs']:
+        if not (r['error'] < most and r['gops_1'] > 0 and r['gops_512'] > 0): sys.exit('%s: %s' % (title, r))
+    if 'ours' not in {r['peer'] for r in rows[title]['runs']}: sys.exit('%s: %s' % (title, rows[title]['reasons']))
+PY
+run python3 "$tmp/check.py" "$tmp/products.json"
+expect_exit 0 "and are the products"
 table --shapes 9b
 expect_fail 2 "unknown: 9b" "an unknown shape is refused"
 cat >"$tmp/llama-bench" <<'SH'

@@ -92,6 +92,38 @@ golden() {
   worst=$(sed 's/.*"logprob":\([^}]*\)}/\1/' "$tmp/reference.tokens" | paste - "$tmp/wanted" | awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > w) w = d; n++ } END { print (n == 19 ? w : 9) }')
   expect_close "$worst" 0 1e-4 "per-token log-probabilities agree with transformers"
 
+  # What saves memory and time: the same result, fewer steps, a plan beside the peak.
+  plain=$(sha256sum "$tmp/out/adapter_model.safetensors" | cut -d' ' -f1)
+  common="--model $model --data $tmp/folder --iters 12 --batch-size 4 --rank 4 --alpha 8 --learning-rate 5e-3 --seed 3"
+  for name in --gradient-checkpointing --grad-checkpoint '--set training.gradient_checkpointing=true'; do
+    run "$exe" --json $ns:train $common --output "$tmp/again" --force $name
+    # The metadata tell the command's own settings, so the tensors are compared: the data of a safetensors file are its end.
+    expect "${name#--set } gives the same adapter, bit for bit" [ "$(tail -c 2000 "$tmp/again/adapter_model.safetensors" | sha256sum)" = "$(tail -c 2000 "$tmp/out/adapter_model.safetensors" | sha256sum)" ]
+  done
+  run "$exe" --json $ns:validate $common --output "$tmp/v"
+  kept=$(field training_bytes)
+  run "$exe" --json $ns:validate $common --output "$tmp/v" --gradient-checkpointing
+  expect "and plans less memory" [ "$(field training_bytes)" -lt "$kept" ]
+  run "$exe" -v --json $ns:train --model "$model" --data "$tmp/folder/train.jsonl" --output "$tmp/packed" --epochs 2 --batch-size 2 --max-seq-length 32 --packing --dropout 0
+  expect_exit 0 "train packs short sequences"
+  # 12 sequences of 4 to 14 ids, 90 targets or so: three rows of 32, two of them a batch.
+  expect_contains out '"packed_rows":3' "into full rows"
+  expect_contains out '"steps":4' "whose batches make the steps"
+  expect_contains out '"planned_memory_bytes":' "the plan is reported"
+  expect_contains err ' planned (weights ' "-v tells the plan before the first step"
+  expect_contains err ' at the peak, ' "and beside it the peak"
+  run "$exe" $ns:train $common --output "$tmp/never" --compute float16
+  expect_fail 2 "float32, bfloat16" "a compute type that there is not is an error"
+  # 65,536 rows of 60 tokens at once need 268 GiB with the embedded model, 77 with blocks computed again.
+  if [ "$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)" -lt 200 ]; then
+    awk 'BEGIN { for (s = 0; s < 65536; s++) { printf "{\"ids\":[1"; for (i = 1; i < 60; i++) printf ",%d", 3 + (s + i * 17) % 380; print "]}" } }' >"$tmp/large.jsonl"
+    run "$exe" $ns:train --data "$tmp/large.jsonl" --output "$tmp/never" --batch-size 65536
+    expect_fail 1 "rows of 60 tokens needs" "too little memory is an error before the first step"
+    expect_contains err "--batch-size " "that says which batch would fit"
+    expect_contains err "--gradient-checkpointing (needs " "and what else needs less"
+    expect "nothing is written" absent "$tmp/never"
+  fi
+
   # --resume-adapter: the first loss of a run whose batch is all of the data is the loss of the adapter it starts from.
   run "$exe" --json $ns:train --model "$model" --data "$tmp/data.jsonl" --output "$tmp/more" --resume-adapter "$tmp/out" --iters 2 --batch-size 12 --dropout 0
   expect_exit 0 "train starts from an adapter"
@@ -271,6 +303,64 @@ run "$exe" --json $ns:evaluate --data "$tmp/chat.jsonl" --chat-template "$tmp/sh
 templated=$(field loss)
 run "$exe" --json $ns:evaluate --data "$tmp/chat.jsonl"
 expect "a conversation in the model's own layout is likelier than in another" awk -v a="$templated" -v b="$(field loss)" 'BEGIN { exit !(a > 0 && a < b) }'
+
+# ---- prompts that are kept, tokens that are proposed ----
+kept=$tmp/kept.safetensors
+spoken() { printf '%s' "$out" | sed -n 's/.*"text": *"\(\([^"\]\|\\.\)*\)".*/\1/p'; }
+speak() { run "$exe" --json $ns:generate --temperature 0 --max-tokens 20 "$@"; }
+speak --prompt "$asked
+\$"
+plain=$(spoken)
+speak --prompt-cache "$kept" --prompt "$asked
+\$"
+expect "a prompt that is kept changes no answer" [ -n "$plain" -a "$plain" = "$(spoken)" ]
+expect "nothing came from a file that was not there" [ "$(field prompt_cache_tokens)" = 0 ]
+expect "the file is made" [ -s "$kept" ]
+cp "$kept" "$tmp/kept.before"
+speak --prompt-cache "$kept" --prompt "$asked
+\$"
+expect "from the file it is the same answer" [ "$plain" = "$(spoken)" ]
+expect "and all but the last token came from there" [ "$(field prompt_cache_tokens)" = "$(($(field prompt_tokens) - 1))" ]
+expect "a file that has the whole prompt stays as it is" cmp -s "$kept" "$tmp/kept.before"
+speak --prompt-cache "$kept" --prompt-cache-ro --prompt "$asked, with their sizes
+\$"
+expect "a prompt that begins alike takes what is alike" [ "$(field prompt_cache_tokens)" -gt 3 ]
+expect "--prompt-cache-ro leaves the file as it is" cmp -s "$kept" "$tmp/kept.before"
+speak --prompt-cache "$kept" --prompt "$asked, with their sizes
+\$"
+expect "without it the file gets the longer prompt" [ "$(wc -c <"$kept")" -gt "$(wc -c <"$tmp/kept.before")" ]
+run "$exe" $ns:generate --prompt-cache "$tmp/nowhere" --prompt-cache-ro --prompt hi
+expect_fail 1 "nowhere" "a file that is only to be read must be there"
+head -c 3000 "$kept" >"$tmp/cut.safetensors"
+run "$exe" $ns:generate --prompt-cache "$tmp/cut.safetensors" --prompt hi
+expect_fail 1 "cut.safetensors" "a file that was cut off is named"
+expect "and not written over" [ "$(wc -c <"$tmp/cut.safetensors")" = 3000 ]
+run "$exe" $ns:generate --prompt-cache-ro --prompt hi
+expect_fail 2 "need --prompt-cache FILE" "--prompt-cache-ro alone is a mistake"
+run "$exe" $ns:generate --num-draft-tokens 4 --prompt hi
+expect_fail 2 "--draft-model or --prompt-lookup" "so is --num-draft-tokens alone"
+speak --prompt-lookup --ignore-eos --max-tokens 60 --prompt "$asked
+\$"
+looked=$(spoken)
+expect "proposals are counted" [ "$(field drafted_tokens)" -ge "$(field accepted_tokens)" -a "$(field accepted_tokens)" -gt 0 ]
+speak --ignore-eos --max-tokens 60 --prompt "$asked
+\$"
+expect "--prompt-lookup changes no text" [ -n "$looked" -a "$looked" = "$(spoken)" ]
+expect "and without it nothing is counted" [ -z "$(field drafted_tokens)" ]
+if [ -f "$shared/models/stories260K/stories260K.bin" ]; then
+  teller=$shared/models/stories260K/stories260K.bin
+  speak --model "$teller" --prompt "The dog"
+  plain=$(spoken)
+  speak --model "$teller" --draft-model "$teller" --num-draft-tokens 5 --prompt "The dog"
+  expect "a draft changes no text" [ -n "$plain" -a "$plain" = "$(spoken)" ]
+  expect_close "$(field acceptance_rate)" 1 0 "what a model proposes to itself is taken"
+  run "$exe" $ns:generate --draft-model "$teller" --prompt "hi"
+  expect_fail 1 "a draft with the same tokenizer is wanted" "a draft of other tokens is refused"
+  run "$exe" $ns:generate --model "$teller" --prompt-cache "$kept" --prompt hi
+  expect_fail 1 "the prompt cache of another model" "and so is another model's file"
+else
+  skip "the stories model is not here"
+fi
 
 # ---- generation against llama2.c ----
 stories=$shared/models/stories260K/stories260K.bin

@@ -12,6 +12,8 @@
 #include <math.h>
 #include "ml/tensor/internal.h"
 
+#include "ml_variants.h"
+
 static float draw(etk_rng *r) { return (float)etk_rng_normal(r); }
 static etk_tensor *random_input(etk_graph *g, etk_shape shape, uint64_t seed) {
   etk_tensor *t = etk_graph_input(g, ETK_F32, shape, "x");
@@ -207,63 +209,61 @@ static void same(const float *seen, const float *wanted, int64_t n, const char *
 }
 
 static void streams_and_moves_agree_with_the_reference(void **state) {
-  (void)state;
-  static float a[WIDTH * WIDTH], b[WIDTH * WIDTH], wanted[WIDTH * WIDTH + GUARD], seen[WIDTH * WIDTH + GUARD];
+  static float a[WIDTH * WIDTH], b[WIDTH * WIDTH], before[WIDTH * WIDTH + GUARD], wanted[WIDTH * WIDTH + GUARD], seen[WIDTH * WIDTH + GUARD];
   static uint16_t half[WIDTH * WIDTH];
   static const int64_t widths[] = {1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 47, 64, 79};
   enum { COUNT = sizeof widths / sizeof *widths };
   const struct kernels *r = etk__kernels_at(0), *k;
-  fill(a, WIDTH * WIDTH, 1), fill(b, WIDTH * WIDTH, 2);
+  FIND_VARIANT(k, etk__kernels_at, state);
+  fill(a, WIDTH * WIDTH, 1), fill(b, WIDTH * WIDTH, 2), fill(before, WIDTH * WIDTH + GUARD, 3);
   r->f32_to_f16(half, b, WIDTH * WIDTH);
-  for (int v = 1; (k = etk__kernels_at(v)); v++)
-    for (int i = 0; i < COUNT; i++)
-      for (int j = 0; j < COUNT; j++) {
-        int64_t n = widths[i], d = widths[j], rows = (i + j) % 8;
-        for (int which = 0; which < 7; which++) {
-          static const char *const names[] = {"scores", "scores of halves", "values", "values of halves", "transposed", "copied", "halves' rows"};
-          fill(wanted, WIDTH * WIDTH + GUARD, 3);
-          memcpy(seen, wanted, sizeof seen);
-          for (int side = 0; side < 2; side++) {
-            const struct kernels *x = side ? k : r;
-            float *y = side ? seen : wanted;
-            if (which == 0) x->attention_scores_f32(y, n + 1, a + 1, rows, b, n, n, d);
-            if (which == 1) x->attention_scores_f16(y, n + 1, a + 1, rows, half, n, n, d);
-            if (which == 2) x->attention_values_f32(y, a, n, rows, b, n, d);
-            if (which == 3) x->attention_values_f16(y, a, n, rows, half, n, d);
-            if (which == 4) x->transpose_f32(y, n + 1, a + 1, d, n, d);
-            if (which == 5) x->copy_rows_f32(y, d + 1, a + 1, d, n, d);
-            if (which == 6) x->f16_rows_to_f32(y, d + 1, half + 1, d, n, d);
-          }
-          same(seen, wanted, WIDTH * WIDTH + GUARD, names[which], k->name);
+  for (int i = 0; i < COUNT; i++)
+    for (int j = 0; j < COUNT; j++) {
+      int64_t n = widths[i], d = widths[j], rows = (i + j) % 8;
+      for (int which = 0; which < 7; which++) {
+        static const char *const names[] = {"scores", "scores of halves", "values", "values of halves", "transposed", "copied", "halves' rows"};
+        memcpy(wanted, before, sizeof wanted);
+        memcpy(seen, before, sizeof seen);
+        for (int side = 0; side < 2; side++) {
+          const struct kernels *x = side ? k : r;
+          float *y = side ? seen : wanted;
+          if (which == 0) x->attention_scores_f32(y, n + 1, a + 1, rows, b, n, n, d);
+          if (which == 1) x->attention_scores_f16(y, n + 1, a + 1, rows, half, n, n, d);
+          if (which == 2) x->attention_values_f32(y, a, n, rows, b, n, d);
+          if (which == 3) x->attention_values_f16(y, a, n, rows, half, n, d);
+          if (which == 4) x->transpose_f32(y, n + 1, a + 1, d, n, d);
+          if (which == 5) x->copy_rows_f32(y, d + 1, a + 1, d, n, d);
+          if (which == 6) x->f16_rows_to_f32(y, d + 1, half + 1, d, n, d);
         }
+        same(seen, wanted, WIDTH * WIDTH + GUARD, names[which], k->name);
       }
+    }
 }
 
 static void a_tile_agrees_with_the_reference(void **state) {
-  (void)state;
   enum { D = 50, DV = 64, N = ROWS * DV };
   static float q[ROWS * D], key[D * ATTENTION_KEYS], v[ATTENTION_KEYS * DV], y[2][N + GUARD], top[2][ROWS], sum[2][ROWS];
   static const int64_t depths[] = {1, 5, 16, 33, 50}, starts[] = {0, 30, 64, 90, 128};
   const struct kernels *k;
+  FIND_VARIANT(k, etk__kernels_at, state);
   fill(q, ROWS * D, 1), fill(key, D * ATTENTION_KEYS, 2), fill(v, ATTENTION_KEYS * DV, 3);
-  for (int variant = 1; (k = etk__kernels_at(variant)); variant++)
-    for (int i = 0; i < 10; i++) {
-      int64_t d = depths[i % 5], dv = (d + 15) / 16 * 16, first[ROWS], end[ROWS];
-      for (int r = 0; r < ROWS; r++) first[r] = r == 4 ? 0 : 7 * r, end[r] = r == 4 ? 0 : 60 + 9 * r; /* row 4 sees nothing */
-      for (int side = 0; side < 2; side++) {
-        memset(y[side], 0, sizeof y[side]);
-        for (int r = 0; r < ROWS; r++) top[side][r] = -INFINITY, sum[side][r] = 0;
-        struct attention_tile t = {ROWS, d, dv, q, key, v, 0, first, end, i < 5 ? 0 : 0.8f, y[side], top[side], sum[side]};
-        for (int s = 0; s < 5; s++) {
-          t.start = starts[s];
-          (side ? k : etk__kernels_at(0))->attention_tile_f32(&t);
-        }
+  for (int i = 0; i < 10; i++) {
+    int64_t d = depths[i % 5], dv = (d + 15) / 16 * 16, first[ROWS], end[ROWS];
+    for (int r = 0; r < ROWS; r++) first[r] = r == 4 ? 0 : 7 * r, end[r] = r == 4 ? 0 : 60 + 9 * r; /* row 4 sees nothing */
+    for (int side = 0; side < 2; side++) {
+      memset(y[side], 0, sizeof y[side]);
+      for (int r = 0; r < ROWS; r++) top[side][r] = -INFINITY, sum[side][r] = 0;
+      struct attention_tile t = {ROWS, d, dv, q, key, v, 0, first, end, i < 5 ? 0 : 0.8f, y[side], top[side], sum[side]};
+      for (int s = 0; s < 5; s++) {
+        t.start = starts[s];
+        (side ? k : etk__kernels_at(0))->attention_tile_f32(&t);
       }
-      for (int r = 0; r < ROWS; r++) same(y[1] + r * dv, y[0] + r * dv, d, "tile", k->name);
-      same(sum[1], sum[0], ROWS, "sums", k->name);
-      for (int r = 0; r < ROWS; r++) assert_true(r == 4 ? top[1][r] == -INFINITY : fabsf(top[1][r] - top[0][r]) < 1e-5f);
-      assert_memory_equal(y[1] + ROWS * dv, y[0] + ROWS * dv, GUARD * sizeof(float));
     }
+    for (int r = 0; r < ROWS; r++) same(y[1] + r * dv, y[0] + r * dv, d, "tile", k->name);
+    same(sum[1], sum[0], ROWS, "sums", k->name);
+    for (int r = 0; r < ROWS; r++) assert_true(r == 4 ? top[1][r] == -INFINITY : fabsf(top[1][r] - top[0][r]) < 1e-5f);
+    assert_memory_equal(y[1] + ROWS * dv, y[0] + ROWS * dv, GUARD * sizeof(float));
+  }
 }
 
 /* 2e-7 of the cap: three last places; near 0 the same of the value itself. */
@@ -377,8 +377,8 @@ int main(void) {
       cmocka_unit_test(tiles_equal_the_formula_for_any_number_of_threads),
       cmocka_unit_test(scores_of_any_size_give_finite_results),
       cmocka_unit_test(a_text_through_pages_in_any_order_equals_the_formula),
-      cmocka_unit_test(streams_and_moves_agree_with_the_reference),
-      cmocka_unit_test(a_tile_agrees_with_the_reference),
+      KERNELS(VARIANT, streams_and_moves_agree_with_the_reference)
+      KERNELS(VARIANT, a_tile_agrees_with_the_reference)
       cmocka_unit_test(caps_are_good_near_zero_and_far_away),
       cmocka_unit_test(experts_that_compute_their_own_tokens_equal_those_that_compute_all),
       cmocka_unit_test(rows_that_do_not_count_are_not_read),

@@ -526,6 +526,8 @@ static void generating_survives_every_failing_allocation(void **state) {
   const int32_t prompt[20] = {1};
   bool done = false;
   long nth = 0;
+  float logits[24];
+  forward_plain(model, NULL, prompt, 1, logits); /* weights have their products now: without memory for one they are decoded, which is no failure */
   while (!done && ++nth < 5000) {
     etk_alloc_stats before = etk_alloc_get_stats();
     etk_alloc_fail_nth((uint64_t)nth, false);

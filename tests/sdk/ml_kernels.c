@@ -1,4 +1,4 @@
-/* Every kernel of every instruction set that this machine has, against the reference in plain C, at odd sizes and odd addresses. */
+/* Every kernel of every instruction set, against the reference in plain C, at odd sizes and odd addresses. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +6,8 @@
 #include <cmocka.h>
 #include "ml/tensor/internal.h"
 #include <math.h>
+
+#include "ml_variants.h"
 
 enum { MOST = 300, GUARD = 8, INPUTS = 5, OUTPUTS = 3 };
 
@@ -59,6 +61,12 @@ RUN(rms_norm, b->scalar = n ? (double)k->rms_norm_f32(o, x, y, 1e-3f, n) : 0)
 RUN(rms_norm_backward, if (n) k->rms_norm_backward_f32(o, p, z, in(b, 3), x, y, 1.3f, n))
 RUN(rms_norm_backward_bare, if (n) k->rms_norm_backward_f32(o, NULL, NULL, z, x, y, 1.3f, n))
 RUN(rms_norm_backward_in_place, if (n) k->rms_norm_backward_f32(o, p, o, z, x, y, 1.3f, n))
+RUN(gelu, k->gelu_f32(o, x, n))
+RUN(gelu_tanh, k->gelu_tanh_f32(o, x, n))
+RUN(gelu_backward, k->gelu_backward_f32(o, y, x, n))
+RUN(gelu_tanh_backward_in_place, k->gelu_tanh_backward_f32(o, o, x, n))
+RUN(layer_norm, b->scalar = n ? (double)k->layer_norm_f32(o, x, y, z, 1e-3f, p, n) : 0)
+RUN(layer_norm_in_place, b->scalar = n ? (double)k->layer_norm_f32(o, o, y, z, 1e-3f, p, n) : 0)
 RUN(rope, k->rope_f32(o, x, y, z, n / 2))
 RUN(rope_in_place, k->rope_f32(o, o, y, z, n / 2))
 RUN(dropout, k->dropout_f32(o, x, &(struct dropout_mask){0x123456789abcdef0, 0xfedcba9876543210, (UINT64_C(1) << 34) - 128, 1u << 30, 1.25f}, n))
@@ -81,6 +89,8 @@ static const struct {
     {"swiglu_backward in place", run_swiglu_backward_in_place, 1}, {"log_sum_exp", run_log_sum_exp, 2}, {"exp_affine", run_exp_affine, 1}, {"softmax", run_softmax, 2},
     {"softmax in place", run_softmax_in_place, 2}, {"softmax_backward", run_softmax_backward, 1}, {"rms_norm", run_rms_norm, 3}, {"rms_norm_backward", run_rms_norm_backward, 20},
     {"rms_norm_backward, dx alone", run_rms_norm_backward_bare, 20}, {"rms_norm_backward in place", run_rms_norm_backward_in_place, 20}, {"rope", run_rope, 0.5},
+    {"gelu", run_gelu, 0.5}, {"gelu_tanh", run_gelu_tanh, 0.5}, {"gelu_backward", run_gelu_backward, 1}, {"gelu_tanh_backward in place", run_gelu_tanh_backward_in_place, 1},
+    {"layer_norm", run_layer_norm, 3}, {"layer_norm in place", run_layer_norm_in_place, 3},
     {"rope in place", run_rope_in_place, 0.5}, {"dropout", run_dropout, 0}, {"adamw", run_adamw, 1}, {"sgd", run_sgd, 0.5}, {"sgd with momentum", run_sgd_momentum, 0.5},
     {"matvec", run_matvec, 5}, {"matvec of long rows", run_matvec_long, 20},
 };
@@ -88,36 +98,31 @@ enum { WORKS = sizeof works / sizeof *works };
 
 static const int64_t sizes[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 14, 15, 16, 17, 28, 31, 32, 33, 47, 63, 64, 65, 100, 127, 128, 129, 140, 255, 257, 300};
 
-static void variants_agree_with_the_reference(void **state) {
-  (void)state;
+static void every_kernel_agrees_with_the_reference(void **state) {
   static struct buffers wanted, seen;
   const struct kernels *k;
+  FIND_VARIANT(k, etk__kernels_at, state);
   assert_string_equal(etk__kernels_at(0)->name, "reference");
-  for (int v = 1; (k = etk__kernels_at(v)); v++)
-    for (int w = 0; w < WORKS; w++)
-      for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        fill(&wanted);
-        fill(&seen);
-        works[w].run(etk__kernels_at(0), &wanted, sizes[s]);
-        works[w].run(k, &seen, sizes[s]);
-        assert_memory_equal(wanted.in, seen.in, sizeof wanted.in);
-        for (int i = 0; i < OUTPUTS; i++)
-          for (int j = 0; j < MOST + GUARD + 1; j++) {
-            double a = (double)wanted.out[i][j], b = (double)seen.out[i][j];
-            if (!(fabs(a - b) <= 1e-6 * works[w].slack * (1 + fabs(a)))) fail_msg("%s %s, n %d, output %d[%d]: %.9g, wanted %.9g", works[w].name, k->name, (int)sizes[s], i, j - 1, b, a);
-          }
-        if (!(fabs(wanted.scalar - seen.scalar) <= 1e-6 * works[w].slack * (1 + fabs(wanted.scalar))))
-          fail_msg("%s %s, n %d: %.9g, wanted %.9g", works[w].name, k->name, (int)sizes[s], seen.scalar, wanted.scalar);
-      }
+  for (int w = 0; w < WORKS; w++)
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+      fill(&wanted);
+      fill(&seen);
+      works[w].run(etk__kernels_at(0), &wanted, sizes[s]);
+      works[w].run(k, &seen, sizes[s]);
+      assert_memory_equal(wanted.in, seen.in, sizeof wanted.in);
+      for (int i = 0; i < OUTPUTS; i++)
+        for (int j = 0; j < MOST + GUARD + 1; j++) {
+          double a = (double)wanted.out[i][j], b = (double)seen.out[i][j];
+          if (!(fabs(a - b) <= 1e-6 * works[w].slack * (1 + fabs(a)))) fail_msg("%s %s, n %d, output %d[%d]: %.9g, wanted %.9g", works[w].name, k->name, (int)sizes[s], i, j - 1, b, a);
+        }
+      if (!(fabs(wanted.scalar - seen.scalar) <= 1e-6 * works[w].slack * (1 + fabs(wanted.scalar))))
+        fail_msg("%s %s, n %d: %.9g, wanted %.9g", works[w].name, k->name, (int)sizes[s], seen.scalar, wanted.scalar);
+    }
 }
 
-static void every_instruction_set_up_to_the_machines_has_a_table(void **state) {
+static void every_instruction_set_of_the_machine_has_a_table(void **state) {
   (void)state;
-  etk_hardware hardware;
-  etk_hardware_get(&hardware);
-  int count = 0;
-  while (etk__kernels_at(count)) count++;
-  assert_int_equal(count, hardware.isa == ETK_ISA_BASE ? 2 : hardware.isa >= ETK_ISA_AVX512 && hardware.isa <= ETK_ISA_AVX512BF16 ? 4 : 3);
+  assert_variants_are_listed(KERNELS, etk__kernels_at, 1); /* and the reference */
   /* What goes beyond avx512 or neon matters to products of packed weights alone: names such as avx512vnni have their elders' tables. */
   assert_memory_equal(etk__kernels()->name, etk_isa_name(etk_isa_active()), strlen(etk__kernels()->name));
 }
@@ -147,26 +152,25 @@ static void exponentials_are_good_to_four_last_places(void **state) {
 static float matrix(int64_t i) { return (float)((i * 37 + 11) % 23) * 0.125f - 1.25f; } /* exact in few bits */
 
 static void products_agree_at_all_sizes_strides_and_transposes(void **state) {
-  (void)state;
   static const int64_t shapes[][3] = {{1, 1, 1}, {2, 3, 4}, {5, 31, 7}, {6, 32, 16}, {7, 33, 300}, {13, 65, 257}, {3, 16, 512}, {12, 1, 5}, {4, 4, 0}};
   static float a[64 * 1024], b[64 * 1024], wanted[16 * 96], seen[16 * 96];
   const struct kernels *k;
+  FIND_VARIANT(k, etk__kernels_at, state);
   for (int i = 0; i < 64 * 1024; i++) a[i] = matrix(i), b[i] = matrix(i + 5);
-  for (int v = 1; (k = etk__kernels_at(v)); v++)
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-      for (int flags = 0; flags < 8; flags++) {
-        int64_t m = shapes[s][0], n = shapes[s][1], depth = shapes[s][2];
-        struct gemm g = {.ta = flags & 1, .tb = flags & 2, .m = m, .n = n, .k = depth, .alpha = 0.5f, .beta = flags & 4 ? 2.0f : 0.0f, .a = a + 1, .b = b + 3, .ldc = n + 3};
-        g.lda = (g.ta ? m : depth) + 2;
-        g.ldb = (g.tb ? depth : n) + 1;
-        for (int i = 0; i < 16 * 96; i++) wanted[i] = seen[i] = g.beta == 0 && i % (int)g.ldc < n && i < m * g.ldc ? NAN : matrix(i); /* not read where beta is 0 */
-        g.c = wanted;
-        etk__kernels_at(0)->gemm_f32(&g);
-        g.c = seen;
-        k->gemm_f32(&g);
-        for (int i = 0; i < 16 * 96; i++) /* eighths times eighths up to 512 times: exact in float, whatever the order */
-          if (wanted[i] != seen[i]) fail_msg("%s %dx%dx%d flags %d: c[%d] = %g, wanted %g", k->name, (int)m, (int)n, (int)depth, flags, i, (double)seen[i], (double)wanted[i]);
-      }
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+    for (int flags = 0; flags < 8; flags++) {
+      int64_t m = shapes[s][0], n = shapes[s][1], depth = shapes[s][2];
+      struct gemm g = {.ta = flags & 1, .tb = flags & 2, .m = m, .n = n, .k = depth, .alpha = 0.5f, .beta = flags & 4 ? 2.0f : 0.0f, .a = a + 1, .b = b + 3, .ldc = n + 3};
+      g.lda = (g.ta ? m : depth) + 2;
+      g.ldb = (g.tb ? depth : n) + 1;
+      for (int i = 0; i < 16 * 96; i++) wanted[i] = seen[i] = g.beta == 0 && i % (int)g.ldc < n && i < m * g.ldc ? NAN : matrix(i); /* not read where beta is 0 */
+      g.c = wanted;
+      etk__kernels_at(0)->gemm_f32(&g);
+      g.c = seen;
+      k->gemm_f32(&g);
+      for (int i = 0; i < 16 * 96; i++) /* eighths times eighths up to 512 times: exact in float, whatever the order */
+        if (wanted[i] != seen[i]) fail_msg("%s %dx%dx%d flags %d: c[%d] = %g, wanted %g", k->name, (int)m, (int)n, (int)depth, flags, i, (double)seen[i], (double)wanted[i]);
+    }
 }
 
 static void the_product_library_and_the_cut_over_threads_agree_with_the_reference(void **state) {
@@ -203,73 +207,78 @@ static uint32_t bits_of(float x) {
 }
 
 static void every_half_and_bfloat16_widens_as_the_reference(void **state) {
-  (void)state;
   static uint16_t all[65536];
   static float wanted[65536], seen[65536];
   const struct kernels *k, *reference = etk__kernels_at(0);
+  FIND_VARIANT(k, etk__kernels_at, state);
   for (int i = 0; i < 65536; i++) all[i] = (uint16_t)i;
-  for (int v = 1; (k = etk__kernels_at(v)); v++) {
-    reference->f16_to_f32(wanted, all, 65536);
-    k->f16_to_f32(seen, all, 65536);
-    for (int i = 0; i < 65536; i++) assert_true(isnan(wanted[i]) ? isnan(seen[i]) : bits_of(wanted[i]) == bits_of(seen[i]));
-    reference->bf16_to_f32(wanted, all, 65536);
-    k->bf16_to_f32(seen, all, 65536);
-    assert_memory_equal(wanted, seen, sizeof wanted);
+  reference->f16_to_f32(wanted, all, 65536);
+  k->f16_to_f32(seen, all, 65536);
+  for (int i = 0; i < 65536; i++) assert_true(isnan(wanted[i]) ? isnan(seen[i]) : bits_of(wanted[i]) == bits_of(seen[i]));
+  reference->bf16_to_f32(wanted, all, 65536);
+  k->bf16_to_f32(seen, all, 65536);
+  assert_memory_equal(wanted, seen, sizeof wanted);
+}
+
+/* Each value of 16 bits, and the middle between it and the next with its neighbours: every place where rounding could turn. */
+enum { TURNS = 6, NARROWED = 65536 * TURNS };
+static void fill_turns(float *x, bool bf16) {
+  const struct kernels *reference = etk__kernels_at(0);
+  for (int i = 0; i < 65536; i++, x += TURNS) {
+    uint16_t pair[2] = {(uint16_t)i, (uint16_t)((i & 0x7fff) == 0x7fff ? i : i + 1)};
+    float ends[2];
+    (bf16 ? reference->bf16_to_f32 : reference->f16_to_f32)(ends, pair, 2);
+    uint32_t middle = bf16 ? (uint32_t)i << 16 | 0x8000 : bits_of((float)(((double)ends[0] + (double)ends[1]) / 2));
+    x[0] = ends[0];
+    x[1] = float_of(middle);
+    x[2] = float_of(middle + 1);
+    x[3] = float_of(middle - 1);
+    x[4] = ends[0] * 1.0001f;
+    x[5] = float_of((uint32_t)i << 16 | ((uint32_t)i * 40503 & 0xffff));
   }
-  /* published values of binary16 */
-  const uint16_t known[] = {0x0001, 0x03ff, 0x0400, 0x3c00, 0x3555, 0x7bff, 0x7c00, 0xc000, 0x8000};
-  const float values[] = {0x1p-24f, 1023 * 0x1p-24f, 0x1p-14f, 1, 0x1.554p-2f, 65504, INFINITY, -2, -0.0f};
-  reference->f16_to_f32(wanted, known, 9);
-  for (int i = 0; i < 9; i++) assert_int_equal(bits_of(wanted[i]), bits_of(values[i]));
 }
 
 static void narrowing_rounds_to_nearest_even_everywhere(void **state) {
-  (void)state;
-  enum { N = 65536 * 6 };
-  float *x = malloc(N * sizeof *x);
-  uint16_t *wanted = malloc(N * sizeof *wanted), *seen = malloc(N * sizeof *seen);
-  assert_true(x && wanted && seen);
+  static float x[NARROWED];
+  static uint16_t wanted[NARROWED], seen[NARROWED];
   const struct kernels *k, *reference = etk__kernels_at(0);
-  for (int format = 0; format < 2; format++) {
-    for (int i = 0; i < 65536; i++) { /* each value, and the middle between it and the next with its neighbours */
-      uint16_t pair[2] = {(uint16_t)i, (uint16_t)((i & 0x7fff) == 0x7fff ? i : i + 1)};
-      float ends[2];
-      (format ? reference->bf16_to_f32 : reference->f16_to_f32)(ends, pair, 2);
-      uint32_t middle = format ? (uint32_t)i << 16 | 0x8000 : bits_of((float)(((double)ends[0] + (double)ends[1]) / 2));
-      float *at = x + 6 * i;
-      at[0] = ends[0];
-      at[1] = float_of(middle);
-      at[2] = float_of(middle + 1);
-      at[3] = float_of(middle - 1);
-      at[4] = ends[0] * 1.0001f;
-      at[5] = float_of((uint32_t)i << 16 | ((uint32_t)i * 40503 & 0xffff));
-    }
-    (format ? reference->f32_to_bf16 : reference->f32_to_f16)(wanted, x, N);
-    for (int v = 1; (k = etk__kernels_at(v)); v++) {
-      (format ? k->f32_to_bf16 : k->f32_to_f16)(seen, x, N);
-      for (int i = 0; i < N; i++) {
-        uint16_t infinity = format ? 0x7f80 : 0x7c00;
-        if (isnan(x[i])) assert_true((seen[i] & 0x7fff) > infinity);
-        else if (seen[i] != wanted[i]) fail_msg("%s: %.9g becomes %04x, wanted %04x", k->name, (double)x[i], seen[i], wanted[i]);
-      }
+  FIND_VARIANT(k, etk__kernels_at, state);
+  for (int bf16 = 0; bf16 < 2; bf16++) {
+    fill_turns(x, bf16);
+    (bf16 ? reference->f32_to_bf16 : reference->f32_to_f16)(wanted, x, NARROWED);
+    (bf16 ? k->f32_to_bf16 : k->f32_to_f16)(seen, x, NARROWED);
+    for (int i = 0; i < NARROWED; i++) {
+      uint16_t infinity = bf16 ? 0x7f80 : 0x7c00;
+      if (isnan(x[i])) assert_true((seen[i] & 0x7fff) > infinity);
+      else if (seen[i] != wanted[i]) fail_msg("%s: %.9g becomes %04x, wanted %04x", k->name, (double)x[i], seen[i], wanted[i]);
     }
   }
-  const float values[] = {65519, 65520, 0x1p-25f, 0x1.8p-25f, 2049, 2051, -65536, 1e-30f};
-  const uint16_t known[] = {0x7bff, 0x7c00, 0x0000, 0x0001, 0x6800, 0x6802, 0xfc00, 0};
-  reference->f32_to_f16(wanted, values, 8);
-  for (int i = 0; i < 8; i++) assert_int_equal(wanted[i], known[i]);
-  free(x), free(wanted), free(seen);
+}
+
+static void conversions_of_the_reference_are_as_published(void **state) {
+  (void)state;
+  const uint16_t halves[] = {0x0001, 0x03ff, 0x0400, 0x3c00, 0x3555, 0x7bff, 0x7c00, 0xc000, 0x8000};
+  const float values[] = {0x1p-24f, 1023 * 0x1p-24f, 0x1p-14f, 1, 0x1.554p-2f, 65504, INFINITY, -2, -0.0f};
+  const float wide[] = {65519, 65520, 0x1p-25f, 0x1.8p-25f, 2049, 2051, -65536, 1e-30f};
+  const uint16_t narrow[] = {0x7bff, 0x7c00, 0x0000, 0x0001, 0x6800, 0x6802, 0xfc00, 0};
+  float widened[9];
+  uint16_t narrowed[8];
+  etk__kernels_at(0)->f16_to_f32(widened, halves, 9);
+  for (int i = 0; i < 9; i++) assert_int_equal(bits_of(widened[i]), bits_of(values[i]));
+  etk__kernels_at(0)->f32_to_f16(narrowed, wide, 8);
+  for (int i = 0; i < 8; i++) assert_int_equal(narrowed[i], narrow[i]);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(variants_agree_with_the_reference),
-      cmocka_unit_test(every_instruction_set_up_to_the_machines_has_a_table),
+      KERNELS(VARIANT, every_kernel_agrees_with_the_reference)
+      KERNELS(VARIANT, products_agree_at_all_sizes_strides_and_transposes)
+      KERNELS(VARIANT, every_half_and_bfloat16_widens_as_the_reference)
+      KERNELS(VARIANT, narrowing_rounds_to_nearest_even_everywhere)
+      cmocka_unit_test(every_instruction_set_of_the_machine_has_a_table),
+      cmocka_unit_test(conversions_of_the_reference_are_as_published),
       cmocka_unit_test(exponentials_are_good_to_four_last_places),
-      cmocka_unit_test(products_agree_at_all_sizes_strides_and_transposes),
       cmocka_unit_test(the_product_library_and_the_cut_over_threads_agree_with_the_reference),
-      cmocka_unit_test(every_half_and_bfloat16_widens_as_the_reference),
-      cmocka_unit_test(narrowing_rounds_to_nearest_even_everywhere),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

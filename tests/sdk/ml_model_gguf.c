@@ -3,6 +3,7 @@
 
 #include <etk/generate.h>
 #include <etk/gguf.h>
+#include <etk/hardware.h>
 #include <etk/ops.h>
 #include <etk/parallel.h>
 #include "ml/product/product.h"
@@ -322,6 +323,99 @@ static void greedy_text_is_that_of_the_decoded_model(void **state) {
   etk_model_unref(model);
 }
 
+static etk_dtype all_q8_0(const char *stored, int rank) {
+  (void)stored;
+  return rank == 1 ? ETK_F32 : (etk_dtype)ETK_Q8_0;
+}
+static etk_dtype all_q4_0(const char *stored, int rank) {
+  (void)stored;
+  return rank == 1 ? ETK_F32 : (etk_dtype)ETK_Q4_0;
+}
+static etk_dtype all_q4_k(const char *stored, int rank) {
+  (void)stored;
+  return rank == 1 ? ETK_F32 : (etk_dtype)ETK_Q4_K;
+}
+
+/* The mean of -log p of the text that logits_of reads. */
+static double mean_loss(const float *logits, int64_t vocab) {
+  double sum = 0;
+  for (int64_t i = 0; i + 1 < PACKED_TOKENS; i++) {
+    double all = 0;
+    for (int64_t j = 0; j < vocab; j++) all += exp((double)logits[i * vocab + j]);
+    sum += log(all) - (double)logits[i * vocab + (i + 1) * 7 % vocab];
+  }
+  return sum / (PACKED_TOKENS - 1);
+}
+
+/* Fast products round what comes in to 8 bits, with a step of 1/127 of the largest of 32 or 256 numbers: some three times what is usual there, so an error of 3 / 127 / sqrt(12),
+ * 0.7 % of a usual number, independent for each, and as much of a product's result. Fourteen products follow each other here, whose errors add as squares: 2.6 %; half as much
+ * again is allowed. The loss moves by far less, as errors of many logits cancel: 1 % of it. */
+static void fast_products_move_logits_and_loss_no_further_than_8_bits_explain(void **state) {
+  static const struct {
+    type_of *type;
+    const char *name;
+  } rows[] = {{all_q8_0, "eight.gguf"}, {all_q4_0, "four.gguf"}, {all_q4_k, "four_k.gguf"}};
+  etk_model_config config = packed_config();
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    etk_model *model = strong_model(&config);
+    struct file f = llama_file(model, rows[i].type);
+    const char *path = write_gguf(state, &f, rows[i].name, 0);
+    etk_model *exact = open_model(path), *fast = open_model(path);
+    float *x = logits_of(exact, NULL);
+    etk__product_set_exact(false);
+    float *y = logits_of(fast, NULL);
+    assert_int_equal(etk__product_of(etk_model_weight(fast, "model.layers.0.mlp.up_proj.weight")) != NULL, etk_isa_active() > ETK_ISA_BASE);
+    etk__product_set_exact(true);
+    double square = 0, apart = 0, loss = mean_loss(x, config.vocab_size), shift = mean_loss(y, config.vocab_size) - loss;
+    for (int64_t j = 0; j < PACKED_TOKENS * config.vocab_size; j++) {
+      square += (double)x[j] * (double)x[j];
+      apart += ((double)x[j] - (double)y[j]) * ((double)x[j] - (double)y[j]);
+    }
+    if (!(sqrt(apart / square) < 0.04)) fail_msg("%s: logits are %.3g %% apart", rows[i].name, 100 * sqrt(apart / square));
+    if (!(fabs(shift) < 0.01 * loss)) fail_msg("%s: a loss of %g moves by %g", rows[i].name, loss, shift);
+    if (etk_isa_active() > ETK_ISA_BASE) assert_true(apart > 0); /* else nothing was compared */
+    etk_free(x);
+    etk_free(y);
+    etk_model_unref(exact);
+    etk_model_unref(fast);
+    etk_model_unref(model);
+  }
+}
+
+/* Freed with the model, which the address sanitizer sees; repacked weights take the place of the file's pages in what is planned. */
+static void what_is_held_after_a_run_counts_repacked_weights_once(void **state) {
+  etk_model_config config = packed_config();
+  etk_model *model = strong_model(&config);
+  struct file f = llama_file(model, all_q4_k);
+  etk__product_set_exact(false);
+  etk_model *packed = open_model(write_gguf(state, &f, "held.gguf", 0));
+  assert_int_equal(etk_model_held_bytes(packed), etk_model_bytes(packed));
+  etk_free(logits_of(packed, NULL));
+  double more = (double)etk_model_held_bytes(packed) / (double)etk_model_bytes(packed);
+  etk__product_set_exact(true);
+  if (!(more > 0.99 && more < 1.1)) fail_msg("%g times what is stored is held", more); /* scales of 8 bits for 6, and rows up to a multiple of 16 */
+  etk_model_unref(packed);
+  etk_model_unref(model);
+}
+
+/* Rows of queries and keys lie interleaved in the file. */
+static void whoever_asks_for_the_bytes_of_turned_rows_gets_them_in_order(void **state) {
+  const char *name = "model.layers.1.self_attn.k_proj.weight";
+  etk_model_config config = packed_config();
+  etk_model *model = strong_model(&config);
+  struct file f = llama_file(model, all_q8_0);
+  etk_model *packed = open_model(write_gguf(state, &f, "turned.gguf", 0));
+  etk_tensor *t = etk_model_weight(packed, name);
+  int64_t rows = etk_tensor_dim(t, 0), columns = etk_tensor_dim(t, 1);
+  float *decoded = etk_alloc((size_t)(rows * columns) * sizeof *decoded);
+  works(etk_quant_decode(e, decoded, ETK_Q8_0, etk_tensor_data(t), rows, columns));
+  assert_memory_equal(decoded, etk_tensor_data(etk_model_weight(model, name)), (size_t)(rows * columns) * sizeof *decoded); /* which holds the decoded values */
+  assert_ptr_equal(etk_tensor_data(t), etk_tensor_data(t));
+  etk_free(decoded);
+  etk_model_unref(packed);
+  etk_model_unref(model);
+}
+
 /* Gradient descent on an adapter over a Q4_0 base: only the adapter moves. */
 static double descend(const etk_model *model, etk_adapter *adapter, int steps, size_t *peak) {
   enum { TOKENS = 12 };
@@ -353,11 +447,6 @@ static double descend(const etk_model *model, etk_adapter *adapter, int steps, s
   }
   etk_graph_free(g);
   return last;
-}
-
-static etk_dtype all_q4_0(const char *stored, int rank) {
-  (void)stored;
-  return rank == 1 ? ETK_F32 : (etk_dtype)ETK_Q4_0;
 }
 
 static void an_adapter_learns_on_a_packed_base_without_a_copy_of_it(void **state) {
@@ -508,6 +597,9 @@ int main(void) {
       cmocka_unit_test(gpt2s_layers_stay_as_they_lie_in_the_file),
       cmocka_unit_test(a_saved_packed_model_holds_its_decoded_values),
       cmocka_unit_test(greedy_text_is_that_of_the_decoded_model),
+      cmocka_unit_test(fast_products_move_logits_and_loss_no_further_than_8_bits_explain),
+      cmocka_unit_test(what_is_held_after_a_run_counts_repacked_weights_once),
+      cmocka_unit_test(whoever_asks_for_the_bytes_of_turned_rows_gets_them_in_order),
       cmocka_unit_test(an_adapter_learns_on_a_packed_base_without_a_copy_of_it),
       cmocka_unit_test(the_vocabulary_is_the_files_own),
       cmocka_unit_test(what_does_not_fit_is_named),

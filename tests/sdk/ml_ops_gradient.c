@@ -45,6 +45,7 @@ static etk_tensor *longer(etk_graph *g) {
   return t;
 }
 
+#define TIED(x) ((etk_tensor *const[]){etk_rows(g, (x)[0], integers(g, etk_shape_of(1, 4), (const int32_t[]){2, 1, 0, 2})), (x)[0]})
 #define ROW(label, expression)                                              \
   static etk_tensor *build_##label(etk_graph *g, etk_tensor *const *x) {    \
     (void)g;                                                                \
@@ -81,6 +82,9 @@ ROW(matmul_self, etk_matmul(g, x[0], x[0], true, false))
 ROW(matmul_add, etk_matmul_add(g, x[2], x[0], x[1], 0.6f, false, true))
 ROW(matmul_add_shared, etk_matmul_add(g, x[0], x[0], x[1], 0.6f, false, true))
 ROW(matmul_add_chain, etk_matmul_add(g, etk_matmul_add(g, etk_matmul(g, x[0], x[1], false, true), x[0], x[1], 2, false, true), x[0], x[1], -0.7f, false, true))
+ROW(low_rank, etk_low_rank(g, x[0], x[1], x[2], x[3], NULL, 1.5f))
+ROW(low_rank_residual, etk_low_rank(g, x[0], x[1], x[2], x[3], x[0], -0.7f))
+ROW(low_rank_chain, etk_low_rank(g, etk_low_rank(g, x[0], x[1], x[2], x[3], NULL, 0.5f), x[1], x[2], x[3], x[0], 0.5f))
 ROW(rms_norm, etk_rms_norm(g, x[0], x[1], 1e-5f))
 ROW(rms_norm_residual, etk_add(g, x[0], etk_rms_norm(g, x[0], x[1], 1e-5f)))
 ROW(rope_scaled, etk_rope_scaled(g, x[0], positions(g), frequencies(g), 1.3f))
@@ -106,6 +110,34 @@ ROW(mean_pool, etk_mean_pool(g, x[0], partly(g)))
 ROW(max_pool, etk_max_pool(g, etk_scale(g, x[0], 8), partly(g))) /* far apart: a step must not change which is the largest */
 ROW(patches, etk_patches(g, x[0], 2))
 ROW(cross_entropy, etk_cross_entropy(g, x[0], targets(g)))
+static etk_tensor *head_loss(etk_graph *g, etk_tensor *const *x, float softcap) {
+  etk_tensor *losses;
+  return etk_head_loss(g, x[0], x[1], targets(g), softcap, &losses);
+}
+ROW(head_loss, head_loss(g, x, 0))
+ROW(head_loss_capped, etk_scale(g, head_loss(g, x, 1.5f), -2))
+ROW(head_loss_tied, etk_add(g, head_loss(g, TIED(x), 0), etk_sum(g, etk_mul(g, x[0], x[0]))))
+static etk_tensor *texts(etk_graph *g) { return integers(g, etk_shape_of(2, 2, 5), (const int32_t[]){0, 0, 2, 2, 4, 0, 1, 1, 1, 1}); }
+static etk_tensor *two_texts(etk_graph *g) {
+  int32_t starts[67];
+  for (int i = 0; i < 67; i++) starts[i] = i < 29 ? 0 : i < 65 ? 29 : 65; /* both borders are inside a block of queries */
+  return integers(g, etk_shape_of(2, 1, 67), starts);
+}
+ROW(attention_within, etk_attention_within(g, x[0], x[1], x[2], texts(g), &(etk_attention_options){.scale = 0.5f}))
+ROW(attention_within_all, etk_attention_within(g, x[0], x[1], x[2], texts(g), &(etk_attention_options){.scale = 1.5f, .window = 2, .softcap = 2}))
+ROW(attention_within_blocks, etk_attention_within(g, x[0], x[1], x[2], two_texts(g), &(etk_attention_options){.scale = 0.5f}))
+/* What one part computes from another's result, all of it twice. */
+static etk_tensor *again(etk_graph *g, etk_tensor *const *x) {
+  etk_tensor *y = x[0];
+  for (int i = 0; i < 3; i++) {
+    etk_graph_recompute(g, true);
+    etk_tensor *h = etk_silu(g, etk_matmul(g, y, x[1], false, true));
+    y = etk_add(g, y, etk_dropout(g, etk_mul(g, h, etk_sigmoid(g, y)), 0.3f));
+  }
+  etk_graph_recompute(g, false);
+  return y;
+}
+ROW(again, again(g, x))
 ROW(mean_counted, etk_mean_counted(g, x[0], targets(g)))
 ROW(dropout, etk_dropout(g, x[0], 0.3f))
 
@@ -145,6 +177,9 @@ static const struct row rows[] = {
     {"matmul_add", build_matmul_add, {S(3, 2, 3, 4), S(2, 5, 4), S(3, 2, 3, 5)}, 0.7},
     {"matmul_add to its own factor", build_matmul_add_shared, {S(2, 3, 4), S(2, 4, 4)}, 0.7},
     {"matmul_add three times", build_matmul_add_chain, {S(2, 3, 4), S(2, 5, 4)}, 0.5},
+    {"low_rank", build_low_rank, {S(3, 2, 3, 4), S(2, 5, 4), S(2, 2, 4), S(2, 5, 2)}, 0.7},
+    {"low_rank added to its own input", build_low_rank_residual, {S(2, 3, 4), S(2, 4, 4), S(2, 3, 4), S(2, 4, 3)}, 0.6},
+    {"low_rank twice", build_low_rank_chain, {S(2, 3, 4), S(2, 4, 4), S(2, 2, 4), S(2, 4, 2)}, 0.5},
     {"rms_norm", build_rms_norm, {S(3, 2, 3, 7), S(1, 7)}, 0},
     {"rms_norm in a residual", build_rms_norm_residual, {S(3, 2, 3, 19), S(1, 19)}, 0},
     {"rope", build_rope, {S(4, 2, 3, 2, 6)}, 0.7},
@@ -174,6 +209,13 @@ static const struct row rows[] = {
     {"max_pool", build_max_pool, {S(3, 3, 4, 5)}, 0},
     {"patches", build_patches, {S(4, 2, 3, 4, 6)}, 0},
     {"cross_entropy", build_cross_entropy, {S(2, 4, 5)}, 0},
+    {"head_loss", build_head_loss, {S(2, 4, 3), S(2, 5, 3)}, 0},
+    {"head_loss with a softcap", build_head_loss_capped, {S(2, 4, 3), S(2, 5, 3)}, 0},
+    {"head_loss of a tied head", build_head_loss_tied, {S(2, 5, 3)}, 0.7},
+    {"attention within texts", build_attention_within, {S(4, 2, 5, 2, 3), S(4, 2, 5, 1, 3), S(4, 2, 5, 1, 3)}, 0.7},
+    {"attention within texts in a window with a softcap", build_attention_within_all, {S(4, 2, 5, 2, 3), S(4, 2, 5, 1, 3), S(4, 2, 5, 1, 3)}, 0.7},
+    {"attention within texts over several blocks", build_attention_within_blocks, {S(4, 1, 67, 2, 1), S(4, 1, 67, 1, 1), S(4, 1, 67, 1, 1)}, 0.7},
+    {"parts that are computed again", build_again, {S(2, 2, 4), S(2, 4, 4)}, 0.7},
     {"mean_counted", build_mean_counted, {S(1, 4)}, 0},
     {"dropout", build_dropout, {S(2, 5, 7)}, 0},
 };

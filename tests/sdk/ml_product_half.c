@@ -1,4 +1,4 @@
-/* Products with weights of F32, F16, BF16 and decoded types, every instruction set that runs here, against sums in double precision.
+/* Products with weights of F32, F16, BF16 and decoded types, of every instruction set, against sums in double precision.
  *
  * Tolerance: a sum of k rounded products in single precision, in any order, errs by at most k 2^-24 Σ |x w| to first order; twice that is allowed, for factor, addition
  * and higher orders. Where pairs of BF16 are multiplied, x was rounded to 8 bits (2^-8 of each product at most), and decoded weights too (again 2^-8). */
@@ -16,6 +16,7 @@
 
 #include "ml/product/product.h"
 #include "ml/product/product_half.h"
+#include "ml_variants.h"
 
 #define OK(call)                                 \
   do {                                           \
@@ -104,58 +105,54 @@ static void one_size(const struct half_kernels *kernels, etk_dtype dtype, int64_
   etk_tensor_unref(w);
 }
 
-static void every_variant_multiplies_odd_sizes_within_its_bound(void **unused) {
+static void odd_sizes_are_multiplied_within_the_bound(void **state) {
   static const int64_t sizes[][3] = {{1, 1, 1}, {1, 3, 7}, {2, 33, 65}, {3, 16, 257}, {4, 31, 130}, {4, 5, 2311}, {5, 1, 1}, {5, 33, 15}, {6, 64, 64}, {7, 31, 33},
                                      {8, 65, 257}, {11, 17, 512}, {12, 32, 513}, {13, 35, 1030}, {25, 96, 771}, {37, 7, 300}, {130, 40, 600}};
-  (void)unused;
   const struct half_kernels *kernels;
-  for (int k = 0; (kernels = etk__half_kernels_at(k)); k++)
-    for (int t = 0; t < TYPES; t++)
-      for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-        int64_t unit = etk_type_block_elements((etk_type)types[t]), in = (sizes[s][2] + unit - 1) / unit * unit;
-        one_size(kernels, types[t], sizes[s][0], sizes[s][1], in, s % 3 ? 1 : -0.75f, s % 2 ? 0 : 0.5f);
-      }
-}
-
-static void rows_of_bf16_numbers_lose_nothing_to_rounding(void **unused) {
-  enum { ROWS = 9, OUT = 35, IN = 521 };
-  (void)unused;
-  const struct half_kernels *kernels;
-  for (int k = 0; (kernels = etk__half_kernels_at(k)); k++) {
-    etk_tensor *w = weight_of(ETK_BF16, OUT, IN);
-    float *values = values_of(w), *x = normal(ROWS * IN), y[ROWS * OUT];
-    for (int i = 0; i < ROWS * IN; i++) {
-      uint32_t bits;
-      memcpy(&bits, x + i, sizeof bits);
-      bits &= 0xffff0000u;
-      memcpy(x + i, &bits, sizeof bits);
+  FIND_VARIANT(kernels, etk__half_kernels_at, state);
+  for (int t = 0; t < TYPES; t++)
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+      int64_t unit = etk_type_block_elements((etk_type)types[t]), in = (sizes[s][2] + unit - 1) / unit * unit;
+      one_size(kernels, types[t], sizes[s][0], sizes[s][1], in, s % 3 ? 1 : -0.75f, s % 2 ? 0 : 0.5f);
     }
-    multiply(kernels, w, y, OUT, x, IN, ROWS, 1, 0);
-    check(y, OUT, y, x, IN, values, ROWS, OUT, IN, 1, 0, 0, kernels->name);
-    etk_free(values), etk_free(x);
-    etk_tensor_unref(w);
-  }
 }
 
-static void weights_at_an_odd_address_give_the_same_bits(void **unused) {
-  enum { OUT = 37, IN = 263 };
-  (void)unused;
+static void rows_of_bf16_numbers_lose_nothing_to_rounding(void **state) {
+  enum { ROWS = 9, OUT = 35, IN = 521 };
   const struct half_kernels *kernels;
-  for (int k = 0; (kernels = etk__half_kernels_at(k)); k++)
-    for (int t = 0; t < TYPES - 1; t++)
-      for (int64_t rows = 3; rows < 20; rows += 13) {
-        etk_tensor *w = weight_of(types[t], OUT, IN), *moved = NULL;
-        unsigned char *bytes = etk_alloc(etk_tensor_bytes(w) + 1);
-        memcpy(bytes + 1, etk_tensor_data(w), etk_tensor_bytes(w));
-        OK(etk_tensor_wrap(&e, &moved, types[t], etk_shape_of(2, OUT, IN), bytes + 1, NULL, NULL));
-        float *x = normal(rows * IN), y[2][20 * OUT];
-        multiply(kernels, w, y[0], OUT, x, IN, rows, 1, 0);
-        multiply(kernels, moved, y[1], OUT, x, IN, rows, 1, 0);
-        assert_memory_equal(y[0], y[1], (size_t)(rows * OUT) * sizeof(float));
-        etk_tensor_unref(moved);
-        etk_tensor_unref(w);
-        etk_free(bytes), etk_free(x);
-      }
+  FIND_VARIANT(kernels, etk__half_kernels_at, state);
+  etk_tensor *w = weight_of(ETK_BF16, OUT, IN);
+  float *values = values_of(w), *x = normal(ROWS * IN), y[ROWS * OUT];
+  for (int i = 0; i < ROWS * IN; i++) {
+    uint32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    bits &= 0xffff0000u;
+    memcpy(x + i, &bits, sizeof bits);
+  }
+  multiply(kernels, w, y, OUT, x, IN, ROWS, 1, 0);
+  check(y, OUT, y, x, IN, values, ROWS, OUT, IN, 1, 0, 0, kernels->name);
+  etk_free(values), etk_free(x);
+  etk_tensor_unref(w);
+}
+
+static void weights_at_an_odd_address_give_the_same_bits(void **state) {
+  enum { OUT = 37, IN = 263 };
+  const struct half_kernels *kernels;
+  FIND_VARIANT(kernels, etk__half_kernels_at, state);
+  for (int t = 0; t < TYPES - 1; t++)
+    for (int64_t rows = 3; rows < 20; rows += 13) {
+      etk_tensor *w = weight_of(types[t], OUT, IN), *moved = NULL;
+      unsigned char *bytes = etk_alloc(etk_tensor_bytes(w) + 1);
+      memcpy(bytes + 1, etk_tensor_data(w), etk_tensor_bytes(w));
+      OK(etk_tensor_wrap(&e, &moved, types[t], etk_shape_of(2, OUT, IN), bytes + 1, NULL, NULL));
+      float *x = normal(rows * IN), y[2][20 * OUT];
+      multiply(kernels, w, y[0], OUT, x, IN, rows, 1, 0);
+      multiply(kernels, moved, y[1], OUT, x, IN, rows, 1, 0);
+      assert_memory_equal(y[0], y[1], (size_t)(rows * OUT) * sizeof(float));
+      etk_tensor_unref(moved);
+      etk_tensor_unref(w);
+      etk_free(bytes), etk_free(x);
+    }
 }
 
 static void no_number_of_threads_changes_a_bit(void **unused) {
@@ -182,31 +179,30 @@ static void put(etk_tensor *w, int64_t index, float value) {
   OK(etk_dtype_convert(&e, (char *)etk_tensor_data(w) + (size_t)index * size, etk_tensor_dtype(w), &value, ETK_F32, 1));
 }
 
-static void nan_and_infinity_come_through_and_stay_in_their_row_and_column(void **unused) {
+static void nan_and_infinity_come_through_and_stay_in_their_row_and_column(void **state) {
   enum { OUT = 40, IN = 131 };
-  (void)unused;
   const struct half_kernels *kernels;
-  for (int k = 0; (kernels = etk__half_kernels_at(k)); k++)
-    for (int t = 0; t < TYPES - 1; t++)
-      for (int64_t rows = 4; rows < 20; rows += 13) {
-        etk_tensor *w = weight_of(types[t], OUT, IN);
-        float *x = normal(rows * IN), y[20 * OUT];
-        for (int64_t r = 0; r < rows; r++) x[r * IN + 130] = 2;
-        put(w, 3 * IN + 17, NAN);
-        put(w, 39 * IN + 130, -INFINITY); /* in the last, odd place */
-        x[1 * IN + 5] = NAN;
-        x[2 * IN + 130] = 0; /* times infinity */
-        multiply(kernels, w, y, OUT, x, IN, rows, 1, 0);
-        for (int64_t r = 0; r < rows; r++)
-          for (int64_t o = 0; o < OUT; o++) {
-            float got = y[r * OUT + o];
-            if (r == 1 || o == 3 || (r == 2 && o == 39)) assert_true(isnan(got));
-            else if (o == 39) assert_true(isinf(got) && got < 0);
-            else assert_true(isfinite(got));
-          }
-        etk_free(x);
-        etk_tensor_unref(w);
-      }
+  FIND_VARIANT(kernels, etk__half_kernels_at, state);
+  for (int t = 0; t < TYPES - 1; t++)
+    for (int64_t rows = 4; rows < 20; rows += 13) {
+      etk_tensor *w = weight_of(types[t], OUT, IN);
+      float *x = normal(rows * IN), y[20 * OUT];
+      for (int64_t r = 0; r < rows; r++) x[r * IN + 130] = 2;
+      put(w, 3 * IN + 17, NAN);
+      put(w, 39 * IN + 130, -INFINITY); /* in the last, odd place */
+      x[1 * IN + 5] = NAN;
+      x[2 * IN + 130] = 0; /* times infinity */
+      multiply(kernels, w, y, OUT, x, IN, rows, 1, 0);
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t o = 0; o < OUT; o++) {
+          float got = y[r * OUT + o];
+          if (r == 1 || o == 3 || (r == 2 && o == 39)) assert_true(isnan(got));
+          else if (o == 39) assert_true(isinf(got) && got < 0);
+          else assert_true(isfinite(got));
+        }
+      etk_free(x);
+      etk_tensor_unref(w);
+    }
 }
 
 static void lack_of_memory_is_an_error(void **unused) {
@@ -221,11 +217,20 @@ static void lack_of_memory_is_an_error(void **unused) {
   etk_tensor_unref(w);
 }
 
+static void every_instruction_set_of_the_machine_has_a_table(void **unused) {
+  (void)unused;
+  assert_variants_are_listed(HALVES, etk__half_kernels_at, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_variant_multiplies_odd_sizes_within_its_bound), cmocka_unit_test(rows_of_bf16_numbers_lose_nothing_to_rounding),
-      cmocka_unit_test(weights_at_an_odd_address_give_the_same_bits), cmocka_unit_test(no_number_of_threads_changes_a_bit),
-      cmocka_unit_test(nan_and_infinity_come_through_and_stay_in_their_row_and_column), cmocka_unit_test(lack_of_memory_is_an_error),
+      HALVES(VARIANT, odd_sizes_are_multiplied_within_the_bound)
+      HALVES(VARIANT, rows_of_bf16_numbers_lose_nothing_to_rounding)
+      HALVES(VARIANT, weights_at_an_odd_address_give_the_same_bits)
+      HALVES(VARIANT, nan_and_infinity_come_through_and_stay_in_their_row_and_column)
+      cmocka_unit_test(every_instruction_set_of_the_machine_has_a_table),
+      cmocka_unit_test(no_number_of_threads_changes_a_bit),
+      cmocka_unit_test(lack_of_memory_is_an_error),
   };
   rng = etk_rng_new(7, 0);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,6 +58,14 @@ int64_t etk_batch_fill(int32_t *ids, int32_t *targets, int64_t rows, int64_t col
  * waste little padding; the batches themselves are shuffled again. order has etk_dataset_count entries. */
 void etk_dataset_order(const etk_dataset *dataset, size_t *order, int64_t batch_size, uint64_t seed, uint64_t epoch);
 
+/* Short sequences laid end to end in rows of at most `columns` inputs (the last token of a sequence is only a target), so that little of a batch is padding: best
+ * fit decreasing, ties by seed. Every sequence is in one row, whole unless it alone is longer than a row. */
+typedef struct etk_packing etk_packing;
+etk_status etk_packing_new(etk_error *e, etk_packing **out, const etk_dataset *dataset, int64_t columns, uint64_t seed);
+void etk_packing_free(etk_packing *packing);
+size_t etk_packing_rows(const etk_packing *packing);
+const size_t *etk_packing_row(const etk_packing *packing, size_t row, size_t *count); /* indices of the data set; borrowed */
+
 #ifdef __cplusplus
 }
 #endif

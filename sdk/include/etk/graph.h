@@ -31,6 +31,9 @@ void etk_graph_keep(etk_graph *graph, etk_tensor *tensor);
 /* Records the reverse pass of `loss` (one element) and returns in grads[i] the gradient of wrt[i] (same shape, kept; NULL where the loss does
  * not depend on it). Recorded gradients are tensors like any other: they may be differentiated again where every operation involved can be. */
 etk_status etk_graph_backward(etk_error *e, etk_graph *graph, etk_tensor *loss, etk_tensor *const *wrt, size_t count, etk_tensor **grads);
+/* Until the next call, what is recorded makes one part whose results are not kept for the reverse pass but computed again in it, from what enters the part
+ * (Chen et al. 2016): the same bits, random operations included, for less memory and the time of one more forward pass. false: no part. */
+void etk_graph_recompute(etk_graph *graph, bool on);
 /* The first cause of poisoning, or ETK_OK. */
 etk_status etk_graph_status(etk_error *e, const etk_graph *graph);
 
@@ -48,6 +51,14 @@ etk_status etk_graph_plan(etk_error *e, etk_graph *graph, etk_plan *out);
 void etk_graph_set_memory_limit(etk_graph *graph, size_t bytes);
 /* Runs everything recorded, in order; plans first if that is owed. */
 etk_status etk_graph_eval(etk_error *e, etk_graph *graph);
+/* What the factors of matrix products are rounded to; sums are F32 and so is everything else. Set before eval. */
+typedef enum etk_compute { ETK_COMPUTE_F32, ETK_COMPUTE_BF16 } etk_compute;
+void etk_graph_set_compute(etk_graph *graph, etk_compute compute);
+/* Before recording: products with stored weights are made of the very values on both sides. Else rows that are multiplied by a weight of 16 bits, or in blocks, may
+ * be rounded to 16 or 8 bits where the processor multiplies those. Encoders are exact: vectors are kept and compared on other machines. */
+void etk_graph_set_exact(etk_graph *graph, bool on);
+const char *etk_compute_name(etk_compute compute); /* "float32", "bfloat16" */
+bool etk_compute_parse(etk_compute *out, const char *name);
 /* Dropout and other random operations read (seed, step) from here: the same values give the same bits. Set before eval. */
 void etk_graph_set_random(etk_graph *graph, uint64_t seed, uint64_t step);
 

@@ -127,7 +127,8 @@ etk_status etk_hardware_limits_load(etk_error *e, etk_hardware_limits *out);
 etk_status etk_hardware_limits_save(etk_error *e, const etk_hardware_limits *limits);
 
 etk_isa etk_isa_best(void);                  /* of this machine; found out once, cheap after */
-etk_isa etk_isa_active(void);                /* best ISA capped by $ETK_ISA (base|neon|neondot|neonmm|avx2|avx512|avx512vnni|avx512bf16); read once */
+etk_isa etk_isa_active(void);                /* best ISA capped by $ETK_ISA, read once: base|avx2|avx512|avx512vnni|avx512bf16 or neon|neondot|neonmm, where
+                                              * base is neon; a name of another kind of processor is ignored with a warning */
 const char *etk_isa_name(etk_isa isa);
 int64_t etk_hardware_memory_available(void); /* memory_available_bytes of etk_hardware, alone; 0: unknown */
 int64_t etk_hardware_peak_rss_bytes(void);   /* this process's peak resident memory */

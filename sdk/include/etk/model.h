@@ -78,6 +78,8 @@ const etk_model_config *etk_model_get_config(const etk_model *model);
 const char *etk_model_path(const etk_model *model); /* as opened; "" for a new one */
 int64_t etk_model_parameters(const etk_model *model); /* weights, tied ones once */
 size_t etk_model_bytes(const etk_model *model);       /* of weights as they are held, mapped ones too */
+/* Of memory that they take once graphs that were planned by now have run: repacked copies for products in the place of the file's pages. */
+size_t etk_model_held_bytes(const etk_model *model);
 /* Weights by Hugging Face name, in a fixed order. A tied lm_head is not listed. Tensors are of the type they are held in (etk_tensor_cast decodes); only
  * GPT-2's linear layers from a GGUF file have another shape than Hugging Face's: (out, in) for (in, out). */
 size_t etk_model_weight_count(const etk_model *model);
@@ -96,9 +98,11 @@ typedef struct etk_adapter etk_adapter;
 typedef struct etk_forward {
   etk_tensor *ids;        /* (batch, tokens) i32 */
   etk_tensor *positions;  /* (batch, tokens) i32; negative: unused token (with a cache) */
+  etk_tensor *starts;     /* (batch, tokens) i32, without a cache: where the texts of a row begin (etk_attention_within); NULL: each row is one text */
   etk_tensor *select;     /* (rows) i32, row = b * tokens + t, whose logits are wanted; NULL: all of them */
   const etk_adapter *adapter; /* NULL: the base alone */
   bool training;          /* dropout is on */
+  bool checkpointing;     /* while training: blocks are computed again in the reverse pass (etk_graph_recompute) */
   float dropout;          /* while training: of the embeddings and of what each block adds to the residual stream (the adapter has its own) */
   etk_cache *cache;       /* NULL: causal attention within the batch row */
   etk_tensor *block_table;/* (batch, max_blocks) i32, with a cache */
@@ -111,6 +115,8 @@ typedef struct etk_forward {
 } etk_forward;
 /* Records the model; returns logits (rows, vocab) f32. */
 etk_tensor *etk_model_forward(etk_graph *graph, const etk_model *model, const etk_forward *forward);
+/* Records the model and its loss without making logits (etk_head_loss): targets (rows) i32, negative: not counted -> mean (1); *losses (rows). */
+etk_tensor *etk_model_loss(etk_graph *graph, const etk_model *model, const etk_forward *forward, etk_tensor *targets, etk_tensor **losses);
 
 #ifdef __cplusplus
 }

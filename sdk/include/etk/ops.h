@@ -48,6 +48,9 @@ etk_tensor *etk_matmul_add(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tenso
 /* c + factor * a op(b), or without c (NULL), for the first count (1) i32 rows of a alone: the others of the result are c's, or 0. What a's other rows hold
  * does not matter; they get no gradient. */
 etk_tensor *etk_matmul_first(etk_graph *g, etk_tensor *c, etk_tensor *a, etk_tensor *b, etk_tensor *count, float factor, bool transpose_b);
+/* A linear layer with a low-rank addition (Hu et al. 2021): sum (or NULL) + x W' + scale (x A') B' in one pass over x and the result, forward and back. x (..., in),
+ * weight (out, in), stored or not, a (rank, in), b (out, rank), rank at most 256. */
+etk_tensor *etk_low_rank(etk_graph *g, etk_tensor *x, etk_tensor *weight, etk_tensor *a, etk_tensor *b, etk_tensor *sum, float scale);
 
 /* Language models. */
 etk_tensor *etk_embedding(etk_graph *g, etk_tensor *table, etk_tensor *ids); /* table (vocab, d), stored or not, ids (...) i32 -> (..., d) */
@@ -78,6 +81,9 @@ typedef struct etk_attention_options {
   float softcap;  /* scores, scaled, become softcap * tanh(score / softcap) before the softmax; 0: they stay */
 } etk_attention_options;
 etk_tensor *etk_attention_with(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, const etk_attention_options *options);
+/* The same where several texts lie end to end in a row: starts (batch, tokens) i32 says at which column the text of each token begins, and a token sees none
+ * before that. NULL: each row is one text. */
+etk_tensor *etk_attention_within(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_tensor *starts, const etk_attention_options *options);
 /* The same against a cache, which it first extends: k and v of token t in row b go to position positions[b][t] of the row's sequence, given by
  * block_table (batch, max_blocks) i32 (-1: none). A token attends to positions 0..positions[b][t] of its row. positions (batch, tokens) i32;
  * a negative position marks an unused token: nothing is written, its result is zero. Not differentiable. */
@@ -89,6 +95,10 @@ etk_tensor *etk_cached_attention_with(etk_graph *g, etk_tensor *q, etk_tensor *k
 etk_tensor *etk_cross_entropy(etk_graph *g, etk_tensor *logits, etk_tensor *targets);
 /* values (n), targets (n) -> (1): mean of the values whose target is not negative; 0 when there are none. */
 etk_tensor *etk_mean_counted(etk_graph *g, etk_tensor *values, etk_tensor *targets);
+/* etk_mean_counted(etk_cross_entropy(x W', targets)) with, where softcap is not 0, etk_softcap between them, and no (n, vocab) matrix of logits: x (n, d),
+ * weight (vocab, d), stored or not, targets (n) i32 -> (1); *losses (n): of each row, 0 where the target is negative. Such rows cost nothing. Differentiable once, in x and
+ * in a weight of F32; *losses is not. */
+etk_tensor *etk_head_loss(etk_graph *g, etk_tensor *x, etk_tensor *weight, etk_tensor *targets, float softcap, etk_tensor **losses);
 /* Zeroes with probability `rate` and scales the rest by 1/(1-rate); reads the graph's random state; rate 0 returns x itself. */
 etk_tensor *etk_dropout(etk_graph *g, etk_tensor *x, float rate);
 

@@ -22,7 +22,10 @@ typedef struct etk_trainer_options {
   double gradient_clipping;      /* global norm; 0: none */
   double dropout;                /* of the residual stream; for training from scratch on little data */
   uint64_t seed;                 /* data order and dropout */
-  size_t memory_limit;           /* bytes a graph may need; 0: what the machine has available */
+  size_t memory_limit;           /* bytes that steps and optimizer may need; 0: what the machine has available */
+  bool checkpointing;            /* each block's results are computed again in the reverse pass, not kept: the same losses and weights, bit for bit */
+  etk_compute compute;           /* of products in training; weights, sums and optimizer stay F32 */
+  const etk_packing *packing;    /* a row of a batch is one of its rows; its data set is what the steps get; borrowed. NULL: a row is a sequence */
 } etk_trainer_options;
 
 typedef struct etk_step {
@@ -41,8 +44,10 @@ void etk_trainer_free(etk_trainer *trainer);
 /* One optimizer step on the next batch(es) of the data. A loss that is not finite is an error and changes no weight. */
 etk_status etk_trainer_step(etk_error *e, etk_trainer *trainer, const etk_dataset *data, etk_step *out);
 int64_t etk_trainer_steps(const etk_trainer *trainer); /* done so far */
-/* Bytes that the largest graph, gradients and optimizer state need; known before the first step. */
+/* Bytes that the largest graph, gradients and optimizer state need, and stored weights beyond etk_model_bytes; known before the first step, and ETK_E_NO_MEMORY before anything is taken where that is more
+ * than there is. */
 etk_status etk_trainer_plan(etk_error *e, etk_trainer *trainer, size_t *bytes);
+void etk_trainer_rest(etk_trainer *trainer); /* gives the memory of a step back until the next: for an evaluation in between */
 /* optimizer.safetensors and trainer_state.json in an existing folder; the weights themselves are saved by etk_model_save or etk_adapter_save. Loading
  * checks that options which change the course of the run (batch size, seed, schedule, …) are the same and names the one that is not. */
 etk_status etk_trainer_save(etk_error *e, const etk_trainer *trainer, const char *folder);

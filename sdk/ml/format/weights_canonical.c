@@ -2,8 +2,11 @@
 #include "gguf_names.h"
 #include "weights_internal.h"
 
+#include <etk/parallel.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "ml/tensor/internal.h"
 
 static const etk__gguf_table *table_of(const etk_weights *w) { return w->format == ETK_WEIGHTS_GGUF ? etk__gguf_table_find(w->facts.architecture) : NULL; }
 
@@ -146,16 +149,39 @@ int64_t etk__gguf_regrouped_row(int64_t row, int64_t heads, int64_t head_dim) {
   return (kind * heads + head) * head_dim + row % head_dim;
 }
 
-/* A copy in the stored type: rows, and so blocks, stay whole. */
-static etk_status move_rows(etk_error *e, etk_tensor **out, const struct taking *t) {
-  size_t rows = (size_t)t->weight->shape.dims[0], bytes = t->weight->bytes / rows;
-  char *copy = etk_alloc_aligned(t->weight->bytes, 64);
-  etk_weight heads = {.rotary = t->head_dim ? t->head_dim : t->weight->rotary};
-  for (size_t row = 0; copy && row < rows; row++) {
-    int64_t from = t->change == ETK__REGROUPED ? etk__gguf_regrouped_row((int64_t)row, t->heads, t->head_dim) : etk_weight_stored_row(&heads, (int64_t)row);
-    memcpy(copy + row * bytes, (const char *)t->weight->data + (size_t)from * bytes, bytes);
+struct moving {
+  const struct taking *t;
+  char *copy;
+  etk_weight heads;
+};
+static void move_some(void *user, int64_t begin, int64_t end, int slot) {
+  const struct moving *m = user;
+  const struct taking *t = m->t;
+  size_t bytes = t->weight->bytes / (size_t)t->weight->shape.dims[0];
+  (void)slot;
+  for (int64_t row = begin; row < end; row++) {
+    int64_t from = t->change == ETK__REGROUPED ? etk__gguf_regrouped_row(row, t->heads, t->head_dim) : etk_weight_stored_row(&m->heads, row);
+    memcpy(m->copy + (size_t)row * bytes, (const char *)t->weight->data + (size_t)from * bytes, bytes);
   }
-  return own(e, out, (etk_type)t->weight->type, t->shape, copy);
+}
+
+/* A copy in the stored type: rows, and so blocks, stay whole. The file's pages are not wanted twice. */
+static etk_status move_rows(etk_error *e, etk_tensor **out, const struct taking *t) {
+  enum { GRAIN = 1 << 18 }; /* bytes that are worth another thread */
+  int64_t rows = t->weight->shape.dims[0];
+  struct moving m = {t, etk_alloc_aligned(t->weight->bytes, 64), {.rotary = t->head_dim ? t->head_dim : t->weight->rotary}};
+  etk_map_wait(t->weight->data, t->weight->bytes);
+  if (m.copy) etk_parallel_for(rows, 1 + GRAIN * rows / (int64_t)(t->weight->bytes + 1), move_some, &m);
+  etk_map_forget(t->weight->data, t->weight->bytes);
+  return own(e, out, (etk_type)t->weight->type, t->shape, m.copy);
+}
+
+/* Rows of blocks stay where they are: whoever decodes or repacks them takes them in order. */
+static etk_status turn_heads(etk_error *e, etk_tensor **out, const struct taking *t) {
+  if (!etk_type_is_block((etk_type)t->weight->type) || t->weight->shape.rank != 2 || t->head_dim < 2) return move_rows(e, out, t);
+  etk_status status = share(e, out, t);
+  if (!status) (*out)->rotary = t->head_dim;
+  return status;
 }
 
 static etk_status decoded(etk_error *e, float **out, const etk_weight *weight) {
@@ -207,7 +233,8 @@ etk_status etk_weights_tensor(etk_error *e, etk_tensor **out, etk_weights *w, co
   if (status) return status;
   if (etk_type_is_float8((etk_type)t.weight->type)) return widened(e, out, &t);
   switch (t.change) {
-  case ETK__ROTARY_QUERY: case ETK__ROTARY_KEY: case ETK__REGROUPED: return move_rows(e, out, &t);
+  case ETK__ROTARY_QUERY: case ETK__ROTARY_KEY: return turn_heads(e, out, &t);
+  case ETK__REGROUPED: return move_rows(e, out, &t);
   case ETK__ONE_MORE: return one_less(e, out, &t);
   case ETK__TRANSPOSED:
     if (!transposed) return transpose(e, out, &t);

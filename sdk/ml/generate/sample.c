@@ -1,5 +1,5 @@
 /* Choosing the next token. */
-#include <etk/generate.h>
+#include "internal.h"
 
 #include <math.h>
 
@@ -75,24 +75,33 @@ static void sort(etk_candidate *c, int64_t count) {
 /* Relative to the most likely candidate, so that no temperature overflows. */
 static double weight(const etk_candidate *c, int64_t i, double temperature) { return exp(((double)c[i].logit - (double)c[0].logit) / temperature); }
 
-int32_t etk_sample(float *logits, int64_t vocab, const etk_sampling *s, const int32_t *seen, size_t seen_count, etk_rng *rng, etk_candidate *scratch, double *logprob) {
-  if (s->repetition_penalty > 0 && s->repetition_penalty != 1) penalise(logits, vocab, s->repetition_penalty, seen, seen_count, scratch);
-  if (s->temperature <= 0) return greedy(logits, vocab, logprob);
+/* Puts the candidates that may be chosen in front, most likely first; *sum is that of their weights. */
+static int64_t keep(const float *logits, int64_t vocab, const etk_sampling *s, etk_candidate *scratch, double *sum) {
   for (int64_t i = 0; i < vocab; i++) scratch[i] = (etk_candidate){isnan(logits[i]) ? -INFINITY : logits[i], (int32_t)i}; /* NaN has no place in an order */
   int64_t count = s->top_k > 0 && s->top_k < vocab ? s->top_k : vocab;
   if (count < vocab) select_top(scratch, vocab, count);
   sort(scratch, count);
-  double sum = 0;
-  for (int64_t i = 0; i < count; i++) sum += weight(scratch, i, s->temperature);
+  *sum = 0;
+  for (int64_t i = 0; i < count; i++) *sum += weight(scratch, i, s->temperature);
   if (s->top_p > 0 && s->top_p < 1) { /* the shortest head whose probability reaches top_p */
     double head = 0;
     int64_t kept = 0;
-    while (kept < count && head < s->top_p * sum) head += weight(scratch, kept++, s->temperature);
+    while (kept < count && head < s->top_p * *sum) head += weight(scratch, kept++, s->temperature);
     if (kept > 0) {
       count = kept;
-      sum = head;
+      *sum = head;
     }
   }
+  return count;
+}
+
+static bool penalises(const etk_sampling *s) { return s->repetition_penalty > 0 && s->repetition_penalty != 1; }
+
+int32_t etk_sample(float *logits, int64_t vocab, const etk_sampling *s, const int32_t *seen, size_t seen_count, etk_rng *rng, etk_candidate *scratch, double *logprob) {
+  if (penalises(s)) penalise(logits, vocab, s->repetition_penalty, seen, seen_count, scratch);
+  if (s->temperature <= 0) return greedy(logits, vocab, logprob);
+  double sum;
+  int64_t count = keep(logits, vocab, s, scratch, &sum);
   double draw = etk_rng_uniform(rng) * sum;
   int64_t chosen = 0;
   for (double passed = 0; chosen < count - 1; chosen++) {
@@ -101,4 +110,29 @@ int32_t etk_sample(float *logits, int64_t vocab, const etk_sampling *s, const in
   }
   if (logprob) *logprob = ((double)scratch[chosen].logit - (double)scratch[0].logit) / s->temperature - log(sum);
   return scratch[chosen].id;
+}
+
+bool etk__probabilities(float *logits, int64_t vocab, const etk_sampling *s, const int32_t *seen, size_t seen_count, etk_candidate *scratch) {
+  if (penalises(s)) penalise(logits, vocab, s->repetition_penalty, seen, seen_count, scratch);
+  double sum;
+  int64_t count = keep(logits, vocab, s, scratch, &sum);
+  if (!isfinite(sum) || !(sum > 0)) return false;
+  memset(logits, 0, (size_t)vocab * sizeof *logits);
+  for (int64_t i = 0; i < count; i++) logits[scratch[i].id] = (float)(weight(scratch, i, s->temperature) / sum);
+  return true;
+}
+
+int32_t etk__draw(const float *weights, int64_t vocab, etk_rng *rng) {
+  double sum = 0, passed = 0;
+  for (int64_t i = 0; i < vocab; i++) sum += (double)weights[i];
+  if (!(sum > 0)) return -1;
+  double draw = etk_rng_uniform(rng) * sum;
+  int64_t last = -1;
+  for (int64_t i = 0; i < vocab; i++) {
+    if (weights[i] <= 0) continue;
+    last = i;
+    passed += (double)weights[i];
+    if (draw < passed) break;
+  }
+  return (int32_t)last;
 }

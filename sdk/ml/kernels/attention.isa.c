@@ -124,23 +124,20 @@ void K(f16_rows_to_f32)(float *out, int64_t ldo, const uint16_t *a, int64_t lda,
   }
 }
 
-/* BLOCK rows by 4 columns at a time. */
-#if defined(ETK_ISA_avx512)
-enum { BLOCK = 16 };
-INLINE __m512 four_rows(const float *a, int64_t lda) { /* rows 0, 4, 8 and 12 */
-  __m512 x = _mm512_castps128_ps512(_mm_loadu_ps(a));
-  x = _mm512_insertf32x4(x, _mm_loadu_ps(a + 4 * lda), 1);
-  x = _mm512_insertf32x4(x, _mm_loadu_ps(a + 8 * lda), 2);
-  return _mm512_insertf32x4(x, _mm_loadu_ps(a + 12 * lda), 3);
+/* BLOCK rows by 4 columns at a time. 16 rows at a time were no faster than 8, so avx512 has none of its own (table.c). */
+#if !defined(ETK_ISA_avx512)
+#if defined(ETK_ISA_avx2)
+enum { BLOCK = 8 };
+INLINE __m256 two_rows(const float *a, int64_t lda) { /* 0 and 4 */
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(a + 4 * lda), 1);
 }
 INLINE void turn(float *out, int64_t ldo, const float *a, int64_t lda) {
-  __m512 w = four_rows(a, lda), x = four_rows(a + lda, lda), y = four_rows(a + 2 * lda, lda), z = four_rows(a + 3 * lda, lda);
-  __m512d s = _mm512_castps_pd(_mm512_unpacklo_ps(w, x)), t = _mm512_castps_pd(_mm512_unpackhi_ps(w, x));
-  __m512d u = _mm512_castps_pd(_mm512_unpacklo_ps(y, z)), v = _mm512_castps_pd(_mm512_unpackhi_ps(y, z));
-  _mm512_storeu_ps(out, _mm512_castpd_ps(_mm512_unpacklo_pd(s, u)));
-  _mm512_storeu_ps(out + ldo, _mm512_castpd_ps(_mm512_unpackhi_pd(s, u)));
-  _mm512_storeu_ps(out + 2 * ldo, _mm512_castpd_ps(_mm512_unpacklo_pd(t, v)));
-  _mm512_storeu_ps(out + 3 * ldo, _mm512_castpd_ps(_mm512_unpackhi_pd(t, v)));
+  __m256 w = two_rows(a, lda), x = two_rows(a + lda, lda), y = two_rows(a + 2 * lda, lda), z = two_rows(a + 3 * lda, lda);
+  __m256 s = _mm256_unpacklo_ps(w, x), t = _mm256_unpackhi_ps(w, x), u = _mm256_unpacklo_ps(y, z), v = _mm256_unpackhi_ps(y, z);
+  _mm256_storeu_ps(out, _mm256_shuffle_ps(s, u, 0x44));
+  _mm256_storeu_ps(out + ldo, _mm256_shuffle_ps(s, u, 0xee));
+  _mm256_storeu_ps(out + 2 * ldo, _mm256_shuffle_ps(t, v, 0x44));
+  _mm256_storeu_ps(out + 3 * ldo, _mm256_shuffle_ps(t, v, 0xee));
 }
 #elif defined(__x86_64__)
 enum { BLOCK = 4 };
@@ -179,6 +176,7 @@ void K(transpose_f32)(float *out, int64_t ldo, const float *a, int64_t lda, int6
   for (; i < rows; i++)
     for (int64_t j = 0; j < n; j++) out[j * ldo + i] = a[i * lda + j];
 }
+#endif
 
 /* ---- streams ---- */
 

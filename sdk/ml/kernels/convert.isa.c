@@ -21,6 +21,8 @@
 INLINE v16 to_half(vf x) { return (v16)_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 #elif defined(ETK_ISA_avx2)
 INLINE v16 to_half(vf x) { return (v16)_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+#elif defined(__aarch64__)
+INLINE v16 to_half(vf x) { return (v16)vcvt_f16_f32((float32x4_t)x); }
 #else
 INLINE v16 to_half(vf x) {
   vu bits = (vu)x, sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;

@@ -74,6 +74,12 @@ struct attention_tile {
   K(float, log_sum_exp_f32, (const float *a, int64_t n))                                          /* n >= 1 */                                  \
   K(void, exp_affine_f32, (float *out, const float *a, float scale, float shift, float factor, int64_t n)) /* factor exp(scale a + shift) */    \
   K(float, softmax_f32, (float *out, const float *a, float scale, int64_t n))                     /* of scale a; returns its log-sum-exp; n >= 1 */ \
+  K(void, gelu_f32, (float *out, const float *a, int64_t n))                                      /* a times the normal distribution function */ \
+  K(void, gelu_tanh_f32, (float *out, const float *a, int64_t n))                                 /* its tanh form */                           \
+  K(void, gelu_backward_f32, (float *da, const float *dy, const float *a, int64_t n))                                                           \
+  K(void, gelu_tanh_backward_f32, (float *da, const float *dy, const float *a, int64_t n))                                                      \
+  K(float, layer_norm_f32, (float *y, const float *x, const float *weight, const float *bias, float epsilon, float *mean, int64_t n))           \
+      /* returns 1/deviation; weight and bias overlap nothing */                                                                                \
   K(void, softmax_backward_f32, (float *out, const float *p, const float *dp, float delta, float scale, int64_t n)) /* scale p (dp - delta) */  \
   K(float, rms_norm_f32, (float *y, const float *x, const float *weight, float epsilon, int64_t n)) /* returns 1/rms; weight overlaps nothing */ \
   K(void, rms_norm_backward_f32, (float *dx, float *dweight, const float *base, const float *dy, const float *x, const float *weight, float inverse, int64_t n)) \

@@ -10,6 +10,9 @@
 #define ENTRY_avx512(result, kernel, arguments) ENTRY(avx512, kernel)
 #define ENTRY_neon(result, kernel, arguments) ENTRY(neon, kernel)
 
+/* Less than 1.2 times as fast as the set below: that one's stands in its place. */
+#define etk_k_transpose_f32_avx512 etk_k_transpose_f32_avx2
+
 static const struct kernels reference = {.name = "reference", ETK_KERNELS(ENTRY_reference)};
 
 /* Later rungs are better; a rung is taken where the processor has it and ETK_ISA allows it. */
@@ -17,7 +20,9 @@ static const struct rung {
   etk_isa isa;
   struct kernels kernels;
 } ladder[] = {
+#if !defined(__aarch64__) /* whose base has NEON */
     {ETK_ISA_BASE, {.name = "base", ETK_KERNELS(ENTRY_base)}},
+#endif
 #if defined(__x86_64__)
     {ETK_ISA_AVX2, {.name = "avx2", ETK_KERNELS(ENTRY_avx2)}},
     {ETK_ISA_AVX512, {.name = "avx512", ETK_KERNELS(ENTRY_avx512)}},

@@ -112,6 +112,9 @@ INLINE float max_lanes(vf x) {
   t = _mm_max_ps(t, _mm_movehl_ps(t, t));
   return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
 }
+#elif defined(__aarch64__)
+INLINE float sum_lanes(vf x) { return vaddvq_f32((float32x4_t)x); }
+INLINE float max_lanes(vf x) { return vmaxvq_f32((float32x4_t)x); }
 #else
 INLINE float sum_lanes(vf x) {
   float t[LANES];
@@ -179,6 +182,8 @@ INLINE vu where(vi mask, vu a, vu b) { return (a & (vu)mask) | (b & ~(vu)mask); 
 INLINE vf from_half(v16 x) { return _mm512_cvtph_ps((__m256i)x); }
 #elif defined(ETK_ISA_avx2)
 INLINE vf from_half(v16 x) { return _mm256_cvtph_ps((__m128i)x); }
+#elif defined(__aarch64__)
+INLINE vf from_half(v16 x) { return (vf)vcvt_f32_f16((float16x4_t)x); }
 #else
 /* The bits shifted into place are the value times 2^-112, subnormals included; a full exponent means infinity or NaN. */
 INLINE vf from_half(v16 x) {

@@ -156,6 +156,7 @@ etk_status etk_encoder_text(etk_error *e, const etk_encoder *x, const etk_encode
   if (tokens > (size_t)x->config.max_tokens) tokens = (size_t)x->config.max_tokens; /* etk_encoder_fill says which text is too long */
   etk_graph *g = etk_graph_new();
   if (!g) return etk_fail_memory(e);
+  etk_graph_set_exact(g, true);
   etk_encoder_inputs in = etk_encoder_inputs_new(g, x, (int64_t)b->count, (int64_t)tokens);
   etk_status status = etk_graph_status(e, g);
   if (!status) status = etk_encoder_fill(e, x, &in, b);
@@ -170,6 +171,7 @@ etk_status etk_encoder_image(etk_error *e, const etk_encoder *x, const float *pi
   if (!x->family->image) return etk_fail(e, ETK_E_UNSUPPORTED, "%s: a model of type %s has no image part", x->model->path, c->architecture);
   etk_graph *g = etk_graph_new();
   if (!g) return etk_fail_memory(e);
+  etk_graph_set_exact(g, true);
   etk_tensor *in = etk_graph_input(g, ETK_F32, etk_shape_of(4, (int64_t)count, c->num_channels, c->image_size, c->image_size), "pixels");
   etk_status status = etk_graph_status(e, g);
   if (!status) memcpy(etk_tensor_data(in), pixels, etk_tensor_bytes(in));

@@ -34,10 +34,12 @@ etk_tensor *etk__gpt_forward(etk_graph *g, const etk_model *m, const etk_forward
   bool parallel = !m->family->conv1d && !m->config.sequential_residual;
   for (int64_t i = 0; i < m->config.num_hidden_layers; i++) {
     const struct layer *layer = &m->layers[i];
+    etk__begin_block(p);
     etk_tensor *with = attention(p, (int)i, norm(p, x, layer->input_norm, layer->input_norm_bias), x);
     etk_tensor *h = norm(p, parallel ? x : with, layer->post_norm, layer->post_norm_bias);
     h = etk_gelu(g, etk__linear(p, NULL, h, &layer->up), m->config.activation == ETK_ACTIVATION_GELU_TANH);
     x = etk__join(p, with, h, &layer->down);
   }
-  return etk__linear(p, NULL, norm(p, etk__select(p, x), m->norm, m->norm_bias), &m->head);
+  etk__end_blocks(p);
+  return norm(p, etk__select(p, x), m->norm, m->norm_bias);
 }

@@ -92,7 +92,7 @@ struct family {
   const char *whole; /* model_type of a model of several parts of which this family is the text, in its text_config; or NULL */
   const etk_model_config *text_defaults; /* what a text_config means by leaving it out */
   const char *optional_prefix; /* of weight names, that some checkpoints leave out; or NULL */
-  etk_tensor *(*forward)(etk_graph *g, const etk_model *m, const etk_forward *f);
+  etk_tensor *(*forward)(etk_graph *g, const etk_model *m, const etk_forward *f); /* -> (rows, hidden): what the head reads */
 };
 static inline const char *etk__family_activation_key(const struct family *family) { return family->activation_key ? family->activation_key : "hidden_act"; }
 static inline const char *etk__family_norm_key(const struct family *family) { return family->norm_key ? family->norm_key : "rms_norm_eps"; }
@@ -192,6 +192,9 @@ etk_tensor *etk__linear(const struct pass *p, etk_tensor *sum, etk_tensor *x, co
 etk_tensor *etk__join(const struct pass *p, etk_tensor *residual, etk_tensor *x, const struct linear *layer);
 /* q (batch, tokens, heads, d), k and v (batch, tokens, kv_heads, d) -> (batch, tokens, heads * d), with the cache where there is one. */
 etk_tensor *etk__attend(const struct pass *p, int layer, etk_tensor *q, etk_tensor *k, etk_tensor *v);
+/* Before each block, and after the last: what a block computes is computed again in the reverse pass where that is wanted. */
+void etk__begin_block(const struct pass *p);
+void etk__end_blocks(const struct pass *p);
 /* The rows of x (batch, tokens, hidden) whose logits are wanted: (rows, hidden). */
 etk_tensor *etk__select(const struct pass *p, etk_tensor *x);
 etk_tensor *etk__llama_forward(etk_graph *g, const etk_model *m, const etk_forward *f);

@@ -103,10 +103,11 @@ etk_tensor *etk__llama_forward(etk_graph *g, const etk_model *m, const etk_forwa
   if (f->training && f->dropout > 0) x = etk_dropout(g, x, f->dropout);
   for (int64_t i = 0; i < m->config.num_hidden_layers; i++) {
     const struct layer *layer = &m->layers[i];
+    etk__begin_block(p);
     x = attention(p, (int)i, norm(p, x, layer->input_norm), x);
     etk_tensor *h = norm(p, x, layer->post_norm);
     x = layer->experts ? mixture(p, layer, x, h) : feed(p, layer, x, h);
   }
-  etk_tensor *logits = etk__linear(p, NULL, norm(p, etk__select(p, x), m->norm), &m->head);
-  return m->config.final_logit_softcapping > 0 ? etk_softcap(g, logits, (float)m->config.final_logit_softcapping) : logits;
+  etk__end_blocks(p);
+  return norm(p, etk__select(p, x), m->norm);
 }

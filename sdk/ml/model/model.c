@@ -1,6 +1,7 @@
 /* Models: arrays, names, binding of weights by a table name -> shape, sharing. */
 #include "internal.h"
 #include "ml/format/stem.h"
+#include "ml/product/product.h"
 
 #include <etk/fs.h>
 #include <etk/rng.h>
@@ -193,6 +194,12 @@ int64_t etk_model_parameters(const etk_model *m) {
 size_t etk_model_bytes(const etk_model *m) {
   size_t total = 0;
   for (size_t i = 0; i < m->weight_count; i++) total += etk_tensor_bytes(m->weights[i].tensor);
+  return total;
+}
+
+size_t etk_model_held_bytes(const etk_model *m) {
+  size_t total = 0;
+  for (size_t i = 0; i < m->weight_count; i++) total += etk__product_held(m->weights[i].tensor);
   return total;
 }
 

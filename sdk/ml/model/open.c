@@ -31,6 +31,7 @@ static const char *find_name(const struct opening *o, const char *name, char *ou
 
 static etk_status convert(etk_error *e, etk_tensor **tensor, etk_dtype dtype) {
   etk_tensor *from = *tensor;
+  etk_map_wait(etk_tensor_data(from), etk_tensor_bytes(from));
   etk_status status = etk_tensor_cast(e, tensor, from, dtype);
   etk_tensor_unref(from);
   return status;
@@ -235,6 +236,17 @@ static etk_status build(etk_error *e, etk_model **out, struct opening *o) {
   return status;
 }
 
+/* All weights are wanted, soon. */
+static void read_ahead(const etk_weights *w) {
+  int part = -1;
+  for (size_t i = 0; i < etk_weights_count(w); i++) {
+    const etk_weight *weight = etk_weights_at(w, i);
+    if (weight->part == part || !weight->data) continue;
+    part = weight->part;
+    etk_map_read_ahead(weight->data);
+  }
+}
+
 etk_status etk_model_open(etk_error *e, etk_model **out, const char *path, const etk_model_options *options) {
   *out = NULL;
   if (!etk_fs_exists(path))
@@ -245,6 +257,7 @@ etk_status etk_model_open(etk_error *e, etk_model **out, const char *path, const
   etk_status status = folder ? read_config(e, &o, true) : ETK_OK;
   if (!status) status = etk_weights_open(e, &o.weights, path);
   if (!status && !folder) status = read_config(e, &o, false);
+  if (!status) read_ahead(o.weights);
   if (!status) status = build(e, out, &o);
   etk_weights_close(o.weights);
   etk__quantization_fini(&o.quantization);

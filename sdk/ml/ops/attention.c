@@ -11,7 +11,29 @@ static etk_status attention_shape(etk_error *e, const struct node *node, struct 
     return etk_fail(e, ETK_E_SHAPE,
                     "attention: q %s, k %s, v %s: wants (batch, tokens, heads, d) and twice (batch, tokens, kv_heads, d), heads a multiple of kv_heads",
                     etk_shape_text(a, sizeof a, q), etk_shape_text(b, sizeof b, k), etk_shape_text(c, sizeof c, v));
+  if (node->inputs[3] && !etk_shape_equal(shape_of(node, 3), &etk_shape_of(2, q->dims[0], q->dims[1])))
+    return etk_fail(e, ETK_E_SHAPE, "attention: q %s, starts %s: wants (batch, tokens)", etk_shape_text(a, sizeof a, q), etk_shape_text(b, sizeof b, shape_of(node, 3)));
   return gives(results, count, q);
+}
+
+/* Where the texts of a row of the batch begin, for each of its tokens; NULL: the row is one text. */
+static const int32_t *starts_of(const struct call *c, int input, const struct layout *l, int64_t b) {
+  return c->in[input].data ? in_integers(c, input) + b * l->tokens : NULL;
+}
+/* The first key that token i sees; it never falls from one token to the next. */
+static int64_t seen_from(const etk_attention_options *a, const int32_t *starts, int64_t i) {
+  int64_t first = first_key(a, i);
+  return starts && starts[i] > first ? starts[i] : first;
+}
+static etk_status check_starts(etk_error *e, const struct call *c, const struct layout *l) {
+  for (int64_t b = 0; c->in[3].data && b < l->batch; b++)
+    for (int64_t i = 0; i < l->tokens; i++) {
+      const int32_t *starts = starts_of(c, 3, l, b);
+      if (starts[i] < (i ? starts[i - 1] : 0) || starts[i] > i)
+        return etk_fail(e, ETK_E_INVALID, "attention: token %lld of row %lld begins at %d; wanted no earlier than the token before it, and no later than itself", (long long)i,
+                        (long long)b, (int)starts[i]);
+    }
+  return ETK_OK;
 }
 
 /* Unit: a tile of queries of one key head of one batch row. */
@@ -25,8 +47,9 @@ static void attention_unit(const struct call *c, const struct layout *l, int64_t
   int64_t at_q = (b * l->tokens + from) * l->q_row + kv * group * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
   struct tile t;
   etk__tile_begin(&t, scratch, in(c, 0) + at_q, l->q_row, to - from, group, l->d, a);
-  for (int64_t i = from; i < to; i++) etk__tile_see(&t, i - from, first_key(a, i), i + 1);
-  for (int64_t start = first_key(a, from) / ATTENTION_KEYS * ATTENTION_KEYS; start < to; start += ATTENTION_KEYS) {
+  const int32_t *starts = starts_of(c, 3, l, b);
+  for (int64_t i = from; i < to; i++) etk__tile_see(&t, i - from, seen_from(a, starts, i), i + 1);
+  for (int64_t start = seen_from(a, starts, from) / ATTENTION_KEYS * ATTENTION_KEYS; start < to; start += ATTENTION_KEYS) {
     int64_t keys = to - start < ATTENTION_KEYS ? to - start : ATTENTION_KEYS;
     kernels->transpose_f32(t.k, ATTENTION_KEYS, in(c, 1) + at_k + start * l->k_row, l->k_row, keys, l->d);
     kernels->copy_rows_f32(t.v, t.kernel.dv, in(c, 2) + at_k + start * l->k_row, l->k_row, keys, l->d);
@@ -41,9 +64,10 @@ static void attention_units(void *user, int64_t begin, int64_t end, int slot) {
   for (int64_t i = begin; i < end; i++) attention_unit(c, &l, i, scratch);
 }
 static etk_status attention_forward(etk_error *e, const struct call *c) {
-  (void)e;
   struct layout l = layout_of(&c->in[0].shape, &c->in[1].shape);
-  etk_parallel_for(l.batch * l.kv_heads * etk__tile_count(l.tokens, l.heads / l.kv_heads), 1, attention_units, (void *)(uintptr_t)c);
+  etk_status status = check_starts(e, c, &l);
+  if (status) return status;
+  etk_parallel_share(l.batch * l.kv_heads * etk__tile_count(l.tokens, l.heads / l.kv_heads), 1, attention_units, (void *)(uintptr_t)c);
   return ETK_OK;
 }
 static size_t attention_scratch(const struct node *node, int threads) {
@@ -51,34 +75,45 @@ static size_t attention_scratch(const struct node *node, int threads) {
   return (size_t)threads * etk__tile_bytes(l.tokens, l.heads / l.kv_heads, l.d);
 }
 
-/* ---- backward: inputs dy, q, k, v -> dq, dk, dv ---- */
+/* ---- backward: inputs dy, q, k, v, starts or none -> dq, dk, dv ---- */
 
-/* One block of query rows of head h. Scores are computed again; p and ds are (rows, to), slope (to) with a softcap. first: dk and dv are set, not added
- * to. */
+static void clear_rows(float *rows, int64_t stride, int64_t count, int64_t d) {
+  for (int64_t i = 0; i < count; i++) memset(rows + i * stride, 0, (size_t)d * sizeof *rows);
+}
+
+/* One block of query rows of head h, which see keys low .. to - 1. Scores are computed again; p and ds are (rows, to - low), slope (to - low) with a softcap. first:
+ * dk and dv are set, not added to. */
 static void backward_block(const struct call *c, const struct layout *l, int64_t b, int64_t h, int64_t block, bool first, float *p, float *ds, float *slope) {
   const struct kernels *kernels = etk__kernels();
   int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, rows = to - from, kv = h / (l->heads / l->kv_heads);
   int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
-  const float *dy = in(c, 0) + at_q, *q = in(c, 1) + at_q, *k = in(c, 2) + at_k, *v = in(c, 3) + at_k;
   const etk_attention_options *a = c->attributes;
+  const int32_t *starts = starts_of(c, 4, l, b);
+  int64_t low = seen_from(a, starts, from), keys = to - low;
+  if (first) {
+    clear_rows(out(c, 1) + at_k, l->k_row, low, l->d);
+    clear_rows(out(c, 2) + at_k, l->k_row, low, l->d);
+  }
+  at_k += low * l->k_row;
+  const float *dy = in(c, 0) + at_q, *q = in(c, 1) + at_q, *k = in(c, 2) + at_k, *v = in(c, 3) + at_k;
   float beta = first ? 0 : 1;
-  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row, .b = k, .ldb = l->k_row, .c = p, .ldc = to});
-  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = to, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row, .b = v, .ldb = l->k_row, .c = ds, .ldc = to});
+  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row, .b = k, .ldb = l->k_row, .c = p, .ldc = keys});
+  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row, .b = v, .ldb = l->k_row, .c = ds, .ldc = keys});
   for (int64_t i = from; i < to; i++) {
-    float *p_row = p + (i - from) * to, *ds_row = ds + (i - from) * to;
-    int64_t seen = first_key(a, i), n = i + 1 - seen;
+    float *p_row = p + (i - from) * keys, *ds_row = ds + (i - from) * keys;
+    int64_t seen = seen_from(a, starts, i) - low, end = i + 1 - low, n = end - seen;
     memset(p_row, 0, (size_t)seen * sizeof(float));
     memset(ds_row, 0, (size_t)seen * sizeof(float));
     etk__attention_softmax(p_row + seen, a, slope, n);
     kernels->softmax_backward_f32(ds_row + seen, p_row + seen, ds_row + seen, mean_under(p_row + seen, ds_row + seen, n), a->scale, n);
     if (slope) kernels->mul_f32(ds_row + seen, ds_row + seen, slope, n);
-    memset(p_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
-    memset(ds_row + i + 1, 0, (size_t)(to - i - 1) * sizeof(float));
+    memset(p_row + end, 0, (size_t)(keys - end) * sizeof(float));
+    memset(ds_row + end, 0, (size_t)(keys - end) * sizeof(float));
   }
-  etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = to, .alpha = 1, .a = ds, .lda = to, .b = k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
-  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = ds, .lda = to, .b = q, .ldb = l->q_row,
+  etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = keys, .alpha = 1, .a = ds, .lda = keys, .b = k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
+  etk__gemm(&(struct gemm){.ta = true, .m = keys, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = ds, .lda = keys, .b = q, .ldb = l->q_row,
                            .c = out(c, 1) + at_k, .ldc = l->k_row});
-  etk__gemm(&(struct gemm){.ta = true, .m = to, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = p, .lda = to, .b = dy, .ldb = l->q_row,
+  etk__gemm(&(struct gemm){.ta = true, .m = keys, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = p, .lda = keys, .b = dy, .ldb = l->q_row,
                            .c = out(c, 2) + at_k, .ldc = l->k_row});
 }
 
@@ -104,17 +139,20 @@ static size_t backward_scratch(const struct node *node, int threads) {
   struct layout l = layout_of(shape_of(node, 1), shape_of(node, 2));
   return (size_t)(threads * (2 * block_rows(&l) + 1) * l.tokens) * sizeof(float);
 }
-static const struct op attention_backward_row = {"attention_backward", 0, 4, 4, 0, attention_backward_shape, backward_forward, NULL, backward_scratch};
+static const struct op attention_backward_row = {"attention_backward", 0, 4, 5, 16, attention_backward_shape, backward_forward, NULL, backward_scratch};
 
 static void attention_backward(struct reverse *r) {
   etk_tensor *const *x = r->node->inputs;
-  etk_tensor *d = RECORD_WITH(r->graph, attention_backward_row, (const etk_attention_options *)r->node->attributes, r->outputs[0], x[0], x[1], x[2]);
+  etk_tensor *d = RECORD_WITH(r->graph, attention_backward_row, (const etk_attention_options *)r->node->attributes, r->outputs[0], x[0], x[1], x[2], x[3]);
   for (int i = 0; i < 3; i++) r->gradients[i] = etk__output(d, i);
 }
 
-static const struct op attention_row = {"attention", 0, 3, 3, 0, attention_shape, attention_forward, attention_backward, attention_scratch};
+static const struct op attention_row = {"attention", 0, 3, 4, 8, attention_shape, attention_forward, attention_backward, attention_scratch};
 etk_tensor *etk_attention_with(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, const etk_attention_options *options) {
   return RECORD_WITH(g, attention_row, options, q, k, v);
+}
+etk_tensor *etk_attention_within(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, etk_tensor *starts, const etk_attention_options *options) {
+  return RECORD_WITH(g, attention_row, options, q, k, v, starts);
 }
 etk_tensor *etk_attention(etk_graph *g, etk_tensor *q, etk_tensor *k, etk_tensor *v, float scale) {
   return etk_attention_with(g, q, k, v, &(etk_attention_options){.scale = scale});

@@ -179,6 +179,7 @@ struct stream {
   struct pages pages;
   int64_t *begins; /* (batch + 1) */
   float *scores, *parts;
+  bool written; /* what rows add to the cache is there */
 };
 static int64_t position_of(const struct pages *p, int64_t b) { return in_integers(p->call, 4)[b]; }
 static int64_t first_chunk(const struct pages *p, int64_t b) { return first_key(p->attention, position_of(p, b)) / p->chunk; }
@@ -210,7 +211,7 @@ static void attend(const struct pages *p, int64_t b, int64_t kv, int64_t from, i
   }
 }
 
-/* Units of a row: (key head, chunk). The last chunk holds the token itself, so that is written there. */
+/* Units of a row: (key head, chunk). The last chunk holds the token itself, so that is written there, unless other rows read it too. */
 static void stream_units(void *user, int64_t begin, int64_t end, int slot) {
   const struct stream *s = user;
   const struct pages *p = &s->pages;
@@ -222,7 +223,7 @@ static void stream_units(void *user, int64_t begin, int64_t end, int slot) {
     int64_t first = first_key(p->attention, position), from = chunk * p->chunk, to = from + p->chunk;
     if (to > position) {
       to = position + 1;
-      write_run(p, b, kv, 0, position, 1);
+      if (!s->written) write_run(p, b, kv, 0, position, 1);
     }
     if (from < first) from = first;
     float *part = s->parts + unit * part_floats(p), *y = out(p->call, 0) + (b * p->heads + kv * p->group) * p->d;
@@ -257,8 +258,16 @@ static size_t stream_bytes(const struct pages *p, int threads) {
   int64_t chunks = (p->blocks * p->block + p->chunk - 1) / p->chunk, units = chunks > 1 ? p->batch * p->kv_heads * chunks : 0;
   return (size_t)(2 * up(p->batch + 1) + threads * up(p->group * p->chunk) + units * part_floats(p)) * sizeof(float);
 }
+/* Whether neighbours are tokens of one sequence: they begin in the same block. */
+static bool rows_share(const struct pages *p) {
+  const int32_t *table = in_integers(p->call, 3);
+  for (int64_t b = 1; b < p->batch; b++)
+    if (position_of(p, b) >= 0 && table[b * p->blocks] == table[(b - 1) * p->blocks]) return true;
+  return false;
+}
 static void stream(const struct pages *p) {
-  struct stream s = {*p, p->call->scratch, (float *)p->call->scratch + 2 * up(p->batch + 1), NULL};
+  struct stream s = {*p, p->call->scratch, (float *)p->call->scratch + 2 * up(p->batch + 1), NULL, rows_share(p)};
+  if (s.written) etk_parallel_for(p->batch * p->kv_heads, row_grain(2 * RUN * p->d), extend_units, &s.pages);
   s.parts = s.scores + p->call->threads * up(p->group * p->chunk);
   int64_t longest = 0;
   bool join = false;
@@ -268,7 +277,7 @@ static void stream(const struct pages *p) {
     join |= chunks != 1;
     longest = seen > longest ? seen : longest;
   }
-  etk_parallel_for(s.begins[p->batch], row_grain((longest < p->chunk ? longest : p->chunk) * p->d * p->group), stream_units, &s);
+  etk_parallel_share(s.begins[p->batch], row_grain((longest < p->chunk ? longest : p->chunk) * p->d * p->group), stream_units, &s);
   if (join) etk_parallel_for(p->batch * p->heads, row_grain(p->d * 8), join_range, &s);
 }
 
@@ -281,7 +290,7 @@ static etk_status cached_forward(etk_error *e, const struct call *c) {
     return ETK_OK;
   }
   etk_parallel_for(p.batch * p.kv_heads * ((p.tokens + RUN - 1) / RUN), row_grain(2 * RUN * p.d), extend_units, &p);
-  etk_parallel_for(p.batch * p.kv_heads * etk__tile_count(p.tokens, p.group), 1, tile_units, &p);
+  etk_parallel_share(p.batch * p.kv_heads * etk__tile_count(p.tokens, p.group), 1, tile_units, &p);
   return ETK_OK;
 }
 static size_t cached_scratch(const struct node *node, int threads) {

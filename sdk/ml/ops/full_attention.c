@@ -1,5 +1,6 @@
-/* full_attention: every query sees the first `length` keys of its batch row; queries and keys may differ in number (attention across sequences). Blocks of
- * query rows as in attention.c, so that no (tokens, keys) matrix exists; backward computes the scores again. */
+/* full_attention: every query sees the first `length` keys of its batch row; queries and keys may differ in number (attention across sequences). In tiles
+ * (attention.h); backward computes the scores again, in blocks of query rows. */
+#include "attention.h"
 #include "attention_rows.h"
 
 static int64_t keys_of(const struct call *c, const struct layout *l, int lengths, int64_t b) {
@@ -22,38 +23,41 @@ static etk_status full_shape(etk_error *e, const struct node *node, struct resul
   return gives(results, count, q);
 }
 
-/* Unit: one block of query rows of one head of one batch row. */
-static void full_unit(const struct call *c, const struct layout *l, int64_t unit, float *scores) {
-  int64_t block = unit % l->blocks, h = unit / l->blocks % l->heads, b = unit / l->blocks / l->heads;
-  int64_t from = block * BLOCK, rows = l->tokens - from < BLOCK ? l->tokens - from : BLOCK, kv = h / (l->heads / l->kv_heads),
-          keys = keys_of(c, l, 3, b);
-  int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->keys * l->k_row + kv * l->d;
-  if (!keys) {
-    for (int64_t i = 0; i < rows; i++) memset(out(c, 0) + at_q + i * l->q_row, 0, (size_t)l->d * sizeof(float));
-    return;
+/* Unit: a tile of queries of one key head of one batch row. */
+static void full_unit(const struct call *c, const struct layout *l, int64_t unit, void *scratch) {
+  const struct kernels *kernels = etk__kernels();
+  int64_t group = l->heads / l->kv_heads, tiles = etk__tile_count(l->tokens, group), size = etk__tile_tokens(l->tokens, group);
+  int64_t kv = unit / tiles % l->kv_heads, b = unit / tiles / l->kv_heads, from = unit % tiles * size, to = from + size < l->tokens ? from + size : l->tokens;
+  if (from >= to) return;
+  int64_t at_q = (b * l->tokens + from) * l->q_row + kv * group * l->d, at_k = b * l->keys * l->k_row + kv * l->d, keys = keys_of(c, l, 3, b);
+  const etk_attention_options options = {.scale = *(const float *)c->attributes};
+  struct tile t;
+  etk__tile_begin(&t, scratch, in(c, 0) + at_q, l->q_row, to - from, group, l->d, &options);
+  for (int64_t i = 0; i < to - from; i++) etk__tile_see(&t, i, 0, keys);
+  for (int64_t start = 0; start < keys; start += ATTENTION_KEYS) {
+    int64_t count = keys - start < ATTENTION_KEYS ? keys - start : ATTENTION_KEYS;
+    kernels->transpose_f32(t.k, ATTENTION_KEYS, in(c, 1) + at_k + start * l->k_row, l->k_row, count, l->d);
+    kernels->copy_rows_f32(t.v, t.kernel.dv, in(c, 2) + at_k + start * l->k_row, l->k_row, count, l->d);
+    etk__tile_add(&t, start);
   }
-  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = in(c, 0) + at_q, .lda = l->q_row,
-                           .b = in(c, 1) + at_k, .ldb = l->k_row, .c = scores, .ldc = keys});
-  for (int64_t i = 0; i < rows; i++) etk__kernels()->softmax_f32(scores + i * keys, scores + i * keys, *(const float *)c->attributes, keys);
-  etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = keys, .alpha = 1, .a = scores, .lda = keys,
-                           .b = in(c, 2) + at_k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
+  etk__tile_end(&t, out(c, 0) + at_q, l->q_row);
 }
 static void full_units(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
   struct layout l = layout_of(&c->in[0].shape, &c->in[1].shape);
-  for (int64_t i = begin; i < end; i++) full_unit(c, &l, i, (float *)c->scratch + slot * block_rows(&l) * l.keys);
+  char *scratch = (char *)c->scratch + (size_t)slot * etk__tile_bytes(l.tokens, l.heads / l.kv_heads, l.d);
+  for (int64_t i = begin; i < end; i++) full_unit(c, &l, i, scratch);
 }
 static etk_status full_forward(etk_error *e, const struct call *c) {
   struct layout l = layout_of(&c->in[0].shape, &c->in[1].shape);
   etk_status status = check_lengths(e, c, 3, l.keys);
   if (status) return status;
-  etk__blas_open();
-  etk_parallel_for(l.batch * l.heads * l.blocks, 1, full_units, (void *)(uintptr_t)c);
+  etk_parallel_for(l.batch * l.kv_heads * etk__tile_count(l.tokens, l.heads / l.kv_heads), 1, full_units, (void *)(uintptr_t)c);
   return ETK_OK;
 }
 static size_t full_scratch(const struct node *node, int threads) {
   struct layout l = layout_of(shape_of(node, 0), shape_of(node, 1));
-  return (size_t)(threads * block_rows(&l) * l.keys) * sizeof(float);
+  return (size_t)threads * etk__tile_bytes(l.tokens, l.heads / l.kv_heads, l.d);
 }
 
 /* ---- backward: inputs dy, q, k, v, lengths or absent -> dq, dk, dv ---- */

@@ -1,4 +1,5 @@
 /* rows and embedding (picking rows of a table), and scatter_add, which is their derivative and has them as its own. */
+#include "ml/product/product.h"
 #include "rows.h"
 
 /* table (n, d), index (...) i32 -> (..., d). With `absent`, -1 gives zeros. */
@@ -34,7 +35,7 @@ static void gather_range(void *user, int64_t begin, int64_t end, int slot) {
   for (int64_t i = begin; i < end; i++) {
     float *to = out(c, 0) + (size_t)i * d;
     if (index[i] < 0) memset(to, 0, bytes);
-    else etk__stored_decode_flat(to, c->node->inputs[0], index[i] * (int64_t)d, (int64_t)d);
+    else if (!etk__product_row(c->node->inputs[0], to, index[i])) etk__stored_decode_flat(to, c->node->inputs[0], index[i] * (int64_t)d, (int64_t)d);
   }
 }
 static etk_status gather_forward(etk_error *e, const struct call *c) {

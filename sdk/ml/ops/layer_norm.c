@@ -1,8 +1,6 @@
 /* layer_norm (Ba, Kiros & Hinton 2016) over the last axis */
 #include "rows.h"
 
-#include <math.h>
-
 /* x (..., d), weight (d), bias (d) -> y (..., d), mean (rows), 1/deviation (rows) */
 static etk_status layer_norm_shape(etk_error *e, const struct node *node, struct result *results, int *count) {
   const etk_shape *x = shape_of(node, 0), *w = shape_of(node, 1), *b = shape_of(node, 2);
@@ -20,18 +18,8 @@ static void layer_norm_rows(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
   (void)slot;
   int64_t d = c->in[1].elements;
-  const float *w = in(c, 1), *b = in(c, 2);
-  for (int64_t i = begin; i < end; i++) {
-    const float *x = in(c, 0) + i * d;
-    double sum = 0, squares = 0;
-    for (int64_t j = 0; j < d; j++) sum += (double)x[j];
-    double mean = sum / (double)d;
-    for (int64_t j = 0; j < d; j++) squares += ((double)x[j] - mean) * ((double)x[j] - mean);
-    float m = (float)mean, r = (float)(1 / sqrt(squares / (double)d + (double)*(const float *)c->attributes));
-    for (int64_t j = 0; j < d; j++) out(c, 0)[i * d + j] = (x[j] - m) * r * w[j] + b[j];
-    out(c, 1)[i] = m;
-    out(c, 2)[i] = r;
-  }
+  for (int64_t i = begin; i < end; i++)
+    out(c, 2)[i] = etk__kernels()->layer_norm_f32(out(c, 0) + i * d, in(c, 0) + i * d, in(c, 1), in(c, 2), *(const float *)c->attributes, out(c, 1) + i, d);
 }
 static etk_status layer_norm_forward(etk_error *e, const struct call *c) {
   (void)e;

@@ -1,5 +1,6 @@
 /* matmul matmul_add matmul_first matmul_first_add */
 #include "ml/product/product.h"
+#include "ml/product/product_gemm.h"
 #include "rows.h"
 
 struct matmul {
@@ -51,9 +52,49 @@ static etk_status matmul_shape(etk_error *e, const struct node *node, struct res
 }
 
 /* The weight's own product, where this is one of a linear layer: x W'. */
-static const etk__product *product_of(const struct node *node) {
-  const struct matmul *x = node->attributes;
-  return !x->ta && x->tb ? etk__product_of(node->inputs[1]) : NULL;
+static const etk__product *product_of(const etk_tensor *weight, bool ta, bool tb) { return !ta && tb ? etk__product_of(weight) : NULL; }
+
+/* g as product_gemm.h wants it, where that is the way to compute it: not for the few columns or rows of adapters, and not where the weight has a product of its own. */
+static bool packed_of(struct packed_gemm *out, const struct gemm *g, const etk_tensor *b) {
+  bool stored = etk__is_stored(b->dtype);
+  if ((stored && g->tb) || !etk__packed_gemm_fits(g->m, g->n, g->k)) return false;
+  *out = (struct packed_gemm){.ta = g->ta, .tb = g->tb, .m = g->m, .n = g->n, .k = g->k, .a = g->a, .lda = g->lda, .b = g->b, .ldb = g->ldb, .stored = stored ? b : NULL,
+                              .alpha = g->alpha, .beta = g->beta, .base = g->c, .ld_base = g->ldc, .c = g->c, .ldc = g->ldc};
+  return true;
+}
+
+void etk__multiply(const struct call *c, const struct gemm *g, const etk_tensor *b, void *scratch) {
+  const etk__product *product = product_of(b, g->ta, g->tb);
+  struct packed_gemm packed;
+  bool pairs = c->compute == ETK_COMPUTE_BF16;
+  if (product) {
+    etk__product_run(product, g->c, g->ldc, g->a, g->lda, g->m, g->alpha, g->beta, scratch);
+  } else if (packed_of(&packed, g, b) && (pairs || !packed.stored)) { /* stored weights as floats gain nothing over what is below */
+    packed.pairs = pairs;
+    etk__packed_gemm(&packed, scratch);
+  } else if (etk__is_stored(b->dtype)) etk__stored_gemm(g, b, scratch);
+  else etk__gemm_parallel(g);
+}
+
+static size_t scratch_of(const struct gemm *g, const etk_tensor *b, int threads) {
+  const etk__product *product = product_of(b, g->ta, g->tb);
+  if (product) return etk__product_scratch(product, g->m, threads);
+  struct packed_gemm packed;
+  size_t most = etk__is_stored(b->dtype) ? etk__stored_gemm_scratch(b, g->tb, threads) : 0;
+  size_t wide = packed_of(&packed, g, b) ? etk__packed_gemm_scratch(&packed, threads) : 0;
+  return wide > most ? wide : most;
+}
+
+/* Fewer rows may be cut otherwise and so need more. */
+size_t etk__multiply_scratch(const struct gemm *g, const etk_tensor *b, bool fewer, int threads) {
+  struct gemm some = *g;
+  int64_t *rows = g->ta ? &some.k : &some.m;
+  size_t most = scratch_of(g, b, threads);
+  while (fewer && --*rows > 0) {
+    size_t bytes = scratch_of(&some, b, threads);
+    most = bytes > most ? bytes : most;
+  }
+  return most;
 }
 
 static etk_status matmul_forward(etk_error *e, const struct call *c) {
@@ -66,19 +107,14 @@ static etk_status matmul_forward(etk_error *e, const struct call *c) {
   int64_t *rows = x->ta ? &g.k : &g.m;
   *rows = first_rows(c, *rows);
   if (!x->has_sum && g.m < s.m) memset(g.c + g.m * g.ldc, 0, (size_t)((s.m - g.m) * s.n) * sizeof(float));
-  if (g.m == 0) return ETK_OK;
-  const etk__product *product = product_of(c->node);
-  if (product) etk__product_run(product, g.c, g.ldc, g.a, g.lda, g.m, g.alpha, g.beta, c->scratch);
-  else if (etk__is_stored(c->in[1].dtype)) etk__stored_gemm(&g, c->node->inputs[1], c->scratch);
-  else etk__gemm_parallel(&g);
+  if (g.m > 0) etk__multiply(c, &g, c->node->inputs[1], c->scratch);
   return ETK_OK;
 }
 
 static size_t matmul_scratch(const struct node *node, int threads) {
   const struct matmul *x = node->attributes;
-  const etk__product *product = product_of(node);
-  if (product) return etk__product_scratch(product, sizes_of(node).m, threads);
-  return etk__is_stored(node->inputs[1]->dtype) ? etk__stored_gemm_scratch(node->inputs[1], x->tb, threads) : 0;
+  struct sizes s = sizes_of(node);
+  return etk__multiply_scratch(&(struct gemm){.ta = x->ta, .tb = x->tb, .m = s.m, .n = s.n, .k = s.k}, node->inputs[1], x->has_count, threads);
 }
 
 static etk_tensor *as_matrix(etk_graph *g, etk_tensor *t) {

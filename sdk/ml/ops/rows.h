@@ -42,6 +42,11 @@ static inline etk_status check_lengths(etk_error *e, const struct call *c, int l
  * softcap, its derivative at each score. */
 float etk__attention_softmax(float *scores, const etk_attention_options *options, float *slope, int64_t n);
 
+/* matmul.c: g with tensor b, a weight (stored or not) or what the graph made, whose values g->b are; scratch: as many bytes as etk__multiply_scratch says for g's
+ * sizes; fewer: and for any fewer rows of a. */
+void etk__multiply(const struct call *c, const struct gemm *g, const etk_tensor *b, void *scratch);
+size_t etk__multiply_scratch(const struct gemm *g, const etk_tensor *b, bool fewer, int threads);
+
 /* RECORD(graph, row, inputs…); RECORD_WITH(graph, row, pointer to attributes, inputs…) */
 #define TENSORS(...) ((etk_tensor *const[]){__VA_ARGS__})
 #define RECORD(graph, row, ...) etk__record(graph, &(row), TENSORS(__VA_ARGS__), (int)(sizeof TENSORS(__VA_ARGS__) / sizeof(etk_tensor *)), NULL, 0)

@@ -1,6 +1,7 @@
 /* product.c: which back end takes a tensor, and the product that a tensor keeps. */
 #include "product.h"
 
+#include <etk/fs.h>
 #include <etk/log.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -73,7 +74,8 @@ static bool is_exact(void) {
 
 const etk__product *etk__product_of(const etk_tensor *weight) {
   const etk_tensor *t = weight->source ? weight->source : weight;
-  if (t->graph || t->trainable || !t->data || !etk__is_stored(t->dtype)) return NULL;
+  if (weight->graph && weight->graph->exact) return NULL;
+  if (t->graph || !t->data || !(t->dtype == ETK_F32 || (etk__is_stored(t->dtype) && !t->trainable))) return NULL; /* F32 is read where it is: it may change */
   _Atomic(void *) *slot = &((etk_tensor *)(uintptr_t)t)->product;
   void *seen = atomic_load_explicit(slot, memory_order_acquire);
   if (!seen) {
@@ -93,4 +95,27 @@ const etk__product *etk__product_of(const etk_tensor *weight) {
 void etk__product_drop(_Atomic(void *) *slot) {
   etk__product *p = atomic_load_explicit(slot, memory_order_acquire);
   if (p != &none) etk__product_free(p);
+}
+
+/* What the tensor keeps, if it was asked. */
+static const etk__product *seen_of(const etk_tensor *weight) {
+  const etk_tensor *t = weight->source ? weight->source : weight;
+  const void *seen = t->graph ? NULL : atomic_load_explicit(&t->product, memory_order_acquire);
+  return seen == &none ? NULL : seen;
+}
+
+bool etk__product_row(const etk_tensor *weight, float *out, int64_t row) {
+  const etk__product *p = seen_of(weight);
+  return p && p->backend->row && p->backend->row(p->state, out, row);
+}
+
+size_t etk__product_copied(const etk_tensor *weight) {
+  const etk__product *p = seen_of(weight);
+  return p ? etk__product_bytes(p) : 0;
+}
+
+size_t etk__product_held(const etk_tensor *weight) {
+  const etk__product *p = seen_of(weight);
+  size_t copy = p ? etk__product_bytes(p) : 0;
+  return copy && etk_map_name_of(weight->data) ? copy : copy + weight->bytes;
 }

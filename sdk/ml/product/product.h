@@ -1,7 +1,7 @@
 /* product.h: weights (out, in) of a stored tensor made ready for y = x W', the product that a linear layer's forward is.
  *
- * A product is made once for a tensor and the instruction set in use, and may hold a repacked copy of the weights. It is immutable, so any number of
- * threads may run it. A back end is one row of the table in product.c; the first whose `fits` says yes takes the tensor. Files of this folder are
+ * A product is made once for a tensor and the instruction set in use, and may hold a repacked copy of the weights, made when it first runs: memory that is
+ * mapped from a file is then let go of (it is read again where exact values are asked for). To its callers it is immutable, so any number of threads may run it. A back end is one row of the table in product.c; the first whose `fits` says yes takes the tensor. Files of this folder are
  * compiled for more instruction sets than others: product_blocks.isa.c also for avx512vnni and neondot, product_half.isa.c for avx512bf16 and neonmm
  * (Makefile: ISAS_<file>). */
 #ifndef ETK_ML_PRODUCT_H
@@ -22,6 +22,7 @@ struct product_backend {
   size_t (*bytes)(const void *state);
   size_t (*scratch)(const void *state, int64_t rows, int threads);
   void (*run)(const void *state, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, float alpha, float beta, void *scratch);
+  bool (*row)(const void *state, float *out, int64_t row); /* may be NULL: see etk__product_row */
 };
 extern const struct product_backend etk__product_half;   /* F32, F16, BF16, and what is decoded: product_half.c */
 extern const struct product_backend etk__product_blocks; /* GGUF's blocks by integer dot products: product_blocks.c */
@@ -38,9 +39,16 @@ size_t etk__product_scratch(const etk__product *p, int64_t rows, int threads);
 void etk__product_run(const etk__product *p, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, float alpha, float beta, void *scratch);
 
 /* The product of a tensor, made at the first call and freed with it (thread-safe); NULL: there is none, or $ETK_PRODUCT is "exact". What this says of a
- * tensor once it says always. Of a graph's tensor it is the outside tensor's for which it stands; tensors that a graph makes have none. */
+ * tensor once it says always. Of a graph's tensor it is the outside tensor's for which it stands; tensors that a graph makes have none, and
+ * none is used in a graph that is exact. */
 const etk__product *etk__product_of(const etk_tensor *weight);
 void etk__product_drop(_Atomic(void *) *slot); /* for etk_tensor_unref */
+/* A row of the tensor as F32, the very values that its stored bytes have, from the product that it keeps. False: there is none, or it has no copy (yet). */
+bool etk__product_row(const etk_tensor *weight, float *out, int64_t row);
+/* Bytes of memory that the tensor's weights take once its product has run: of the product's copy, where it has one and the stored bytes come from a file,
+ * whose pages are let go of; of both, where they are the tensor's own; else the stored ones. */
+size_t etk__product_held(const etk_tensor *weight);
+size_t etk__product_copied(const etk_tensor *weight); /* of its product's own copy; 0: none, or the product was not asked for */
 /* ETK_PRODUCT=exact|fast, read once; tests set it. The setting holds for tensors that have not been asked yet. */
 void etk__product_set_exact(bool exact);
 

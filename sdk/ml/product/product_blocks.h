@@ -64,6 +64,17 @@ struct blocks_few {
   const struct blocks_input *x;
   int64_t row; /* of x, the first */
   float *out;  /* (rows, MOST_WIDTH) */
+  /* What is asked for from memory meanwhile: the groups of the next call lie so many bytes behind these. */
+  size_t codes_apart, scales_apart;
+};
+
+/* One call of a product of few rows on weights as they are stored, 16 outputs. */
+struct blocks_stored {
+  const unsigned char *rows[OUTPUTS];
+  const struct blocks_input *x;
+  int64_t row; /* of x, the first */
+  float *out;  /* (rows, MOST_WIDTH) */
+  const unsigned char *ahead; /* what is asked for from memory meanwhile: as many bytes as the rows have */
 };
 
 /* One call on unpacked weights: a tile of `width` outputs, `rows` rows of x, blocks [first, first + blocks) of inputs. */
@@ -85,6 +96,7 @@ struct blocks_kernels {
   void (*quantize[TYPES])(const struct blocks_input *in, int64_t row, const float *x);
   void (*unpack[TYPES])(unsigned char *codes, float *scales, float *minima, const unsigned char *from, const unsigned char *from_scales, int64_t blocks);
   void (*few[TYPES][4])(const struct blocks_few *f);            /* [rows - 1] */
+  void (*stored[TYPES][4])(const struct blocks_stored *f);      /* [rows - 1]; NULL: the type's few rows want repacked weights */
   void (*tile[TYPES][MOST_ROWS])(const struct blocks_tile *t);  /* [rows - 1] */
 };
 const struct blocks_kernels *etk__blocks_kernels_at(int index); /* that this machine can run; 0: plain C, for tests; NULL past the last */

@@ -6,6 +6,8 @@
 enum { WIDTH = 32, ROWS = 6, FEW_GROUPS = 4, MORE_GROUPS = 2 };
 #elif defined(ETK_ISA_avx2)
 enum { WIDTH = 16, ROWS = 3, FEW_GROUPS = 2, MORE_GROUPS = 1 };
+#elif defined(ETK_ISA_neonmm)
+enum { WIDTH = 16, ROWS = 6, FEW_GROUPS = 1, MORE_GROUPS = 1 };
 #elif defined(ETK_ISA_neon)
 enum { WIDTH = 16, ROWS = 4, FEW_GROUPS = 1, MORE_GROUPS = 1 };
 #else
@@ -215,7 +217,20 @@ INLINE void quantize(struct form t, int offset, const struct blocks_input *in, i
 /* ---- products ---- */
 
 /* What both kinds of product do with one group: sums of `quads` quads for `rows` rows and `vectors` vectors of outputs. */
+enum { AHEAD = 2048 };
 #define MOST_VECTORS (FEW_GROUPS * SPAN)
+
+/* Asks memory for codes AHEAD of block b, where the row ends for those of the next call, and for the next call's scales: rows of few bits are too short for the
+ * processor to find out by itself. Rows of 8 bits are long enough, and were slower with it. */
+INLINE void ask_ahead(struct form t, const struct blocks_few *f, int groups, int64_t b, int64_t code_bytes) {
+  int64_t at = b * 64 * t.bits + (code_bytes > AHEAD ? AHEAD : code_bytes);
+  if (at >= code_bytes) at += (int64_t)f->codes_apart - code_bytes;
+  size_t unit = blocks_unit_scales(t.group, t.minima, t.units), scale = t.units ? (size_t)b * unit / (UNIT / BLOCK) : (size_t)b * unit;
+  UNROLL for (int g = 0; g < groups; g++) {
+    UNROLL for (int line = 0; line < t.bits; line++) __builtin_prefetch(f->codes[g] + at + line * 64);
+    __builtin_prefetch(f->scales[g] + f->scales_apart + scale);
+  }
+}
 
 INLINE void few(struct form t, const struct blocks_few *f, int rows, int groups) {
   const int vectors = groups * SPAN, parts = BLOCK / t.group, quads = t.group / 4;
@@ -224,7 +239,9 @@ INLINE void few(struct form t, const struct blocks_few *f, int rows, int groups)
   vf out[4][MOST_VECTORS], unit[4][MOST_VECTORS];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int v = 0; v < vectors; v++) out[r][v] = unit[r][v] = splat(0);
+  const int64_t code_bytes = blocks * 64 * t.bits;
   for (int64_t b = 0; b < blocks; b++) {
+    if (t.bits < 8) ask_ahead(t, f, groups, b, code_bytes);
     UNROLL for (int part = 0; part < parts; part++) {
       vi sums[4][MOST_VECTORS];
       UNROLL for (int r = 0; r < rows; r++) {
@@ -270,6 +287,128 @@ INLINE void few(struct form t, const struct blocks_few *f, int rows, int groups)
     UNROLL for (int v = 0; v < vectors; v++) store(f->out + r * MOST_WIDTH + v * LANES, out[r][v]);
 }
 
+/* ---- Q8_0 where it lies: 16 rows of a binary16 scale and 32 codes each time, turned in registers ---- */
+
+/* Quad q of the rows from `lane` on in lane order: `at` bytes into each. */
+#if defined(ETK_ISA_avx512)
+INLINE void turn_quads(vu w[QUADS], const unsigned char *const *rows, int64_t at) {
+  __m512i v[8], a[8], b[8];
+  UNROLL for (int i = 0; i < 8; i++)
+    v[i] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)(rows[i] + at))),
+                              _mm256_loadu_si256((const __m256i *)(const void *)(rows[i + 8] + at)), 1);
+  UNROLL for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    a[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  UNROLL for (int i = 0; i < 8; i += 4)
+    UNROLL for (int j = 0; j < 2; j++) {
+      b[i + 2 * j] = _mm512_unpacklo_epi64(a[i + j], a[i + j + 2]);
+      b[i + 2 * j + 1] = _mm512_unpackhi_epi64(a[i + j], a[i + j + 2]);
+    }
+  const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+  UNROLL for (int j = 0; j < 4; j++) {
+    w[j] = (vu)_mm512_permutex2var_epi64(b[j], low, b[j + 4]);
+    w[j + 4] = (vu)_mm512_permutex2var_epi64(b[j], high, b[j + 4]);
+  }
+}
+#elif defined(ETK_ISA_avx2)
+INLINE void turn_quads(vu w[QUADS], const unsigned char *const *rows, int64_t at) {
+  __m256i v[8], a[8], b[8];
+  UNROLL for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(rows[i] + at));
+  UNROLL for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+    a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  UNROLL for (int i = 0; i < 8; i += 4)
+    UNROLL for (int j = 0; j < 2; j++) {
+      b[i + 2 * j] = _mm256_unpacklo_epi64(a[i + j], a[i + j + 2]);
+      b[i + 2 * j + 1] = _mm256_unpackhi_epi64(a[i + j], a[i + j + 2]);
+    }
+  UNROLL for (int j = 0; j < 4; j++) {
+    w[j] = (vu)_mm256_permute2x128_si256(b[j], b[j + 4], 0x20);
+    w[j + 4] = (vu)_mm256_permute2x128_si256(b[j], b[j + 4], 0x31);
+  }
+}
+#else
+#if defined(__clang__)
+#define MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, (vu){i, j, k, l})
+#endif
+INLINE void turn_quads(vu w[QUADS], const unsigned char *const *rows, int64_t at) {
+  UNROLL for (int q = 0; q < QUADS; q += 4) {
+    vu v[4], a[4];
+    UNROLL for (int i = 0; i < 4; i++) v[i] = load_codes(rows[i] + at + 4 * q);
+    UNROLL for (int i = 0; i < 4; i += 2) {
+      a[i] = MIX(v[i], v[i + 1], 0, 4, 1, 5);
+      a[i + 1] = MIX(v[i], v[i + 1], 2, 6, 3, 7);
+    }
+    UNROLL for (int j = 0; j < 2; j++) {
+      w[q + 2 * j] = MIX(a[j], a[j + 2], 0, 1, 4, 5);
+      w[q + 2 * j + 1] = MIX(a[j], a[j + 2], 2, 3, 6, 7);
+    }
+  }
+}
+#endif
+
+/* A binary16 of each row. */
+INLINE uint16_t half_at(const unsigned char *p) {
+  uint16_t h;
+  memcpy(&h, p, sizeof h);
+  return h;
+}
+#if defined(ETK_ISA_avx512)
+INLINE __m128i eight_halves(const unsigned char *const *rows, int64_t at) {
+  return _mm_setr_epi16((short)half_at(rows[0] + at), (short)half_at(rows[1] + at), (short)half_at(rows[2] + at), (short)half_at(rows[3] + at),
+                        (short)half_at(rows[4] + at), (short)half_at(rows[5] + at), (short)half_at(rows[6] + at), (short)half_at(rows[7] + at));
+}
+INLINE vf turn_halves(const unsigned char *const *rows, int64_t at) {
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(eight_halves(rows, at)), eight_halves(rows + 8, at), 1));
+}
+#elif defined(ETK_ISA_avx2)
+INLINE vf turn_halves(const unsigned char *const *rows, int64_t at) {
+  return _mm256_cvtph_ps(_mm_setr_epi16((short)half_at(rows[0] + at), (short)half_at(rows[1] + at), (short)half_at(rows[2] + at), (short)half_at(rows[3] + at),
+                                        (short)half_at(rows[4] + at), (short)half_at(rows[5] + at), (short)half_at(rows[6] + at), (short)half_at(rows[7] + at)));
+}
+#elif defined(ETK_ISA_neon)
+INLINE vf turn_halves(const unsigned char *const *rows, int64_t at) {
+  uint16x4_t h = {half_at(rows[0] + at), half_at(rows[1] + at), half_at(rows[2] + at), half_at(rows[3] + at)};
+  return (vf)vcvt_f32_f16(vreinterpret_f16_u16(h));
+}
+#else
+INLINE vf turn_halves(const unsigned char *const *rows, int64_t at) { return (vf){one_half(rows[0] + at), one_half(rows[1] + at), one_half(rows[2] + at), one_half(rows[3] + at)}; }
+#endif
+
+INLINE void stored(const struct blocks_stored *f, int rows) {
+  enum { BYTES = 2 + BLOCK };
+  const struct blocks_input *in = f->x;
+  const int64_t blocks = in->in / BLOCK;
+  const unsigned char *ahead = f->ahead;
+  vf out[4][SPAN];
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < SPAN; v++) out[r][v] = splat(0);
+  for (int64_t b = 0; b < blocks; b++, ahead += OUTPUTS * BYTES) {
+    UNROLL for (int line = 0; line < OUTPUTS * BYTES; line += 64) __builtin_prefetch(ahead + line);
+    UNROLL for (int v = 0; v < SPAN; v++) {
+      vu w[QUADS];
+      turn_quads(w, f->rows + v * LANES, b * BYTES + 2);
+      vf scale = turn_halves(f->rows + v * LANES, b * BYTES);
+      UNROLL for (int r = 0; r < rows; r++) {
+        int64_t row = f->row + r;
+        vi sums = splat_int(((const int32_t *)in->starts)[row * in->start_count + b]);
+        UNROLL for (int q = 0; q < QUADS; q++) sums = dot(sums, w[q] ^ (FLIP * 0x01010101u), splat_quad(in->codes + row * in->in + b * BLOCK + q * 4), true);
+        out[r][v] = fma_of(to_float(sums), scale * splat(in->scales[row * in->scale_count + b]), out[r][v]);
+      }
+    }
+  }
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < SPAN; v++) store(f->out + r * MOST_WIDTH + v * LANES, out[r][v]);
+}
+static void stored_1(const struct blocks_stored *f) { stored(f, 1); }
+static void stored_2(const struct blocks_stored *f) { stored(f, 2); }
+static void stored_3(const struct blocks_stored *f) { stored(f, 3); }
+static void stored_4(const struct blocks_stored *f) { stored(f, 4); }
+
 INLINE void unpack(struct form t, unsigned char *codes, float *scales, float *minima, const unsigned char *from, const unsigned char *from_scales, int64_t blocks) {
   const int parts = BLOCK / t.group;
   for (int64_t b = 0; b < blocks; b++) {
@@ -289,8 +428,47 @@ INLINE void unpack(struct form t, unsigned char *codes, float *scales, float *mi
   }
 }
 
+enum { VECTORS = WIDTH / LANES };
+/* sums += `quads` quads of a tile's codes times rows of x, `stride` bytes apart. */
+#if defined(ETK_ISA_neonmm)
+/* Two rows with two outputs, eight inputs of each, in one instruction; the last of an odd number of rows stands beside itself. */
+INLINE void add_products(struct form t, vi (*sums)[VECTORS], const unsigned char *const *codes, const int8_t *x, int64_t stride, int rows, int quads) {
+  (void)t;
+  int32x4_t pairs[(ROWS + 1) / 2][OUTPUTS / 2]; /* (2 rows, 2 outputs) */
+  UNROLL for (int r = 0; r < rows; r += 2)
+    UNROLL for (int o = 0; o < OUTPUTS / 2; o++) pairs[r / 2][o] = vdupq_n_s32(0);
+  _Pragma("GCC unroll 1") for (int q = 0; q < quads; q += 2) { /* unrolled, sums would leave the registers */
+    int8x16_t two[(ROWS + 1) / 2];
+    UNROLL for (int r = 0; r < rows; r += 2) two[r / 2] = vcombine_s8(vld1_s8(x + r * stride + q * 4), vld1_s8(x + (r + 1 < rows ? r + 1 : r) * stride + q * 4));
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+      uint32x4_t first = (uint32x4_t)load_codes(codes[0] + q * 64 + v * 16), second = (uint32x4_t)load_codes(codes[0] + (q + 1) * 64 + v * 16);
+      int8x16_t low = (int8x16_t)vzip1q_u32(first, second), high = (int8x16_t)vzip2q_u32(first, second);
+      UNROLL for (int r = 0; r < rows; r += 2) {
+        pairs[r / 2][2 * v] = vmmlaq_s32(pairs[r / 2][2 * v], two[r / 2], low);
+        pairs[r / 2][2 * v + 1] = vmmlaq_s32(pairs[r / 2][2 * v + 1], two[r / 2], high);
+      }
+    }
+  }
+  UNROLL for (int r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+      int64x2_t low = (int64x2_t)pairs[r / 2][2 * v], high = (int64x2_t)pairs[r / 2][2 * v + 1];
+      sums[r][v] += (vi)(r % 2 ? vzip2q_s64(low, high) : vzip1q_s64(low, high));
+    }
+}
+#else
+INLINE void add_products(struct form t, vi (*sums)[VECTORS], const unsigned char *const *codes, const int8_t *x, int64_t stride, int rows, int quads) {
+  UNROLL for (int q = 0; q < quads; q++) {
+    vu w[VECTORS];
+    UNROLL for (int v = 0; v < VECTORS; v++) w[v] = load_codes(codes[v / SPAN] + q * 64 + v % SPAN * 4 * LANES);
+    UNROLL for (int r = 0; r < rows; r++) {
+      vu quad = splat_quad(x + r * stride + q * 4);
+      UNROLL for (int v = 0; v < VECTORS; v++) sums[r][v] = dot(sums[r][v], w[v], quad, t.wide);
+    }
+  }
+}
+#endif
+
 INLINE void tile(struct form t, const struct blocks_tile *f, int rows) {
-  enum { VECTORS = WIDTH / LANES };
   const int parts = BLOCK / t.group, quads = t.group / 4;
   const struct blocks_input *in = f->x;
   vf out[ROWS][VECTORS], unit[ROWS][VECTORS];
@@ -312,14 +490,9 @@ INLINE void tile(struct form t, const struct blocks_tile *f, int rows) {
         if (!t.minima) start = splat_int(starts[r * start_stride + b * parts + part]);
         UNROLL for (int v = 0; v < VECTORS; v++) sums[r][v] = start;
       }
-      UNROLL for (int q = 0; q < quads; q++) {
-        vu w[VECTORS];
-        UNROLL for (int v = 0; v < VECTORS; v++) w[v] = load_codes(f->codes[v / SPAN] + b * BLOCK_BYTES + (part * quads + q) * 64 + v % SPAN * 4 * LANES);
-        UNROLL for (int r = 0; r < rows; r++) {
-          vu quad = splat_quad(x + r * stride + b * BLOCK + part * t.group + q * 4);
-          UNROLL for (int v = 0; v < VECTORS; v++) sums[r][v] = dot(sums[r][v], w[v], quad, t.wide);
-        }
-      }
+      const unsigned char *codes[WIDTH / OUTPUTS];
+      UNROLL for (int g = 0; g < WIDTH / OUTPUTS; g++) codes[g] = f->codes[g] + b * BLOCK_BYTES + part * quads * 64;
+      add_products(t, sums, codes, x + b * BLOCK + part * t.group, stride, rows, quads);
       UNROLL for (int v = 0; v < VECTORS; v++) {
         int64_t at = (b * parts + part) * OUTPUTS + v % SPAN * LANES;
         vf scale = load(f->scales[v / SPAN] + at), minimum = splat(0);
@@ -395,5 +568,6 @@ const struct blocks_kernels TABLE_EXPAND(ETK_ISA) = {
     .quantize = {BLOCKS_TYPES(QUANTIZE)},
     .unpack = {BLOCKS_TYPES(UNPACK)},
     .few = {BLOCKS_TYPES(FEW)},
+    .stored = {[ETK_Q8_0 - ETK_TYPE_FIRST_BLOCK] = {stored_1, stored_2, stored_3, stored_4}},
     .tile = {TILE_ROW(plain), TILE_ROW(minima), TILE_ROW(plain), TILE_ROW(minima), TILE_ROW(wide), TILE_ROW(units_minima_16), TILE_ROW(units),
              TILE_ROW(units_minima), TILE_ROW(units_minima), TILE_ROW(units), TILE_ROW(wide)}};

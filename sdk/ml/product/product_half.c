@@ -30,7 +30,9 @@ static const struct rung {
   etk_isa isa;
   const struct half_kernels *kernels;
 } ladder[] = {
+#if !defined(__aarch64__) /* whose base has NEON */
     {ETK_ISA_BASE, &etk_k_half_base},
+#endif
 #if defined(__x86_64__)
     {ETK_ISA_AVX2, &etk_k_half_avx2},
     {ETK_ISA_AVX512, &etk_k_half_avx512},
@@ -58,10 +60,12 @@ const struct half_kernels *etk__half_kernels_at(int index) { return index < RUNG
 /* ---- what a product knows ---- */
 
 enum {
-  FEW = 4,             /* rows of x up to which w is multiplied in place */
-  UNITS = 256,         /* of the depth in a panel: with a group of x's rows in the first cache */
+  FEW = 8,             /* rows of x up to which w is multiplied in place */
+  FEW_DECODED = 4,     /* and up to which what is decoded is multiplied row by row */
+  UNITS = 2048,        /* of the depth in a panel: in the second cache; results are read and written again for each, which costs more than panels from there */
   FEW_ROWS = 16,       /* of w that one thread takes at least */
   GRAIN = 1 << 16,     /* products that are worth another thread */
+  SLICE = 768,         /* rows of x that are packed together at most: a panel is packed again for each slice, whose block stays in the second cache */
   LINE = 64,           /* bytes, and floats to which parts of scratch are rounded up */
   NEAR_FLOATS = 1 << 16 /* of packed x that stay in the second cache beside what w is read through */
 };
@@ -126,14 +130,17 @@ static int64_t group_floats(const struct half *h) { return h->kernels->rows * cu
 static int64_t decoded_floats(const struct half *h) { return h->row_bytes ? 0 : h->kernels->width * h->block; }
 static int64_t panel_floats(const struct half *h) { return h->kernels->width * h->block / (h->pairs ? 2 : 1); }
 
+/* Slices are alike, so that none is small. */
+static int64_t slice_of(const struct half *h, int64_t rows) { return round_up(cut_up(rows, cut_up(rows, SLICE)), h->kernels->rows); }
+
 /* Whether the path without the product layer takes so many rows. */
-static bool is_plain(const struct half *h, int64_t rows) { return rows <= FEW ? !h->row_bytes : many_by_blas; }
+static bool is_plain(const struct half *h, int64_t rows) { return rows <= (h->row_bytes ? FEW : FEW_DECODED) ? !h->row_bytes : many_by_blas; }
 
 static size_t scratch(const void *state, int64_t rows, int threads) {
   const struct half *h = state;
   if (is_plain(h, rows)) return etk__stored_gemm_scratch(h->weight, true, threads);
-  if (rows <= FEW) return 0;
-  int64_t groups = round_up(cut_up(rows, h->kernels->rows) * group_floats(h), LINE);
+  if (rows <= FEW && h->row_bytes) return 0;
+  int64_t groups = round_up(cut_up(smaller(rows, slice_of(h, rows)), h->kernels->rows) * group_floats(h), LINE);
   return (size_t)(groups + (decoded_floats(h) + panel_floats(h)) * threads) * sizeof(float);
 }
 
@@ -266,6 +273,17 @@ static void run_many(struct work *k) {
   etk_parallel_for(panels * k->chunks, 1 + GRAIN / (h->in * h->kernels->width * smaller(k->rows, k->chunk * h->kernels->rows)), run_panels, k);
 }
 
+static void run_slices(const struct work *all) {
+  int64_t slice = slice_of(all->h, all->rows);
+  for (int64_t first = 0; first < all->rows; first += slice) {
+    struct work k = *all;
+    k.x += first * k.ldx;
+    k.y += first * k.ldy;
+    k.rows = smaller(slice, all->rows - first);
+    run_many(&k);
+  }
+}
+
 /* Also of F32 by the path that cuts the work by sizes alone, so that threads change no bit. */
 static void run_plain(const struct work *k) {
   const struct half *h = k->h;
@@ -277,8 +295,8 @@ static void run(const void *state, float *y, int64_t ldy, const float *x, int64_
   const struct half *h = state;
   struct work k = {.h = h, .y = y, .x = x, .ldy = ldy, .ldx = ldx, .rows = rows, .alpha = alpha, .beta = beta, .scratch = memory};
   if (is_plain(h, rows)) run_plain(&k);
-  else if (rows > FEW) run_many(&k);
+  else if (rows > FEW || !h->row_bytes) run_slices(&k);
   else etk_parallel_for(cut_up(h->out, FEW_ROWS), 1 + GRAIN / (h->in * rows * FEW_ROWS), few_in_place, &k);
 }
 
-const struct product_backend etk__product_half = {"half", fits, make, etk_free, bytes, scratch, run};
+const struct product_backend etk__product_half = {"half", fits, make, etk_free, bytes, scratch, run, NULL};

@@ -245,6 +245,44 @@ INLINE void run_tile(const struct half_tile *t, int rows, bool pairs) {
   }
 }
 
+#if defined(ETK_ISA_neonmm)
+/* Of two units, two rows with two columns are one product of 2 x 4 with 4 x 2 numbers; behind the last of an odd depth stand zeros, as behind the last row. */
+INLINE void add_matrices(float32x4_t (*s)[WIDTH / 2], const float *x, const float *w, int rows, bool two) {
+  bfloat16x8_t columns[WIDTH / 2];
+  _Pragma("GCC unroll 4") for (int c = 0; c < WIDTH; c += LANES) {
+    float32x4_t a = vld1q_f32(w + c), b = two ? vld1q_f32(w + WIDTH + c) : vdupq_n_f32(0);
+    columns[c / 2] = (bfloat16x8_t)vzip1q_f32(a, b);
+    columns[c / 2 + 1] = (bfloat16x8_t)vzip2q_f32(a, b);
+  }
+  _Pragma("GCC unroll 4") for (int r = 0; r < rows; r += 4) {
+    float32x4_t a = vld1q_f32(x + r), b = two ? vld1q_f32(x + ROWS + r) : vdupq_n_f32(0);
+    bfloat16x8_t low = (bfloat16x8_t)vzip1q_f32(a, b), high = (bfloat16x8_t)vzip2q_f32(a, b);
+    _Pragma("GCC unroll 4") for (int c = 0; c < WIDTH / 2; c++) {
+      s[r / 2][c] = vbfmmlaq_f32(s[r / 2][c], low, columns[c]);
+      if (r + 2 < rows) s[r / 2 + 1][c] = vbfmmlaq_f32(s[r / 2 + 1][c], high, columns[c]);
+    }
+  }
+}
+INLINE void run_tile_matrices(const struct half_tile *t, int rows) {
+  float32x4_t s[ROWS / 2][WIDTH / 2]; /* (2 rows, 2 columns) */
+  _Pragma("GCC unroll 6") for (int r = 0; r < rows; r += 2)
+    _Pragma("GCC unroll 4") for (int c = 0; c < WIDTH / 2; c++) s[r / 2][c] = vdupq_n_f32(0);
+  const float *x = t->x, *w = t->panel;
+  const unsigned char *ahead = t->ahead;
+  for (int64_t p = 0; p < t->depth; p += STEPS, ahead += LINE) {
+    int64_t steps = t->depth - p < STEPS ? t->depth - p : STEPS, q = 0;
+    for (int64_t r = 0; r < t->ahead_rows; r++) __builtin_prefetch(ahead + r * t->ahead_stride, 0, 2);
+    for (; q + 2 <= steps; q += 2, x += 2 * ROWS, w += 2 * WIDTH) add_matrices(s, x, w, rows, true);
+    if (q < steps) add_matrices(s, x, w, rows, false);
+  }
+  _Pragma("GCC unroll 12") for (int r = 0; r < rows; r++)
+    _Pragma("GCC unroll 2") for (int c = 0; c < WIDTH; c += LANES) {
+      float64x2_t low = (float64x2_t)s[r / 2][c / 2], high = (float64x2_t)s[r / 2][c / 2 + 1];
+      put(t->y + r * t->ldy + c, (vf)(r % 2 ? vzip2q_f64(low, high) : vzip1q_f64(low, high)), t->alpha, t->beta, t->columns - c);
+    }
+}
+#endif
+
 #if defined(ETK_ISA_avx512) || defined(ETK_ISA_neon)
 #define EACH_ROWS(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12)
 #elif defined(ETK_ISA_avx2)
@@ -257,7 +295,11 @@ INLINE void run_tile(const struct half_tile *t, int rows, bool pairs) {
 EACH_ROWS(DEFINE)
 static void (*const tiles[ROWS])(const struct half_tile *t) = {EACH_ROWS(NAME)};
 #if defined(HAS_PAIRS)
+#if defined(ETK_ISA_neonmm)
+#define DEFINE_PAIRS(n) static void tile_pairs_##n(const struct half_tile *t) { run_tile_matrices(t, n); }
+#else
 #define DEFINE_PAIRS(n) static void tile_pairs_##n(const struct half_tile *t) { run_tile(t, n, true); }
+#endif
 #define NAME_PAIRS(n) tile_pairs_##n,
 EACH_ROWS(DEFINE_PAIRS)
 static void (*const tiles_of_pairs[ROWS])(const struct half_tile *t) = {EACH_ROWS(NAME_PAIRS)};

@@ -5,7 +5,7 @@
 #define TABLE_NAME(isa)   etk__decoders_##isa
 #define TABLE_EXPAND(isa) TABLE_NAME(isa)
 #define BLOCKS(type, body, elements, bytes)                                                                                                          \
-  static void type(float *restrict out, const unsigned char *restrict in, int64_t count) {                                                           \
+  static __attribute__((unused)) void type(float *restrict out, const unsigned char *restrict in, int64_t count) {                                                           \
     for (int64_t i = 0; i < count; i++) body(out + i * (elements), in + i * (bytes));                                                                \
   }
 
@@ -131,7 +131,17 @@ BLOCKS(q5_k, block_q5_k, SUPER, 176)
 BLOCKS(q6_k, block_q6_k, SUPER, 210)
 BLOCKS(iq4_nl, block_iq4_nl, SMALL, 18)
 
+/* Those of avx2 and avx512 that gain by the set. */
+#if defined(ETK_ISA_avx512)
+#define OWN(type, avx2, avx512) (avx512) ? type : NULL
+#elif defined(ETK_ISA_avx2)
+#define OWN(type, avx2, avx512) (avx2) ? type : NULL
+#else
+#define OWN(type, avx2, avx512) type
+#endif
 #define ISA_TEXT(isa) #isa
 #define ISA_NAME(isa) ISA_TEXT(isa)
 extern const etk__decoders TABLE_EXPAND(ETK_ISA);
-const etk__decoders TABLE_EXPAND(ETK_ISA) = {ISA_NAME(ETK_ISA), {q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl}};
+const etk__decoders TABLE_EXPAND(ETK_ISA) = {ISA_NAME(ETK_ISA), {
+    OWN(q4_0, 1, 1), OWN(q4_1, 1, 0), OWN(q5_0, 1, 0), OWN(q5_1, 1, 0), OWN(q8_0, 1, 0), OWN(q2_k, 0, 1), OWN(q3_k, 0, 0), OWN(q4_k, 1, 0), OWN(q5_k, 1, 0),
+    OWN(q6_k, 0, 0), OWN(iq4_nl, 1, 0)}};

@@ -19,7 +19,9 @@ static const struct rung {
   const etk__decoders *decoders;
   const etk__fitters *fitters;
 } ladder[] = {
+#if !defined(__aarch64__) /* whose base has NEON */
     {ETK_ISA_BASE, &etk__decoders_base, &etk__fitters_base},
+#endif
 #if defined(__x86_64__)
     {ETK_ISA_AVX2, &etk__decoders_avx2, &etk__fitters_avx2},
     {ETK_ISA_AVX512, &etk__decoders_avx512, &etk__fitters_avx512},
@@ -29,20 +31,29 @@ static const struct rung {
 };
 enum { RUNGS = sizeof ladder / sizeof *ladder };
 
-static const struct rung *active = &ladder[0];
+/* Of each type and search the highest rung that has its own. */
+static etk__decoders decoders;
+static etk__fitters fitters;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void choose(void) {
-  etk_isa best = etk_isa_active();
-  for (int i = 0; i < RUNGS; i++)
-    if (ladder[i].isa <= best) active = &ladder[i];
-}
-static const struct rung *chosen(void) {
-  pthread_once(&once, choose);
-  return active;
+  for (const struct rung *r = ladder; r < ladder + RUNGS && (r == ladder || r->isa <= etk_isa_active()); r++) {
+    decoders.name = r->decoders->name;
+    for (int t = 0; t < ETK_TYPE_END - ETK_TYPE_FIRST_BLOCK; t++)
+      if (r->decoders->of[t]) decoders.of[t] = r->decoders->of[t];
+    if (r->fitters->fit_signed) fitters.fit_signed = r->fitters->fit_signed;
+    if (r->fitters->fit_affine) fitters.fit_affine = r->fitters->fit_affine;
+    if (r->fitters->fit_levels) fitters.fit_levels = r->fitters->fit_levels;
+  }
 }
 static const struct rung *rung_at(int index) { return index >= 0 && index < RUNGS && ladder[index].isa <= etk_isa_best() ? &ladder[index] : NULL; }
-const etk__decoders *etk__quant_decoders(void) { return chosen()->decoders; }
-const etk__fitters *etk__quant_fitters(void) { return chosen()->fitters; }
+const etk__decoders *etk__quant_decoders(void) {
+  pthread_once(&once, choose);
+  return &decoders;
+}
+const etk__fitters *etk__quant_fitters(void) {
+  pthread_once(&once, choose);
+  return &fitters;
+}
 const etk__decoders *etk__quant_decoders_at(int index) {
   const struct rung *r = rung_at(index);
   return r ? r->decoders : NULL;

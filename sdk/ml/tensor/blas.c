@@ -165,20 +165,28 @@ static void run_pieces(void *user, int64_t begin, int64_t end, int slot) {
   for (int64_t i = begin; i < end; i++) run_piece(user, i);
 }
 
-/* One row of a against the rows of b: memory-bound, so no packing. */
+/* Few rows of a against the rows of b: memory-bound, so no packing. Some rows of b at a time, which stay in the first cache; each row of a is summed as if it
+ * were alone, so that what a token gives does not depend on how many others are computed with it. */
+enum { FEW = 4, NEAR_FLOATS = 1 << 13 };
 static void run_matvec(void *user, int64_t begin, int64_t end, int slot) {
   const struct gemm *g = user;
   float sums[256];
+  int64_t near = g->m == 1 ? 256 : NEAR_FLOATS / (g->k + 1) / 4 * 4; /* fours: what the kernel sums side by side */
+  if (near < 4) near = 4;
+  if (near > 256) near = 256;
   (void)slot;
   for (int64_t i = begin, n; i < end; i += n) {
-    n = end - i < 256 ? end - i : 256;
-    etk__kernels()->matvec_f32(sums, g->b + i * g->ldb, g->ldb, g->a, n, g->k);
-    for (int64_t j = 0; j < n; j++) g->c[i + j] = g->alpha * sums[j] + (g->beta != 0 ? g->beta * g->c[i + j] : 0);
+    n = end - i < near ? end - i : near;
+    for (int64_t row = 0; row < g->m; row++) {
+      float *c = g->c + row * g->ldc + i;
+      etk__kernels()->matvec_f32(sums, g->b + i * g->ldb, g->ldb, g->a + row * g->lda, n, g->k);
+      for (int64_t j = 0; j < n; j++) c[j] = g->alpha * sums[j] + (g->beta != 0 ? g->beta * c[j] : 0);
+    }
   }
 }
 
 void etk__gemm_parallel(const struct gemm *g) {
-  if (g->m == 1 && g->tb && (!g->ta || g->lda == 1)) {
+  if (g->m <= FEW && g->tb && (!g->ta || (g->m == 1 && g->lda == 1))) {
     etk_parallel_for(g->n, 1 + 65536 / (g->k + 1), run_matvec, (void *)(uintptr_t)g);
     return;
   }

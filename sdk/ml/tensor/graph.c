@@ -25,7 +25,7 @@ void etk_graph_free(etk_graph *g) {
   etk_free(g->nodes);
   etk_free(g->sources);
   etk_free(g->buffers);
-  etk_free(g->block);
+  if (!g->workspace) etk_free(g->block);
   etk_arena_fini(&g->arena);
   etk_free(g);
 }
@@ -108,6 +108,26 @@ void etk_graph_keep(etk_graph *g, etk_tensor *t) {
 
 void etk_graph_set_memory_limit(etk_graph *g, size_t bytes) { g->memory_limit = bytes; }
 
+void etk_graph_recompute(etk_graph *g, bool on) { g->part = on ? ++g->part_count : 0; }
+
+void etk_graph_set_compute(etk_graph *g, etk_compute compute) {
+  if (g->compute != compute) g->planned = false; /* scratch may differ */
+  g->compute = compute;
+}
+
+void etk_graph_set_exact(etk_graph *g, bool on) { g->exact = on; }
+
+static const char *const compute_names[] = {[ETK_COMPUTE_F32] = "float32", [ETK_COMPUTE_BF16] = "bfloat16"};
+const char *etk_compute_name(etk_compute compute) { return (unsigned)compute < sizeof compute_names / sizeof *compute_names ? compute_names[compute] : "?"; }
+bool etk_compute_parse(etk_compute *out, const char *name) {
+  for (int i = 0; i < (int)(sizeof compute_names / sizeof *compute_names); i++)
+    if (!strcmp(compute_names[i], name)) {
+      *out = (etk_compute)i;
+      return true;
+    }
+  return false;
+}
+
 void etk_graph_set_random(etk_graph *g, uint64_t seed, uint64_t step) {
   g->seed = seed;
   g->step = step;
@@ -148,6 +168,7 @@ static etk_tensor *adopt(etk_graph *g, etk_tensor *t) {
   own->data = t->data;
   own->bytes = t->bytes;
   own->parts = t->parts;
+  own->rotary = t->rotary;
   own->source = etk_tensor_ref(t);
   g->sources[slot_of(g, t)] = (size_t)own->id + 1;
   g->source_count++;
@@ -204,7 +225,7 @@ etk_tensor *etk__record(etk_graph *g, const struct op *op, etk_tensor *const *in
   g->nodes = items;
   if (!room) return no_memory(g);
   if (size) memcpy(copy, attributes, size);
-  *node = (struct node){.op = op, .input_count = count, .attributes = copy};
+  *node = (struct node){.op = op, .input_count = count, .attributes = copy, .attribute_bytes = size, .part = g->part};
   for (int i = 0; i < count; i++) {
     if (!inputs[i] && i >= op->inputs_min) continue;
     node->inputs[i] = check_input(g, op, i, inputs[i]);
@@ -219,6 +240,21 @@ etk_tensor *etk__record(etk_graph *g, const struct op *op, etk_tensor *const *in
   g->nodes[g->node_count++] = node;
   g->planned = false;
   return node->outputs[0];
+}
+
+etk_tensor *etk__add_output(etk_graph *g, struct node *node, etk_shape shape) {
+  if (g->status) return &g->poison;
+  etk_tensor *t = node->output_count < MAX_OUTPUTS ? add_tensor(g, ETK_F32, &shape) : NULL;
+  if (!t) return no_memory(g);
+  t->node = node;
+  g->planned = false;
+  return node->outputs[node->output_count++] = t;
+}
+
+struct node *etk__record_again(etk_graph *g, const struct node *node, etk_tensor *const *inputs) {
+  size_t before = g->node_count;
+  etk__record(g, node->op, inputs, node->input_count, node->attributes, node->attribute_bytes);
+  return g->node_count > before ? g->nodes[before] : NULL;
 }
 
 etk_tensor *etk__output(etk_tensor *first, int index) { return etk__poisoned(first) ? first : first->node->outputs[index]; }

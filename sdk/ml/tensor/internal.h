@@ -12,7 +12,7 @@
 
 #include "../kernels/kernels.h"
 
-enum { MAX_INPUTS = 8, MAX_OUTPUTS = 3, ALIGNMENT = 64 };
+enum { MAX_INPUTS = 8, MAX_OUTPUTS = 5, ALIGNMENT = 64 };
 
 struct node;
 
@@ -30,6 +30,8 @@ struct etk_tensor {
   size_t bytes;
   void *data;
   struct parts *parts; /* AFFINE and NF4, else NULL; a stand-in has its source's */
+  int64_t rotary;      /* of a block type: rows lie interleaved within heads of so many (etk_weight_stored_row); 0: in order */
+  _Atomic(void *) ordered; /* with rotary: what etk_tensor_data gave out; NULL: it was not asked */
   _Atomic(void *) product; /* product/product.h: outside graphs, what etk__product_of keeps; NULL: it was not asked */
   /* Outside graphs (graph NULL): shared by reference count. */
   atomic_int references;
@@ -58,6 +60,7 @@ struct call {
   etk_view in[MAX_INPUTS], out[MAX_OUTPUTS];
   void *scratch; /* as many bytes as op->scratch asked for, 64-byte aligned, uninitialised */
   int threads;   /* what op->scratch was told */
+  etk_compute compute;
   uint64_t seed, step;
 };
 
@@ -100,12 +103,20 @@ struct node {
   etk_tensor *inputs[MAX_INPUTS]; /* tensors of the same graph; an absent optional input is NULL */
   etk_tensor *outputs[MAX_OUTPUTS];
   void *attributes;
+  size_t attribute_bytes;
+  int64_t part; /* of the graph that is computed again in the reverse pass, from 1; 0: kept for it */
   bool live;
 };
 
 struct buffer {
   size_t bytes, offset;
   int64_t first, last; /* node numbers between which it is taken */
+};
+
+/* Memory for the steps of graphs of which one runs at a time: what a graph keeps holds until another runs. Grown by whoever needs more; etk_free(data). */
+struct workspace {
+  unsigned char *data;
+  size_t bytes;
 };
 
 struct etk_graph {
@@ -121,6 +132,10 @@ struct etk_graph {
   etk_tensor poison;
   uint64_t seed, step;
   uint64_t random_nodes; /* numbers the random operations */
+  etk_compute compute;
+  bool exact; /* etk_graph_set_exact */
+  bool arrived; /* it has run, so that no weight is still being read from its file */
+  int64_t part, part_count; /* what nodes are recorded into (struct node) */
   size_t input_bytes, memory_limit;
   /* plan */
   bool planned;
@@ -131,6 +146,7 @@ struct etk_graph {
   /* storage */
   unsigned char *block;
   size_t block_bytes;
+  struct workspace *workspace; /* of which block is; NULL: block is the graph's own */
   bool debug_poison;
 };
 
@@ -138,6 +154,10 @@ struct etk_graph {
 /* Records a node and returns output 0 (the poisoned tensor on any error). attributes (size bytes) are copied. */
 etk_tensor *etk__record(etk_graph *graph, const struct op *op, etk_tensor *const *inputs, int count, const void *attributes, size_t size);
 etk_tensor *etk__output(etk_tensor *first, int index); /* another output of the node that made `first` */
+/* One more result of a node that is recorded already, which its forward function then also makes: what a reverse pass asks for. Poisoned: out of memory. */
+etk_tensor *etk__add_output(etk_graph *graph, struct node *node, etk_shape shape);
+/* The node recorded again with other inputs: same operation, same attributes (so the same random numbers). NULL: the graph is poisoned. */
+struct node *etk__record_again(etk_graph *graph, const struct node *node, etk_tensor *const *inputs);
 bool etk__poisoned(const etk_tensor *tensor);
 /* Poisons the graph (the first cause stays) and returns the poisoned tensor. */
 etk_tensor *etk__poison(etk_graph *graph, etk_status status, const char *format, ...) ETK_PRINTF(3, 4);
@@ -149,6 +169,8 @@ etk_tensor *etk__stand_in(const etk_graph *graph, const etk_tensor *tensor);
 etk_status etk__run_node(etk_error *e, const etk_graph *graph, const struct node *node); /* storage must be there */
 /* Fills storage with NaN before each eval and whenever its tensor dies, so that a planner that reuses too early shows. */
 void etk__graph_set_debug_poison(etk_graph *graph, bool on);
+/* Before the first eval. The workspace must outlive the graph. */
+void etk__graph_set_workspace(etk_graph *graph, struct workspace *workspace);
 
 /* ---- shape.c ---- */
 bool etk__shape_is_suffix(const etk_shape *suffix, const etk_shape *shape);
@@ -161,6 +183,13 @@ int64_t etk__stored_unit(const etk_tensor *tensor); /* columns that are decoded 
 /* Columns [column, column + columns) of rows [row, row + rows) to out, row after row `stride` floats apart. column and columns are multiples of the unit. Any
  * stored type, or F32. Part of the work is the calling thread's alone, so call it inside regions. */
 void etk__stored_decode(float *out, int64_t stride, const etk_tensor *tensor, int64_t row, int64_t rows, int64_t column, int64_t columns);
+/* Where row `row` is stored. */
+static inline int64_t etk__stored_row(const etk_tensor *tensor, int64_t row) {
+  int64_t d = tensor->rotary;
+  if (!d) return row;
+  int64_t i = row % d;
+  return row - i + (i < d / 2 ? 2 * i : 2 * (i - d / 2) + 1);
+}
 /* Elements [first, first + count), multiples of the unit, of the tensor as one row. */
 void etk__stored_decode_flat(float *out, const etk_tensor *tensor, int64_t first, int64_t count);
 

@@ -112,7 +112,7 @@ static size_t largest_scratch(const etk_graph *g, int threads) {
 
 /* Storage of an earlier plan goes; the new one comes with the next eval. */
 static void drop_block(etk_graph *g) {
-  etk_free(g->block);
+  if (!g->workspace) etk_free(g->block);
   g->block = NULL;
   g->block_bytes = 0;
   for (size_t i = 0; i < g->tensor_count; i++)

@@ -29,8 +29,13 @@ void etk__stored_decode_flat(float *out, const etk_tensor *t, int64_t first, int
   else if (t->dtype == ETK_NF4) etk_nf4_decode(out, data + first / 2, (const float *)t->parts->scales->data + first / ETK_NF4_BLOCK, count);
   else if (etk_type_is_float8((etk_type)t->dtype)) etk__float8_decode(out, (etk_type)t->dtype, data + first, count);
   else {
-    int64_t elements = etk_type_block_elements((etk_type)t->dtype), bytes = etk_type_block_bytes((etk_type)t->dtype);
-    etk__quant_decoders()->of[(int)t->dtype - ETK_TYPE_FIRST_BLOCK](out, data + first / elements * bytes, count / elements);
+    int64_t elements = etk_type_block_elements((etk_type)t->dtype), bytes = etk_type_block_bytes((etk_type)t->dtype), width = etk__last(&t->shape);
+    for (int64_t n; count > 0; out += n, first += n, count -= n) {
+      int64_t row = first / width;
+      n = !t->rotary || count < (row + 1) * width - first ? count : (row + 1) * width - first;
+      int64_t at = t->rotary ? etk__stored_row(t, row) * width + first % width : first;
+      etk__quant_decoders()->of[(int)t->dtype - ETK_TYPE_FIRST_BLOCK](out, data + at / elements * bytes, n / elements);
+    }
   }
 }
 

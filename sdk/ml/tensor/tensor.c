@@ -2,6 +2,7 @@
 #include "ml/product/product.h"
 
 #include <etk/parallel.h>
+#include <pthread.h>
 
 static etk_status check_shape(etk_error *e, etk_dtype dtype, const etk_shape *shape, int64_t *elements, size_t *bytes) {
   char text[SHAPE_TEXT];
@@ -30,6 +31,7 @@ static etk_tensor *tensor_shell(etk_dtype dtype, const etk_shape *shape, int64_t
   t->buffer = -1;
   atomic_init(&t->references, 1);
   atomic_init(&t->product, NULL);
+  atomic_init(&t->ordered, NULL);
   return t;
 }
 
@@ -196,6 +198,7 @@ void etk_tensor_unref(etk_tensor *t) {
   if (!t || t->graph || atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel) != 1) return;
   etk__product_drop(&t->product);
   if (t->owned) etk_free(t->data);
+  etk_free(atomic_load_explicit(&t->ordered, memory_order_acquire));
   if (t->release) t->release(t->owner);
   free_parts(t->parts);
   etk_free(t);
@@ -205,7 +208,22 @@ etk_dtype etk_tensor_dtype(const etk_tensor *t) { return t->dtype; }
 const etk_shape *etk_tensor_shape(const etk_tensor *t) { return &t->shape; }
 int64_t etk_tensor_elements(const etk_tensor *t) { return t->elements; }
 size_t etk_tensor_bytes(const etk_tensor *t) { return t->bytes; }
-void *etk_tensor_data(const etk_tensor *t) { return t->data; }
+/* Rows in order, of a tensor whose rows are not: a copy that stays with it. NULL: out of memory. */
+static void *ordered(const etk_tensor *t) {
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  _Atomic(void *) *slot = &((etk_tensor *)(uintptr_t)t)->ordered;
+  void *seen = atomic_load_explicit(slot, memory_order_acquire);
+  if (seen) return seen;
+  pthread_mutex_lock(&lock);
+  char *copy = atomic_load_explicit(slot, memory_order_acquire);
+  bool made = !copy && (copy = etk_alloc_aligned(t->bytes, ALIGNMENT));
+  size_t rows = (size_t)t->shape.dims[0], bytes = t->bytes / rows;
+  for (size_t row = 0; made && row < rows; row++) memcpy(copy + row * bytes, (const char *)t->data + (size_t)etk__stored_row(t, (int64_t)row) * bytes, bytes);
+  if (made) atomic_store_explicit(slot, copy, memory_order_release);
+  pthread_mutex_unlock(&lock);
+  return copy;
+}
+void *etk_tensor_data(const etk_tensor *t) { return !t->rotary ? t->data : ordered(t->source ? t->source : t); }
 void etk_tensor_set_trainable(etk_tensor *t, bool trainable) { t->trainable = trainable; }
 bool etk_tensor_trainable(const etk_tensor *t) { return t->trainable; }
 
@@ -214,4 +232,5 @@ int64_t etk_tensor_dim(const etk_tensor *t, int axis) {
   return i < 0 || i >= t->shape.rank ? 1 : t->shape.dims[i];
 }
 
-etk_view etk_tensor_view(const etk_tensor *t) { return (etk_view){t->data, t->dtype, t->shape, t->elements}; }
+/* Operations take rows of a stored type by etk__stored_decode or from its product, which know their order. */
+etk_view etk_tensor_view(const etk_tensor *t) { return (etk_view){t->graph ? t->data : etk_tensor_data(t), t->dtype, t->shape, t->elements}; }

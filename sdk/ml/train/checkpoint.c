@@ -13,7 +13,8 @@ static const char *const slots[] = {"exp_avg", "exp_avg_sq"};
 /* What the rest of a run depends on. Numbers are compared exactly; the schedule's length may not change either, or the rates would jump. */
 static json_t *course(const etk_trainer *t) {
   const etk_trainer_options *o = &t->options;
-  return json_pack("{s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:I, s:I, s:f, s:f}", "batch_size", (json_int_t)o->batch_size,
+  json_int_t rows = o->packing ? (json_int_t)etk_packing_rows(o->packing) : 0;
+  return json_pack("{s:I, s:i, s:I, s:I, s:I, s:I, s:i, s:f, s:f, s:f, s:f, s:f, s:i, s:f, s:f, s:I, s:I, s:f, s:f}", "packed_rows", rows, "compute", (int)o->compute, "batch_size", (json_int_t)o->batch_size,
                    "accumulation", (json_int_t)o->accumulation, "max_tokens", (json_int_t)o->max_tokens, "seed", (json_int_t)o->seed, "optimizer",
                    (int)o->optimizer.kind, "beta1", o->optimizer.beta1, "beta2", o->optimizer.beta2, "epsilon", o->optimizer.epsilon, "momentum",
                    o->optimizer.momentum, "weight_decay", o->optimizer.weight_decay, "schedule", (int)o->schedule.kind, "learning_rate",
@@ -53,23 +54,30 @@ etk_status etk_trainer_save(etk_error *e, const etk_trainer *t, const char *fold
 /* What a person calls the facts of the course that have another name; names: what the numbers of an enumeration mean. */
 static const struct fact {
   const char *key, *words, *names[4];
-} facts[] = {{"accumulation", "gradient accumulation steps", {NULL}},
-             {"max_tokens", "tokens in the longest sequence (the data and the longest sequence allowed decide)", {NULL}},
-             {"optimizer", "the optimizer", {[ETK_ADAMW] = "adamw", [ETK_SGD] = "sgd"}},
+  bool added; /* to trainer_state.json after its first version: where it is missing it is 0 */
+} facts[] = {{"packed_rows", "rows of packed sequences (--packing, the data and the longest sequence allowed decide; 0: not packed)", {NULL}, true},
+             {"compute", "the type that products are computed in", {[ETK_COMPUTE_F32] = "float32", [ETK_COMPUTE_BF16] = "bfloat16"}, true},
+             {"accumulation", "gradient accumulation steps", {NULL}, false},
+             {"max_tokens", "tokens in the longest sequence (the data and the longest sequence allowed decide)", {NULL}, false},
+             {"optimizer", "the optimizer", {[ETK_ADAMW] = "adamw", [ETK_SGD] = "sgd"}, false},
              {"schedule", "the learning rate schedule", {[ETK_SCHEDULE_CONSTANT] = "constant", [ETK_SCHEDULE_LINEAR] = "linear",
-                                                         [ETK_SCHEDULE_COSINE] = "cosine"}},
-             {"total_steps", "optimizer steps in all (epochs or iters, the batch size and the number of sequences decide)", {NULL}}};
+                                                         [ETK_SCHEDULE_COSINE] = "cosine"}, false},
+             {"total_steps", "optimizer steps in all (epochs or iters, the batch size and the number of sequences decide)", {NULL}, false}};
 
 static void put_fact(char *out, size_t size, const struct fact *fact, double value) {
   if (fact && fact->names[0] && value >= 0 && value < 4 && fact->names[(int)value]) snprintf(out, size, "%s", fact->names[(int)value]);
   else snprintf(out, size, "%g", value);
 }
 
-static etk_status other_course(etk_error *e, const char *path, const char *key, double before, double now) {
-  const struct fact *fact = NULL;
-  char was[32], is[32];
+static const struct fact *fact_of(const char *key) {
   for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++)
-    if (!strcmp(facts[i].key, key)) fact = &facts[i];
+    if (!strcmp(facts[i].key, key)) return &facts[i];
+  return NULL;
+}
+
+static etk_status other_course(etk_error *e, const char *path, const char *key, double before, double now) {
+  const struct fact *fact = fact_of(key);
+  char was[32], is[32];
   put_fact(was, sizeof was, fact, before);
   put_fact(is, sizeof is, fact, now);
   return etk_fail(e, ETK_E_USAGE, "%s: %s: the run began with %s, now it is %s; resume with what it began with", path, fact ? fact->words : key, was, is);
@@ -83,8 +91,11 @@ static etk_status same_course(etk_error *e, const etk_trainer *t, const json_t *
   json_t *value;
   json_object_foreach(now, key, value) {
     const json_t *before = json_object_get(saved, key);
-    if (status || (json_is_number(before) && json_number_value(before) == json_number_value(value))) continue;
-    status = before ? other_course(e, path, key, json_number_value(before), json_number_value(value))
+    const struct fact *fact = fact_of(key);
+    bool there = before || (fact && fact->added); /* json_number_value(NULL) is 0 */
+    bool number = !before || json_is_number(before);
+    if (status || (there && number && json_number_value(before) == json_number_value(value))) continue;
+    status = there ? other_course(e, path, key, json_number_value(before), json_number_value(value))
                     : etk_fail(e, ETK_E_FORMAT, "%s: \"course\" has no \"%s\"", path, key);
   }
   json_decref(now);

@@ -1,7 +1,9 @@
 /* Loss and perplexity over a data set, in its order. */
 #include "internal.h"
+#include "ml/tensor/internal.h"
 
 #include <etk/hardware.h>
+#include <etk/text.h>
 #include <math.h>
 
 enum { MAX_SHAPES = 64 };
@@ -14,9 +16,20 @@ struct evaluator {
   int64_t batch, max_tokens;
   struct batch_graph graphs[MAX_SHAPES];
   size_t graph_count;
+  struct workspace workspace; /* of all graphs: one runs at a time */
   etk_sequence *sequences; /* (batch) */
   double sum;
 };
+
+static etk_status check_memory(etk_error *e, const struct evaluator *v, const struct batch_graph *b) {
+  size_t needed = b->plan.peak_bytes, have = (size_t)etk_hardware_memory_available() + v->workspace.bytes;
+  char need[32], has[32];
+  if (have == v->workspace.bytes || needed <= have) return ETK_OK;
+  int64_t smaller = (int64_t)((double)v->batch * (double)have / (double)needed);
+  return etk_fail(e, ETK_E_NO_MEMORY, "a batch of %lld rows of %lld tokens needs %s of memory, %s is available: try %s%lld", (long long)b->rows, (long long)b->columns,
+                  etk_format_size(need, sizeof need, (int64_t)needed), etk_format_size(has, sizeof has, (int64_t)have),
+                  smaller >= 1 ? "--batch-size " : "--max-seq-length ", (long long)(smaller >= 1 ? smaller : b->columns / 2));
+}
 
 static etk_status graph_for(etk_error *e, struct evaluator *v, int64_t columns, struct batch_graph **out) {
   for (size_t i = 0; i < v->graph_count; i++)
@@ -26,9 +39,11 @@ static etk_status graph_for(etk_error *e, struct evaluator *v, int64_t columns, 
     }
   if (v->graph_count == MAX_SHAPES) etk__batch_graph_fini(&v->graphs[--v->graph_count]); /* cannot pile up: rows are at most the context long */
   *out = &v->graphs[v->graph_count];
-  etk_status status = etk__batch_graph_init(e, *out, v->model, v->adapter, v->batch, columns, NULL, 0, 0);
-  if (!status) v->graph_count++;
-  return status;
+  const struct batch_options options = {.workspace = &v->workspace};
+  etk_status status = etk__batch_graph_init(e, *out, v->model, v->adapter, v->batch, columns, NULL, 0, &options);
+  if (status) return status;
+  v->graph_count++;
+  return check_memory(e, v, *out);
 }
 
 static etk_status take_losses(etk_error *e, struct evaluator *v, const struct batch_graph *b, size_t count, etk_evaluation *out) {
@@ -89,6 +104,7 @@ etk_status etk_evaluate(etk_error *e, etk_evaluation *out, const etk_model *mode
   out->perplexity = exp(out->loss);
   out->elapsed_ns = etk_time_ns() - start;
   for (size_t i = 0; i < v->graph_count; i++) etk__batch_graph_fini(&v->graphs[i]);
+  etk_free(v->workspace.data);
   etk_free(v->sequences);
   etk_free(v);
   return status;

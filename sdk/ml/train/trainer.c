@@ -1,5 +1,6 @@
 /* The optimizer loop's single step: batch, graph, clip, update. */
 #include "trainer.h"
+#include "ml/product/product.h"
 
 #include <etk/hardware.h>
 #include <etk/text.h>
@@ -46,6 +47,10 @@ etk_status etk_trainer_new(etk_error *e, etk_trainer **out, etk_model *model, et
   if (options->batch_size < 1) return etk_fail(e, ETK_E_INVALID, "batch size is %lld, wanted at least 1", (long long)options->batch_size);
   if (options->max_tokens < 1) return etk_fail(e, ETK_E_INVALID, "longest row is %d tokens, wanted at least 1", options->max_tokens);
   if (!(options->dropout >= 0 && options->dropout < 1)) return etk_fail(e, ETK_E_INVALID, "dropout is %g, wanted 0 up to (not including) 1", options->dropout);
+  const etk_model_config *config = etk_model_get_config(model);
+  if (options->packing && config->rope_scaling == ETK_ROPE_LONGROPE && options->max_tokens > config->rope_original_positions)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "packing: rows of %d tokens go beyond the %.0f positions of this model's short longrope factors, which are chosen for a whole row; pack into shorter rows, or not at all",
+                    options->max_tokens, config->rope_original_positions);
   etk_trainer *t = etk_calloc(1, sizeof *t);
   if (!t) return etk_fail_memory(e);
   t->model = model;
@@ -62,6 +67,7 @@ etk_status etk_trainer_new(etk_error *e, etk_trainer **out, etk_model *model, et
 void etk_trainer_free(etk_trainer *t) {
   if (!t) return;
   for (size_t i = 0; i < t->graph_count; i++) etk__batch_graph_fini(&t->graphs[i]);
+  etk_free(t->workspace.data);
   for (size_t i = 0; i < t->count && t->sum; i++) etk_tensor_unref(t->sum[i]);
   etk_optimizer_free(t->optimizer);
   etk_free(t->order);
@@ -71,15 +77,62 @@ void etk_trainer_free(etk_trainer *t) {
 
 int64_t etk_trainer_steps(const etk_trainer *t) { return t->steps; }
 
-/* "needs 3.1 GiB, have 2.0 GiB: try --batch-size 2" before anything runs. */
-static etk_status check_memory(etk_error *e, const etk_trainer *t, const struct batch_graph *b) {
-  size_t needed = b->plan.peak_bytes, limit = t->options.memory_limit;
+void etk_trainer_rest(etk_trainer *t) {
+  etk_free(t->workspace.data);
+  t->workspace = (struct workspace){0};
+}
+
+static size_t state_bytes(const etk_trainer *t) {
+  size_t bytes = etk_optimizer_bytes(t->optimizer);
+  for (size_t i = 0; i < t->count; i++) bytes += t->sum[i] ? etk_tensor_bytes(t->sum[i]) : 0;
+  return bytes;
+}
+
+/* What weights take while they are trained beyond etk_model_bytes: forward reads their products' copies and backward the stored bytes, so both stay. Known once a
+ * graph has been planned. */
+static size_t copies_bytes(const etk_trainer *t) {
+  size_t bytes = 0, counted = etk_model_bytes(t->model);
+  for (size_t i = 0; i < etk_model_weight_count(t->model); i++) {
+    const etk_tensor *weight = etk_model_weight_at(t->model, i);
+    bytes += etk_tensor_bytes(weight) + etk__product_copied(weight);
+  }
+  return bytes > counted ? bytes - counted : 0;
+}
+
+static struct batch_options batch_options(etk_trainer *t) {
+  return (struct batch_options){.dropout = (float)t->options.dropout, .packed = t->options.packing != NULL, .checkpointing = t->options.checkpointing,
+                                .compute = t->options.compute, .workspace = &t->workspace};
+}
+
+/* What a step would need if blocks were computed again; 0: no less. */
+static size_t with_checkpointing(etk_trainer *t, const struct batch_graph *b) {
+  struct batch_options options = batch_options(t);
+  struct batch_graph other;
+  options.checkpointing = true;
+  if (t->options.checkpointing || etk__batch_graph_init(NULL, &other, t->model, t->adapter, b->rows, b->columns, t->parameters, t->count, &options)) return 0;
+  size_t bytes = other.plan.peak_bytes;
+  etk__batch_graph_fini(&other);
+  return bytes < b->plan.peak_bytes ? bytes : 0;
+}
+
+static bool base_is_plain(const etk_model *model) {
+  int64_t parameters = etk_model_parameters(model);
+  return parameters > 0 && (int64_t)etk_model_bytes(model) / parameters >= 2; /* F32, F16 or BF16 */
+}
+
+/* Before anything runs: what is needed, what there is, and what would need less. */
+static etk_status check_memory(etk_error *e, etk_trainer *t, const struct batch_graph *b) {
+  size_t state = state_bytes(t) + copies_bytes(t), needed = b->plan.peak_bytes + state, limit = t->options.memory_limit;
   if (!limit || needed <= limit) return ETK_OK;
-  char need[32], have[32];
-  int64_t smaller = (int64_t)((double)t->options.batch_size * (double)limit / (double)needed);
-  return etk_fail(e, ETK_E_NO_MEMORY, "a batch of %lld rows of %lld tokens needs %s of memory, %s is available: try %s%lld", (long long)b->rows,
-                  (long long)b->columns, etk_format_size(need, sizeof need, (int64_t)needed), etk_format_size(have, sizeof have, (int64_t)limit),
-                  smaller >= 1 ? "--batch-size " : "--max-seq-length ", (long long)(smaller >= 1 ? smaller : b->columns / 2));
+  char need[32], have[32], less[32], batch[48] = "", again[96] = "";
+  size_t other = with_checkpointing(t, b);
+  int64_t smaller = limit > state ? (int64_t)((double)t->options.batch_size * (double)(limit - state) / (double)b->plan.peak_bytes) : 0;
+  if (smaller >= 1) snprintf(batch, sizeof batch, "--batch-size %lld", (long long)smaller);
+  else snprintf(batch, sizeof batch, "--max-seq-length %lld", (long long)(b->columns / 2 > 2 ? b->columns / 2 : 2));
+  if (other) snprintf(again, sizeof again, ", --gradient-checkpointing (needs %s)", etk_format_size(less, sizeof less, (int64_t)(other + state)));
+  return etk_fail(e, ETK_E_NO_MEMORY, "a batch of %lld rows of %lld tokens needs %s of memory beyond the weights, %s is available: try %s%s%s", (long long)b->rows,
+                  (long long)b->columns, etk_format_size(need, sizeof need, (int64_t)needed), etk_format_size(have, sizeof have, (int64_t)limit), batch, again,
+                  t->adapter && base_is_plain(t->model) ? ", or a quantized base, whose weights leave more" : "");
 }
 
 static etk_status graph_for(etk_error *e, etk_trainer *t, int64_t columns, struct batch_graph **out) {
@@ -94,7 +147,8 @@ static etk_status graph_for(etk_error *e, etk_trainer *t, int64_t columns, struc
     t->graph_count--;
   }
   struct batch_graph *b = &t->graphs[t->graph_count];
-  etk_status status = etk__batch_graph_init(e, b, t->model, t->adapter, t->options.batch_size, columns, t->parameters, t->count, (float)t->options.dropout);
+  const struct batch_options options = batch_options(t);
+  etk_status status = etk__batch_graph_init(e, b, t->model, t->adapter, t->options.batch_size, columns, t->parameters, t->count, &options);
   if (status) return status;
   status = check_memory(e, t, b);
   if (status) {
@@ -110,7 +164,7 @@ etk_status etk_trainer_plan(etk_error *e, etk_trainer *t, size_t *bytes) {
   struct batch_graph *b;
   etk_status status = graph_for(e, t, t->options.max_tokens, &b);
   if (status) return status;
-  *bytes = b->plan.peak_bytes + etk_optimizer_bytes(t->optimizer);
+  *bytes = b->plan.peak_bytes + state_bytes(t) + copies_bytes(t);
   return ETK_OK;
 }
 
@@ -137,8 +191,21 @@ static etk_status know_data(etk_error *e, etk_trainer *t, const etk_dataset *dat
   return ETK_OK;
 }
 
-/* The sequences of batch number `index` since the beginning: epochs follow each other, each in an order of its own. */
-static etk_status next_batch(etk_error *e, etk_trainer *t, const etk_dataset *data, int64_t index, size_t *count) {
+/* What batches are made of: sequences, or rows of packed ones. */
+static int64_t unit_count(const etk_trainer *t) { return t->options.packing ? (int64_t)etk_packing_rows(t->options.packing) : (int64_t)t->data_count; }
+static int64_t batches_per_epoch(const etk_trainer *t) { return (unit_count(t) + t->options.batch_size - 1) / t->options.batch_size; }
+
+static void order_epoch(etk_trainer *t, const etk_dataset *data, int64_t epoch) {
+  if (t->options.packing) {
+    etk_rng rng = etk_rng_new(t->options.seed, (uint64_t)epoch << 8);
+    for (size_t i = 0; i < (size_t)unit_count(t); i++) t->order[i] = i;
+    etk_rng_shuffle(&rng, t->order, (size_t)unit_count(t));
+  } else etk_dataset_order(data, t->order, t->options.batch_size, t->options.seed, (uint64_t)epoch);
+  t->order_epoch = epoch;
+}
+
+/* The units of batch number `index` since the beginning: epochs follow each other, each in an order of its own. */
+static etk_status next_batch(etk_error *e, etk_trainer *t, const etk_dataset *data, int64_t index, const size_t **units, size_t *count) {
   size_t total = etk_dataset_count(data);
   if (!total) return etk_fail(e, ETK_E_INVALID, "the training data is empty");
   if (t->data_count && t->data_count != total)
@@ -147,30 +214,54 @@ static etk_status next_batch(etk_error *e, etk_trainer *t, const etk_dataset *da
   etk_status status = know_data(e, t, data);
   if (status) return status;
   t->data_count = total;
-  int64_t batch = t->options.batch_size, per_epoch = ((int64_t)total + batch - 1) / batch, epoch = index / per_epoch;
+  int64_t batch = t->options.batch_size, per_epoch = batches_per_epoch(t), epoch = index / per_epoch;
   if (!t->order || t->order_epoch != epoch) {
-    if (!t->order && !(t->order = etk_calloc(total, sizeof *t->order))) return etk_fail_memory(e);
-    etk_dataset_order(data, t->order, batch, t->options.seed, (uint64_t)epoch);
-    t->order_epoch = epoch;
+    if (!t->order && !(t->order = etk_calloc((size_t)unit_count(t), sizeof *t->order))) return etk_fail_memory(e);
+    order_epoch(t, data, epoch);
   }
-  size_t first = (size_t)(index % per_epoch * batch);
-  *count = total - first < (size_t)batch ? total - first : (size_t)batch;
-  for (size_t i = 0; i < *count; i++) t->sequences[i] = etk_dataset_at(data, t->order[first + i]);
+  int64_t first = index % per_epoch * batch, left = unit_count(t) - first;
+  *units = t->order + first;
+  *count = (size_t)(left < batch ? left : batch);
   return ETK_OK;
+}
+
+/* Tokens of a row, the last target included. */
+static int64_t row_tokens(const etk_trainer *t, const etk_dataset *data, size_t unit) {
+  size_t count = 1, inputs = 1;
+  const size_t *members = t->options.packing ? etk_packing_row(t->options.packing, unit, &count) : &unit;
+  for (size_t i = 0; i < count; i++) inputs += (size_t)etk_dataset_at(data, members[i]).count - 1;
+  return (int64_t)inputs;
+}
+
+static int64_t fill_batch(etk_trainer *t, struct batch_graph *b, const etk_dataset *data, const size_t *units, size_t count) {
+  int64_t counted = 0;
+  if (!t->options.packing) {
+    for (size_t i = 0; i < count; i++) t->sequences[i] = etk_dataset_at(data, units[i]);
+    return etk__batch_graph_fill(b, t->sequences, count);
+  }
+  for (int64_t row = 0; row < b->rows; row++) {
+    size_t members = 0;
+    const size_t *list = row < (int64_t)count ? etk_packing_row(t->options.packing, units[row], &members) : NULL;
+    counted += etk__batch_graph_pack(b, row, data, list, members);
+  }
+  return counted;
 }
 
 /* Runs one batch; its gradients are then in (*out)->gradients. */
 static etk_status run_batch(etk_error *e, etk_trainer *t, const etk_dataset *data, int64_t index, struct batch_graph **out, double *loss, int64_t *tokens) {
   size_t count = 0;
-  etk_status status = next_batch(e, t, data, index, &count);
+  const size_t *units = NULL;
+  etk_status status = next_batch(e, t, data, index, &units, &count);
   if (status) return status;
   int64_t longest = 2;
-  for (size_t i = 0; i < count; i++)
-    if (t->sequences[i].count > longest) longest = t->sequences[i].count;
+  for (size_t i = 0; i < count; i++) {
+    int64_t own = row_tokens(t, data, units[i]);
+    if (own > longest) longest = own;
+  }
   status = graph_for(e, t, etk__batch_columns(longest, t->options.max_tokens), out);
   if (status) return status;
   struct batch_graph *b = *out;
-  *tokens = etk__batch_graph_fill(b, t->sequences, count);
+  *tokens = fill_batch(t, b, data, units, count);
   etk_graph_set_random(b->graph, t->options.seed, (uint64_t)index);
   status = etk_graph_eval(e, b->graph);
   if (status) return status;
@@ -208,9 +299,8 @@ etk_status etk_trainer_step(etk_error *e, etk_trainer *t, const etk_dataset *dat
   double rate = etk_schedule_rate(&t->options.schedule, t->steps);
   etk_status status = etk_optimizer_step(e, t->optimizer, gradients, rate, mean * etk_clip_factor(norm, t->options.gradient_clipping));
   if (status) return status;
-  int64_t per_epoch = ((int64_t)t->data_count + t->options.batch_size - 1) / t->options.batch_size;
   *out = (etk_step){.step = t->steps, .loss = total ? loss / (double)total : 0, .learning_rate = rate, .gradient_norm = norm, .tokens = total,
-                    .elapsed_ns = etk_time_ns() - start, .epoch = (double)((t->steps + 1) * parts) / (double)per_epoch};
+                    .elapsed_ns = etk_time_ns() - start, .epoch = (double)((t->steps + 1) * parts) / (double)batches_per_epoch(t)};
   t->steps++;
   return ETK_OK;
 }

@@ -3,6 +3,7 @@
 #define ETK_ML_TRAIN_TRAINER_H
 
 #include "internal.h"
+#include "ml/tensor/internal.h"
 
 enum { MAX_GRAPHS = 24 };
 
@@ -19,8 +20,9 @@ struct etk_trainer {
   etk_optimizer *optimizer;
   struct batch_graph graphs[MAX_GRAPHS];
   size_t graph_count;
+  struct workspace workspace; /* of all graphs: one runs at a time */
   etk_sequence *sequences; /* (batch_size) */
-  size_t *order;           /* of order_epoch */
+  size_t *order;           /* of order_epoch: sequences, or rows where they are packed */
   int64_t order_epoch;
   size_t data_count;       /* sequences; 0 until known */
   const etk_dataset *data; /* whose fingerprint was taken; compared by address only */
