@@ -22,8 +22,18 @@ struct work {
   int64_t copies;
   etk_tensor *weights[PRODUCTS_COPIES];
   void *scratch;
-  const float *plain[PRODUCTS_COPIES];
+  float *plain[PRODUCTS_COPIES];
 };
+
+static void free_work(struct work *w) {
+  for (int64_t i = 0; i < PRODUCTS_COPIES; i++) {
+    etk_tensor_unref(w->weights[i]);
+    etk_free(w->plain[i]);
+  }
+  etk_free(w->scratch);
+  free(w->x); /* products.h: aligned_alloc */
+  etk_free(w->y);
+}
 
 /* ---- ours ---- */
 
@@ -52,6 +62,7 @@ static etk_status make_ours(etk_error *e, struct work *w, const float *plain, et
     status = etk_tensor_new(e, &w->weights[i], dtype, etk_shape_of(2, w->out, w->in));
     if (!status) memcpy(etk_tensor_data(w->weights[i]), etk_tensor_data(first), etk_tensor_bytes(first));
   }
+  etk_tensor_unref(first);
   if (status) return status;
   size_t bytes = 0;
   for (int i = 0; i < PRODUCTS_COUNTS; i++) {
@@ -60,7 +71,6 @@ static etk_status make_ours(etk_error *e, struct work *w, const float *plain, et
     bytes = wanted > bytes ? wanted : bytes;
   }
   w->scratch = etk_alloc_aligned(bytes + 64, 64);
-  etk_tensor_unref(first);
   return w->scratch ? ETK_OK : etk_fail_memory(e);
 }
 
@@ -118,5 +128,7 @@ int main(int argc, char **argv) {
   double seconds[PRODUCTS_COUNTS];
   for (int i = 0; i < PRODUCTS_COUNTS; i++) seconds[i] = products_time(ours ? run_ours : run_openblas, &w, products_counts[i]) / (double)w.copies;
   products_print(seconds, products_error(w.y, w.x, plain, w.out, w.in, PRODUCTS_ROWS), w.out, w.in);
+  free_work(&w);
+  free(plain);
   return 0;
 }

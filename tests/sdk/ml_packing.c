@@ -163,6 +163,7 @@ static void every_sequence_is_in_one_row_and_rows_are_full(void **state) {
   assert_int_equal(etk_packing_rows(other), 8); /* six are as long as a row or longer, 4+1 and 3 */
   etk_packing_row(other, 0, &count);
   assert_int_equal(count, 1);
+  etk_packing_free(again);
   fails_with(ETK_E_INVALID, "packing: rows of 0 tokens", etk_packing_new(e, &again, data, 0, 1));
   assert_null(again);
   etk_packing_free(packing);
