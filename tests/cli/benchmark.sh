@@ -93,7 +93,7 @@ expect_contains err "the result is not stored" "a result that cannot be stored i
 expect_contains out "benchmarked:steady" "and shown all the same"
 run env EFFICIENTAI_STATE_DIR="$tmp/file" "$exe" --plugin-dir "$tmp/plugins" benchmark steady --samples 6 --rounds 2 --save-baseline x
 expect_fail 1 "the baseline is not saved" "a baseline that cannot be saved fails"
-run timeout -s INT 1 "$exe" --plugin-dir "$tmp/plugins" benchmark hang
+run timeout --foreground -s INT 1 "$exe" --plugin-dir "$tmp/plugins" benchmark hang
 if [ "$status" -eq 124 ] && case "$err" in *"stopped on request"*) true ;; *) false ;; esac; then ok "Ctrl-C stops a benchmark that hangs"; else not_ok "Ctrl-C stops a benchmark that hangs"; fi
 
 # ---- slower or not ----

@@ -127,6 +127,23 @@ static void every_half_survives_the_way_through_every_wider_type(void **state) {
     }
 }
 
+static void values_at_odd_addresses_convert_alike(void **state) {
+  (void)state;
+  enum { COUNT = 1000 };
+  static unsigned char moved[COUNT * 8 + 1];
+  double wide[COUNT], stored[COUNT];
+  float wanted[COUNT], got[COUNT];
+  for (int i = 0; i < COUNT; i++) wide[i] = i * 0.37 - 100;
+  for (etk_dtype from = ETK_F32; from <= ETK_F64; from++) {
+    if (from == ETK_F32) continue; /* to itself: a copy */
+    assert_int_equal(etk_dtype_convert(NULL, stored, from, wide, ETK_F64, COUNT), ETK_OK);
+    memcpy(moved + 1, stored, COUNT * etk_dtype_size(from));
+    assert_int_equal(etk_dtype_convert(NULL, wanted, ETK_F32, stored, from, COUNT), ETK_OK);
+    assert_int_equal(etk_dtype_convert(NULL, got, ETK_F32, moved + 1, from, COUNT), ETK_OK);
+    assert_memory_equal(got, wanted, sizeof wanted);
+  }
+}
+
 static void integers_convert_only_to_themselves(void **state) {
   (void)state;
   etk_error e = ETK_ERROR_INIT;
@@ -163,6 +180,7 @@ int main(void) {
       cmocka_unit_test(wrapped_memory_is_released_with_the_last_reference),
       cmocka_unit_test(casts_round_once),
       cmocka_unit_test(every_half_survives_the_way_through_every_wider_type),
+      cmocka_unit_test(values_at_odd_addresses_convert_alike),
       cmocka_unit_test(integers_convert_only_to_themselves),
       cmocka_unit_test(failing_allocations_leave_nothing_behind),
   };

@@ -24,7 +24,8 @@ typedef enum etk_dtype {
 size_t etk_dtype_size(etk_dtype dtype);           /* bytes of one element; 0 for what is packed */
 const char *etk_dtype_name(etk_dtype dtype);      /* safetensors spelling: "F32", "BF16", "I64", "BOOL"; "Q4_K", "AFFINE", "NF4"; "?" for no type */
 bool etk_dtype_parse(etk_dtype *out, const char *name);
-/* Converts count elements between F32, F16, BF16 and F64, round to nearest even; regions must not overlap; other types only to themselves. */
+/* Converts count elements between F32, F16, BF16 and F64, round to nearest even; regions must not overlap, in may stand at
+ * any address; other types only to themselves. */
 etk_status etk_dtype_convert(etk_error *e, void *out, etk_dtype out_dtype, const void *in, etk_dtype in_dtype, size_t count);
 
 #define ETK_MAX_RANK 6

@@ -92,22 +92,34 @@ struct conversion {
   etk_dtype to, from;
 };
 
+enum { PIECE = 256 }; /* elements */
+
+static void convert_some(const struct conversion *c, unsigned char *out, const unsigned char *in, int64_t count) {
+  if (direct[c->from][c->to]) {
+    direct[c->from][c->to](out, in, count);
+    return;
+  }
+  double chunk[PIECE];
+  for (int64_t i = 0; i < count; i += PIECE) {
+    int64_t n = count - i < PIECE ? count - i : PIECE;
+    loads[c->from](chunk, in + (size_t)i * etk_dtype_size(c->from), n);
+    stores[c->to](out + (size_t)i * etk_dtype_size(c->to), chunk, n);
+  }
+}
+
 static void convert_range(void *user, int64_t begin, int64_t end, int slot) {
   const struct conversion *c = user;
   (void)slot;
-  unsigned char *out = c->out + (size_t)begin * etk_dtype_size(c->to);
-  const unsigned char *in = c->in + (size_t)begin * etk_dtype_size(c->from);
-  if (direct[c->from][c->to]) {
-    direct[c->from][c->to](out, in, end - begin);
+  size_t to = etk_dtype_size(c->to), from = etk_dtype_size(c->from);
+  if ((uintptr_t)c->in % from == 0) {
+    convert_some(c, c->out + (size_t)begin * to, c->in + (size_t)begin * from, end - begin);
     return;
   }
-  double chunk[256];
-  for (int64_t i = begin; i < end; i += 256) {
-    int64_t n = end - i < 256 ? end - i : 256;
-    loads[c->from](chunk, in, n);
-    stores[c->to](out, chunk, n);
-    in += (size_t)n * etk_dtype_size(c->from);
-    out += (size_t)n * etk_dtype_size(c->to);
+  uint64_t aligned[PIECE]; /* ONNX and pickles put values at any address */
+  for (int64_t i = begin; i < end; i += PIECE) {
+    int64_t n = end - i < PIECE ? end - i : PIECE;
+    memcpy(aligned, c->in + (size_t)i * from, (size_t)n * from);
+    convert_some(c, c->out + (size_t)i * to, (const unsigned char *)aligned, n);
   }
 }
 
