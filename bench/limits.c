@@ -1,4 +1,4 @@
-/* What this machine reaches, beside which bench/peers puts every rate: reading memory with 1, 2, 4 and 8 interleaved streams a thread, and multiplying and adding in
+/* What this machine reaches, beside which bench/peers puts every rate: reading memory with 1 to 8 interleaved streams a thread, also asking ahead, and multiplying and adding in
  * float32 (FMA), bfloat16 and int8 (dot-product instructions; none: no line). With 1 thread and with the number given (2 where it is not). Each figure is the best
  * of many short rounds, for other work only slows them down. Variants by instruction set: what the CPU has, as capped by ETK_ISA.  limits [THREADS] [MILLISECONDS a figure] */
 #include "core/hardware_internal.h"
@@ -13,38 +13,44 @@
 
 enum { SLOTS = 256, APART = 16, BYTES = 256 << 20, ROUND_NS = 4000000 };
 
-/* Sums of 64 bytes from `streams` places at once, each an equal part of the slice: as many misses under way as interleaved rows of a product would have. */
+/* Sums of 64 bytes from `streams` places at once, each an equal part of the slice: as many misses under way as interleaved rows of a product would have. An odd
+ * number of lines lies between places, for at a power of two all would fall into one set of the caches. ahead: lines that are asked for before they are read, or 0. */
 typedef uint64_t line __attribute__((vector_size(64), aligned(8), may_alias));
-#define READ(name, streams)                                                                          \
+#define READ(name, streams, ahead)                                                                   \
   static uint64_t name(const void *data, size_t bytes) {                                             \
     const line *at = data;                                                                           \
-    size_t each = bytes / sizeof(line) / (streams);                                                  \
+    size_t each = (bytes / sizeof(line) / (streams) - 1) | 1;                                        \
     line total[streams];                                                                             \
     memset(total, 0, sizeof total);                                                                  \
     for (size_t i = 0; i < each; i++)                                                                \
-      for (size_t s = 0; s < (streams); s++) total[s] += at[s * each + i];                           \
+      for (size_t s = 0; s < (streams); s++) {                                                       \
+        if (ahead) __builtin_prefetch(at + s * each + i + (ahead));                                  \
+        total[s] += at[s * each + i];                                                                \
+      }                                                                                              \
     uint64_t sum = 0;                                                                                \
     for (size_t s = 0; s < (streams); s++)                                                           \
       for (size_t j = 0; j < sizeof(line) / sizeof(uint64_t); j++) sum += total[s][j];               \
     return sum;                                                                                      \
   }
-#define READS(isa, target) target READ(isa##_1, 1) target READ(isa##_2, 2) target READ(isa##_4, 4) target READ(isa##_8, 8)
+typedef uint64_t (*reader)(const void *data, size_t bytes);
+enum { WIDTHS = 6, AHEAD = 32 };
+static const struct {
+  int streams, ahead;
+} widths[WIDTHS] = {{1, 0}, {2, 0}, {4, 0}, {8, 0}, {1, AHEAD}, {4, AHEAD}};
+#define READS(isa, target)                                                                                                                         \
+  target READ(isa##_1, 1, 0) target READ(isa##_2, 2, 0) target READ(isa##_4, 4, 0) target READ(isa##_8, 8, 0) target READ(isa##_1_ahead, 1, AHEAD) \
+      target READ(isa##_4_ahead, 4, AHEAD) static const reader of_##isa[WIDTHS] = {isa##_1, isa##_2, isa##_4, isa##_8, isa##_1_ahead, isa##_4_ahead};
 READS(base, )
 #if defined(__x86_64__)
 READS(avx2, __attribute__((target("avx2"))))
 READS(avx512, __attribute__((target("avx512f"))))
 #endif
 
-typedef uint64_t (*reader)(const void *data, size_t bytes);
-enum { WIDTHS = 4 };
-static const int streams[WIDTHS] = {1, 2, 4, 8};
 static const reader *readers(const char **isa) {
-  static const reader of_base[WIDTHS] = {base_1, base_2, base_4, base_8};
   *isa = "base";
 #if defined(__x86_64__)
-  static const reader of_avx2[WIDTHS] = {avx2_1, avx2_2, avx2_4, avx2_8}, of_avx512[WIDTHS] = {avx512_1, avx512_2, avx512_4, avx512_8};
   etk_isa active = etk_isa_active();
-  if (active == ETK_ISA_AVX512) return *isa = "avx512", of_avx512;
+  if (active >= ETK_ISA_AVX512) return *isa = "avx512", of_avx512;
   if (active == ETK_ISA_AVX2) return *isa = "avx2", of_avx2;
 #endif
   return of_base;
@@ -108,7 +114,8 @@ static void limits(struct work *w, int threads, double seconds, const etk_peaks 
   timed(w, threads, touch);
   for (int i = 0; i < WIDTHS; i++) {
     w->read = read[i];
-    printf("{\"limit\":\"read\",\"isa\":\"%s\",\"threads\":%d,\"streams\":%d,\"per_s\":%.5g}\n", isa, threads, streams[i], best_read(w, threads, seconds));
+    printf("{\"limit\":\"read\",\"isa\":\"%s\",\"threads\":%d,\"streams\":%d,\"ahead\":%d,\"per_s\":%.5g}\n", isa, threads, widths[i].streams,
+           widths[i].ahead * (int)sizeof(line), best_read(w, threads, seconds));
   }
   const struct {
     const char *name;

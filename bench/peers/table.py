@@ -202,7 +202,7 @@ def measure_limits(b):
         if r['threads'] == b.o.threads:
             b.limits[r['limit']] = max(b.limits.get(r['limit'], 0), r['per_s'])
     for r in got:
-        print('limit: %-6s %d thread%s %s %8.1f %s' % (r['limit'], r['threads'], ' ' if r['threads'] == 1 else 's', '%d streams' % r['streams'] if 'streams' in r else '         ', r['per_s'] / 1e9, 'GB/s' if r['limit'] == 'read' else 'Gop/s'))
+        print('limit: %-6s %d thread%s %s %8.1f %s' % (r['limit'], r['threads'], ' ' if r['threads'] == 1 else 's', '%d streams%s' % (r['streams'], ', ahead' if r.get('ahead') else '       ') if 'streams' in r else ' ' * 16, r['per_s'] / 1e9, 'GB/s' if r['limit'] == 'read' else 'Gop/s'))
 
 
 def parse():

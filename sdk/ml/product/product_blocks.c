@@ -81,10 +81,24 @@ static const unsigned char *stored_row(const struct blocks *p, int64_t row) {
   return (const unsigned char *)p->weight->data + (size_t)etk__stored_row(p->weight, row) * (p->weight->bytes / (size_t)p->out);
 }
 
+/* Of so many blocks of a row. */
+static size_t stored_bytes(const struct blocks *p, int64_t blocks) {
+  return (size_t)(blocks * BLOCK / etk_type_block_elements((etk_type)p->weight->dtype) * etk_type_block_bytes((etk_type)p->weight->dtype));
+}
+
+/* The pieces of rows that repack() will read next are too short for the processor to see them coming. */
+static void ask_ahead(const struct blocks *p, int64_t group, int64_t b, int64_t count) {
+  size_t at = stored_bytes(p, b), bytes = stored_bytes(p, count);
+  for (int64_t row = group * OUTPUTS; row < p->out && row < (group + 1) * OUTPUTS; row++) {
+    const unsigned char *from = stored_row(p, row) + at;
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
+  }
+}
+
 /* Blocks [b, b + count) of a group's rows; whole units. */
 static void repack(const struct blocks *p, unsigned char *codes, unsigned char *scales, int64_t group, int64_t b, int64_t count) {
   struct blocks_rows r = {.codes = codes, .scales = scales, .in = count * BLOCK, .flip = p->kernels->flip};
-  size_t at = (size_t)(b * BLOCK / etk_type_block_elements((etk_type)p->weight->dtype) * etk_type_block_bytes((etk_type)p->weight->dtype));
+  size_t at = stored_bytes(p, b);
   for (int64_t row = group * OUTPUTS; row < p->out && r.count < OUTPUTS; row++) r.rows[r.count++] = stored_row(p, row) + at;
   etk__blocks_repack(&r, p->type);
 }
@@ -301,7 +315,11 @@ static void tile_items(void *user, int64_t begin, int64_t end, int slot) {
         float *scale = place.scales + i * (SCALES / 2), *minimum = place.minima + i * (SCALES / 2);
         size_t unit = blocks_unit_scales(p->layout->group, p->layout->minima, p->layout->units);
         if (r->ready) from = codes[i] + (size_t)b * 64 * (size_t)bits, from_scales = scales[i] + (size_t)(p->layout->units ? b / (UNIT / BLOCK) : b) * unit;
-        else repack(p, packed, packed + CODES / 2, group + i < p->groups ? group + i : p->groups - 1, b, t.blocks);
+        else {
+          int64_t g = group + i < p->groups ? group + i : p->groups - 1, next = b + CHUNK < blocks ? b + CHUNK : 0;
+          ask_ahead(p, next ? g : g + wide, next, blocks - next < CHUNK ? blocks - next : CHUNK);
+          repack(p, packed, packed + CODES / 2, g, b, t.blocks);
+        }
         p->kernels->unpack[p->type](place.codes + i * (CODES / 2), scale, minimum, from, from_scales, t.blocks);
         t.codes[i] = bits == 8 ? from : place.codes + i * (CODES / 2);
         t.scales[i] = scale;
