@@ -76,7 +76,7 @@ PEAK(f32_avx2, "avx2,fma", f256, EACH_12, 12, ZERO, _mm256_set1_ps(0.5F), _mm256
      (uint64_t)_mm256_cvtss_f32(EACH_12(ADD_UP)))
 PEAK(f32_base, "sse2", f128, EACH_12, 12, ZERO, _mm_set1_ps(0.5F), _mm_set1_ps(1), MUL_ADD_128, 8, (uint64_t)_mm_cvtss_f32(EACH_12(ADD_UP)))
 PEAK(int8_avx512, "avx512f,avx512vnni", i512, EACH_16, 16, ZERO, _mm512_set1_epi8(1), _mm512_set1_epi8(1), VNNI_512, 128,
-     (uint64_t)_mm512_reduce_add_epi32(EACH_16(ADD_UP)))
+     (uint64_t)_mm_cvtsi128_si32(_mm512_castsi512_si128(EACH_16(ADD_UP))))
 #if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
 #define HAVE_AVXVNNI 1
 PEAK(int8_avx2, "avx2,avxvnni", i256, EACH_12, 12, ZERO, _mm256_set1_epi8(1), _mm256_set1_epi8(1), VNNI_256, 64,
