@@ -1,6 +1,6 @@
 #include "vector.h"
 
-/* Runs `body` (which sets r from x, y) over whole vectors, then once over the rest. */
+/* As UNARY (vector.h), with y of b. */
 #define BINARY(kernel, expression)                                                                                                               \
   void K(kernel)(float *out, const float *a, const float *b, int64_t n) {                                                                        \
     int64_t i = 0;                                                                                                                               \
@@ -10,19 +10,6 @@
     }                                                                                                                                            \
     if (i < n) {                                                                                                                                 \
       vf x = load_part(a + i, n - i, 0), y = load_part(b + i, n - i, 0);                                                                         \
-      store_part(out + i, expression, n - i);                                                                                                    \
-    }                                                                                                                                            \
-  }
-
-#define UNARY(kernel, expression)                                                                                                                \
-  void K(kernel)(float *out, const float *a, int64_t n) {                                                                                        \
-    int64_t i = 0;                                                                                                                               \
-    for (; i + LANES <= n; i += LANES) {                                                                                                         \
-      vf x = load(a + i);                                                                                                                        \
-      store(out + i, expression);                                                                                                                \
-    }                                                                                                                                            \
-    if (i < n) {                                                                                                                                 \
-      vf x = load_part(a + i, n - i, 0);                                                                                                         \
       store_part(out + i, expression, n - i);                                                                                                    \
     }                                                                                                                                            \
   }

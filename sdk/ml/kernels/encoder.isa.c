@@ -24,18 +24,6 @@ INLINE vf normal_of(vf a) {
 /* (1 + tanh u) / 2 is sigmoid(2 u). */
 INLINE vf twice_u(vf a) { return a * fma_of(a * a, splat(2 * 0.7978845608028654f * 0.044715f), splat(2 * 0.7978845608028654f)); }
 
-#define UNARY(kernel, expression)                                       \
-  void K(kernel)(float *out, const float *a, int64_t n) {               \
-    int64_t i = 0;                                                      \
-    for (; i + LANES <= n; i += LANES) {                                \
-      vf x = load(a + i);                                               \
-      store(out + i, expression);                                       \
-    }                                                                   \
-    if (i < n) {                                                        \
-      vf x = load_part(a + i, n - i, 0);                                \
-      store_part(out + i, expression, n - i);                           \
-    }                                                                   \
-  }
 UNARY(gelu_f32, x *normal_of(x))
 UNARY(gelu_tanh_f32, x *sigmoid_of(twice_u(x)))
 

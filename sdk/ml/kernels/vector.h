@@ -193,4 +193,18 @@ INLINE vf from_half(v16 x) {
 }
 #endif
 
+/* A kernel that sets each number of out to `expression` of x, the one of a: over whole vectors, then once over the rest. */
+#define UNARY(kernel, expression)                                                                                                                \
+  void K(kernel)(float *out, const float *a, int64_t n) {                                                                                        \
+    int64_t i = 0;                                                                                                                               \
+    for (; i + LANES <= n; i += LANES) {                                                                                                         \
+      vf x = load(a + i);                                                                                                                        \
+      store(out + i, expression);                                                                                                                \
+    }                                                                                                                                            \
+    if (i < n) {                                                                                                                                 \
+      vf x = load_part(a + i, n - i, 0);                                                                                                         \
+      store_part(out + i, expression, n - i);                                                                                                    \
+    }                                                                                                                                            \
+  }
+
 #endif

@@ -16,32 +16,16 @@
 
 /* ---- which kernels ---- */
 
-#define DECLARE(isa) extern const struct half_kernels etk_k_half_##isa;
+#define DECLARE(isa, level) extern const struct half_kernels etk_k_half_##isa;
 #pragma GCC visibility push(hidden)
-DECLARE(base)
-DECLARE(avx2)
-DECLARE(avx512)
-DECLARE(avx512bf16)
-DECLARE(neon)
-DECLARE(neonmm)
+HALF_RUNGS(DECLARE)
 #pragma GCC visibility pop
 
+#define RUNG(isa, level) {level, &etk_k_half_##isa},
 static const struct rung {
   etk_isa isa;
   const struct half_kernels *kernels;
-} ladder[] = {
-#if !defined(__aarch64__) /* whose base has NEON */
-    {ETK_ISA_BASE, &etk_k_half_base},
-#endif
-#if defined(__x86_64__)
-    {ETK_ISA_AVX2, &etk_k_half_avx2},
-    {ETK_ISA_AVX512, &etk_k_half_avx512},
-    {ETK_ISA_AVX512BF16, &etk_k_half_avx512bf16},
-#elif defined(__aarch64__)
-    {ETK_ISA_NEON, &etk_k_half_neon},
-    {ETK_ISA_NEONMM, &etk_k_half_neonmm},
-#endif
-};
+} ladder[] = {HALF_RUNGS(RUNG)};
 enum { RUNGS = sizeof ladder / sizeof *ladder };
 
 static const struct half_kernels *active;

@@ -14,6 +14,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ROW(name, level) for each set that this file's kernels and those of product_gemm.h are compiled for (Makefile: ISAS_…), lowest first. */
+#if defined(__x86_64__)
+#define HALF_RUNGS(ROW) ROW(base, ETK_ISA_BASE) ROW(avx2, ETK_ISA_AVX2) ROW(avx512, ETK_ISA_AVX512) ROW(avx512bf16, ETK_ISA_AVX512BF16)
+#elif defined(__aarch64__) /* whose base has NEON */
+#define HALF_RUNGS(ROW) ROW(neon, ETK_ISA_NEON) ROW(neonmm, ETK_ISA_NEONMM)
+#else
+#define HALF_RUNGS(ROW) ROW(base, ETK_ISA_BASE)
+#endif
+
 /* What rows hold and what units they are packed to. */
 enum half_kind { HALF_F32, HALF_F16, HALF_BF16, HALF_TYPES, HALF_PAIRS_F32 = HALF_TYPES, HALF_PAIRS_F16, HALF_PAIRS_BF16, HALF_KINDS };
 
