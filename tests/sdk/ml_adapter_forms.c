@@ -1,5 +1,6 @@
 /* The forms of adapter files: conversions keep every bit (adapters of shared/goldens/lora, made by PEFT 0.10), and what is malformed is named. */
 #include "ml_golden.h"
+#include "../starve.h"
 #include "ml_torch_bytes.h"
 
 #include <etk/adapter.h>
@@ -766,22 +767,14 @@ static void every_conversion_survives_every_failing_allocation(void **state) {
   for (int i = 1; i < ETK_ADAPTER_FORM_COUNT; i++) convert(in[0], in[i], (etk_adapter_form)i, model);
   const char *const out[] = {path_of("%s/o-peft", folder), path_of("%s/o-mlx", folder), path_of("%s/o.gguf", folder), path_of("%s/o.safetensors", folder)};
   for (int i = 0; i < ETK_ADAPTER_FORM_COUNT; i++) {
-    bool done = false;
-    long nth = 0;
-    while (!done && ++nth < 4000) {
-      etk_alloc_stats before = etk_alloc_get_stats();
-      etk_alloc_fail_nth((uint64_t)nth, false);
+    starvation s = {.bears = true};
+    while (starve(&s)) {
       etk_error error = ETK_ERROR_INIT;
       etk_status status = etk_adapter_convert(&error, in[i], out[(i + 1) % ETK_ADAPTER_FORM_COUNT],
                                               (etk_adapter_form)((i + 1) % ETK_ADAPTER_FORM_COUNT), model, made_by, 1);
-      etk_alloc_fail_nth(0, false);
-      etk_alloc_stats after = etk_alloc_get_stats();
-      done = after.failures == before.failures;
-      if (done) assert_int_equal(status, ETK_OK);
-      else if (status && status != ETK_E_NO_MEMORY) fail_msg("form %d, allocation %ld failed: %s (%s)", i, nth, etk_status_name(status), error.message);
-      if (after.calls - before.calls != after.frees - before.frees) fail_msg("form %d, allocation %ld failed: blocks are left behind", i, nth);
+      starved(&s, status, &error);
     }
-    assert_true(done && nth > 20);
+    assert_true(s.nth > 20);
   }
   etk_model_unref(model);
 }

@@ -1,5 +1,6 @@
 /* Where a model's chat template is found, and what it is given. */
 #include "ml_golden.h"
+#include "../starve.h"
 
 #include <etk/chat.h>
 #include <etk/gguf.h>
@@ -104,24 +105,15 @@ static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
   char *folder = fresh_folder(state, "failing");
   put(folder, "tokenizer_config.json",
       "{\"chat_template\":[{\"name\":\"default\",\"template\":\"x{{ messages }}\"},{\"name\":\"tool_use\",\"template\":\"y\"}]}");
-  uint64_t nth = 1;
-  for (;; nth++) {
-    etk_alloc_stats before = etk_alloc_get_stats();
+  starvation s = {.bears = true};
+  while (starve(&s)) {
     etk_error e = ETK_ERROR_INIT;
     etk_chat_format *format = NULL;
-    etk_alloc_fail_nth(nth, false);
     etk_status status = etk_chat_format_open(&e, &format, folder, marks);
-    etk_alloc_fail_nth(0, false);
     etk_chat_format_free(format);
-    etk_alloc_stats after = etk_alloc_get_stats();
-    assert_int_equal(after.calls - before.calls, after.frees - before.frees);
-    if (after.failures == before.failures) {
-      assert_int_equal(status, ETK_OK);
-      break;
-    }
-    if (status && status != ETK_E_NO_MEMORY) fail_msg("allocation %d: %s", (int)nth, e.message);
+    starved(&s, status, &e);
   }
-  assert_true(nth > 5);
+  assert_true(s.nth > 5);
 }
 
 int main(void) {

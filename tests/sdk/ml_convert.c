@@ -1,6 +1,7 @@
 /* Models from one format to another and back. What the values should be is what the input holds; that llama.cpp reads these files the same is tested
  * in tests/plugins. */
 #include "ml_golden.h"
+#include "../starve.h"
 #include "ml/convert/internal.h"
 
 #include <errno.h>
@@ -695,19 +696,15 @@ static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
     etk_convert_format to;
   } outs[] = {{"memory.gguf", "q4_k_m", ETK_CONVERT_GGUF}, {"memory", NULL, ETK_CONVERT_MLX}, {"memory.npz", "f16", ETK_CONVERT_NPZ}};
   for (size_t i = 0; i < sizeof outs / sizeof *outs; i++) {
-    etk_status status = ETK_E_NO_MEMORY;
-    uint64_t step = 1; /* every allocation of the beginning, then ever fewer */
-    for (uint64_t nth = 1; status; nth += step, step = 1 + nth / 40) {
+    starvation s = {.dense = 40, .bears = true, .opens = true};
+    while (starve(&s)) {
       etk_error e = ETK_ERROR_INIT;
       etk_convert *plan = NULL;
       etk_convert_options o = {.to = outs[i].to, .type = outs[i].type, .replace = true, .group_size = outs[i].to == ETK_CONVERT_MLX ? 32 : 0};
-      etk_alloc_fail_nth(nth, false);
-      status = etk_convert_new(&e, &plan, in, path_of("%s/%s", (char *)*state, outs[i].name), &o);
+      etk_status status = etk_convert_new(&e, &plan, in, path_of("%s/%s", (char *)*state, outs[i].name), &o);
       if (!status) status = etk_convert_write(&e, plan);
-      etk_alloc_fail_nth(0, false);
       etk_convert_free(plan);
-      if (status && status != ETK_E_NO_MEMORY) fail_msg("allocation %llu: %s", (unsigned long long)nth, e.message);
-      assert_true(nth < 200000);
+      starved(&s, status, &e);
     }
   }
 }

@@ -1,5 +1,6 @@
 /* Data sets, their splits, batches and the order of an epoch. */
 #include "ml_golden.h"
+#include "../starve.h"
 
 #include <etk/dataset.h>
 #include <etk/text.h>
@@ -362,26 +363,17 @@ static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
   char *path = file_with(
       state, "failing.jsonl",
       "{\"text\":\"abc\"}\n{\"instruction\":\"a\",\"output\":\"b\"}\n{\"messages\":[{\"role\":\"assistant\",\"content\":\"b\"}]}\n{\"ids\":[1,2]}");
-  uint64_t nth = 1;
-  for (;; nth++) {
-    etk_alloc_stats before = etk_alloc_get_stats();
+  starvation s = {.bears = true};
+  while (starve(&s)) {
     etk_error e = ETK_ERROR_INIT;
     etk_dataset *d = NULL, *held = NULL;
-    etk_alloc_fail_nth(nth, false);
-    etk_status s = etk_dataset_open(&e, &d, path, &options);
-    if (s == ETK_OK) s = etk_dataset_split_off(&e, d, &held, 1, 0);
-    etk_alloc_fail_nth(0, false);
+    etk_status status = etk_dataset_open(&e, &d, path, &options);
+    if (!status) status = etk_dataset_split_off(&e, d, &held, 1, 0);
     etk_dataset_free(held);
     etk_dataset_free(d);
-    etk_alloc_stats after = etk_alloc_get_stats();
-    assert_int_equal(after.calls - before.calls, after.frees - before.frees);
-    if (after.failures == before.failures) {
-      if (s != ETK_OK) fail_msg("%s", e.message);
-      break;
-    }
-    if (s != ETK_OK && s != ETK_E_NO_MEMORY) fail_msg("allocation %d: %s", (int)nth, e.message);
+    starved(&s, status, &e);
   }
-  assert_true(nth > 20);
+  assert_true(s.nth > 20);
 }
 
 int main(void) {

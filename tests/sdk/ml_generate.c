@@ -1,5 +1,6 @@
 /* Sampling against a naive implementation, and generation against llama2.c's greedy texts (tests/goldens/stories260k.json). */
 #include "ml_golden.h"
+#include "../starve.h"
 
 #include <etk/generate.h>
 
@@ -524,13 +525,10 @@ static void generating_survives_every_failing_allocation(void **state) {
   (void)state;
   etk_model *model = tiny_model(1);
   const int32_t prompt[20] = {1};
-  bool done = false;
-  long nth = 0;
+  starvation s = {.opens = true};
   float logits[24];
   forward_plain(model, NULL, prompt, 1, logits); /* weights have their products now: without memory for one they are decoded, which is no failure */
-  while (!done && ++nth < 5000) {
-    etk_alloc_stats before = etk_alloc_get_stats();
-    etk_alloc_fail_nth((uint64_t)nth, false);
+  while (starve(&s)) {
     etk_generator *generator = NULL;
     etk_error error = ETK_ERROR_INIT;
     etk_generate_options options = greedy_options(4);
@@ -539,14 +537,9 @@ static void generating_survives_every_failing_allocation(void **state) {
     if (!status) status = etk_generate(&error, generator, prompt, 20, &options, &out);
     etk_ids_free(&out.ids);
     etk_generator_free(generator);
-    etk_alloc_fail_nth(0, false);
-    etk_alloc_stats after = etk_alloc_get_stats();
-    done = after.failures == before.failures;
-    if (done) assert_int_equal(status, ETK_OK);
-    else if (status != ETK_E_NO_MEMORY) fail_msg("allocation %ld failed: %s (%s)", nth, etk_status_name(status), error.message);
-    if (nth > 1 && after.calls - before.calls != after.frees - before.frees) fail_msg("allocation %ld failed: blocks are left behind", nth);
+    starved(&s, status, &error);
   }
-  assert_true(done && nth > 20);
+  assert_true(s.nth > 20);
   etk_model_unref(model);
 }
 

@@ -1,6 +1,7 @@
 /* Hugging Face's tensors and configuration in GGUF and back: names, shapes, order of rows, keys. What llama.cpp expects of the rows is spelled out in
  * rows_lie_as_llama_cpp_wants_them. */
 #include "ml_golden.h"
+#include "../starve.h"
 #include "ml/convert/internal.h"
 
 /* A model's weights as a source; nothing to free. */
@@ -550,27 +551,22 @@ static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
                                               .num_key_value_heads = 4});
   etk_weights *w = written(state, model, (etk_type)ETK_F32, NULL);
   static float rows[64 * 192];
-  for (uint64_t nth = 1;; nth++) {
+  starvation s = {0};
+  while (starve(&s)) {
     etk_error error = ETK_ERROR_INIT;
     etk__gguf_source source;
     etk__origin *origin = NULL;
     etk__gguf_names *names = NULL;
     etk_tensor *tensor = NULL;
-    uint64_t before = etk_alloc_get_stats().calls - etk_alloc_get_stats().frees;
-    etk_alloc_fail_nth(nth, false);
     etk_status status = etk__origin_new(&error, &origin, w);
     if (!status) etk__origin_source(&source, origin);
     if (!status) status = etk__gguf_names_new(&error, &names, etk_model_get_config(model), &source);
     for (size_t i = 0; !status && i < etk__gguf_names_count(names); i++) status = etk__gguf_names_rows(&error, names, i, 0, 1, rows);
     if (!status) status = etk_weights_tensor(&error, &tensor, w, "transformer.h.0.attn.c_attn.weight", NULL);
-    etk_alloc_fail_nth(0, false);
     etk_tensor_unref(tensor);
     etk__gguf_names_free(names);
     etk__origin_free(origin);
-    assert_int_equal(etk_alloc_get_stats().calls - etk_alloc_get_stats().frees, before);
-    if (!status) break;
-    assert_int_equal(status, ETK_E_NO_MEMORY);
-    assert_true(nth < 2000);
+    starved(&s, status, &error);
   }
   etk_weights_close(w);
   etk_model_unref(model);

@@ -1,5 +1,6 @@
 /* Speculative decoding: tokens that are checked together are computed as alone, texts are those without proposals, draws follow the model's distribution. */
 #include "ml_speculate.h"
+#include "../starve.h"
 
 #include <etk/quant.h>
 #include <etk/rng.h>
@@ -478,17 +479,14 @@ static void proposals_allocate_nothing_per_token(void **state) {
 static void proposals_survive_every_failing_allocation(void **state) {
   (void)state;
   etk_model *model = random_model(24, 16, 1, 3, 12), *other = random_model(24, 16, 1, 4, 8);
-  bool done = false;
-  long nth = 0;
+  starvation s = {.opens = true};
   for (int i = 0; i < 2; i++) { /* weights that get no memory for a product of their own are decoded, which is no failure: they have theirs */
     etk_generator *gen = generator_of(i ? other : model);
     struct text text = text_of(gen, prompts[0], 6, greedy_options(2));
     etk_ids_free(&text.made.ids);
     etk_generator_free(gen);
   }
-  while (!done && ++nth < 5000) {
-    etk_alloc_stats before = etk_alloc_get_stats();
-    etk_alloc_fail_nth((uint64_t)nth, false);
+  while (starve(&s)) {
     etk_generator *gen = NULL, *draft = NULL;
     etk_error error = ETK_ERROR_INIT;
     etk_generation out = {0};
@@ -501,14 +499,9 @@ static void proposals_survive_every_failing_allocation(void **state) {
     etk_ids_free(&out.ids);
     etk_generator_free(gen);
     etk_generator_free(draft);
-    etk_alloc_fail_nth(0, false);
-    etk_alloc_stats after = etk_alloc_get_stats();
-    done = after.failures == before.failures;
-    if (done) assert_int_equal(status, ETK_OK);
-    else if (status != ETK_E_NO_MEMORY) fail_msg("allocation %ld failed: %s (%s)", nth, etk_status_name(status), error.message);
-    if (nth > 1 && after.calls - before.calls != after.frees - before.frees) fail_msg("allocation %ld failed: blocks are left behind", nth);
+    starved(&s, status, &error);
   }
-  assert_true(done && nth > 40);
+  assert_true(s.nth > 40);
   etk_model_unref(model);
   etk_model_unref(other);
 }

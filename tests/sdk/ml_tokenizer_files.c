@@ -1,5 +1,6 @@
 /* Tokenizers of every file form: published vocabularies against their vectors and other implementations, and broken files of each form. */
 #include "ml_golden.h"
+#include "../starve.h"
 
 #include "ml/text/internal.h"
 
@@ -625,19 +626,10 @@ static etk_status use(etk_error *e, opening open, const void *user) {
 }
 
 static void sweep(opening open, const void *user) {
-  for (uint64_t nth = 1;; nth++) {
-    etk_alloc_stats before = etk_alloc_get_stats();
+  starvation s = {.bears = true};
+  while (starve(&s)) {
     etk_error error = ETK_ERROR_INIT;
-    etk_alloc_fail_nth(nth, false);
-    etk_status s = use(&error, open, user);
-    etk_alloc_fail_nth(0, false);
-    etk_alloc_stats after = etk_alloc_get_stats();
-    assert_int_equal(after.calls - before.calls, after.frees - before.frees);
-    if (s != ETK_OK && s != ETK_E_NO_MEMORY) fail_msg("allocation %d: %s", (int)nth, error.message);
-    if (after.failures == before.failures) {
-      assert_int_equal(s, ETK_OK);
-      break;
-    }
+    starved(&s, use(&error, open, user), &error);
   }
 }
 
@@ -704,18 +696,11 @@ static void long_pieces_merge_as_the_definition_says(void **state) {
     assert_int_equal(got.count, left);
     assert_memory_equal(got.items, ids, (size_t)left * sizeof *ids);
     etk_ids_free(&got);
-    for (uint64_t nth = 1; seed == 0; nth++) { /* and every allocation may fail */
-      etk_alloc_stats before = etk_alloc_get_stats();
-      etk_alloc_fail_nth(nth, false);
-      etk_status s = etk_tokenizer_encode(NULL, t, &got, text, LETTERS, NULL);
-      etk_alloc_fail_nth(0, false);
+    starvation s = {.bears = true, .done = seed != 0}; /* and every allocation may fail */
+    while (starve(&s)) {
+      etk_status status = etk_tokenizer_encode(NULL, t, &got, text, LETTERS, NULL);
       etk_ids_free(&got);
-      etk_alloc_stats after = etk_alloc_get_stats();
-      assert_int_equal(after.calls - before.calls, after.frees - before.frees);
-      if (after.failures == before.failures) {
-        assert_int_equal(s, ETK_OK);
-        break;
-      }
+      starved(&s, status, NULL);
     }
     etk_tokenizer_free(t);
   }

@@ -1,5 +1,6 @@
 /* Tokenizers on their way between folders and GGUF files: the same ids, special tokens and templates there and back; what GGUF cannot say is an error. */
 #include "ml_golden.h"
+#include "../starve.h"
 
 #include <etk/gguf.h>
 #include <etk/text.h>
@@ -411,22 +412,12 @@ static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
   char *folder = path_of("%s/failing", (char *)*state), *path = path_of("%s/failing.gguf", (char *)*state);
   put_file(folder, "tokenizer.json", spm_json("\"a\":256,\"b\":257,\"\xe2\x96\x81\":258,\"ab\":259", "\"a b\""));
   put_file(folder, "tokenizer_config.json", "{\"bos_token\":\"a\",\"chat_template\":\"{{ x }}\"}");
-  uint64_t nth = 1;
-  for (;; nth += 1 + nth / 60) { /* a step more for each 60: the 256 bytes make many that are alike */
-    etk_alloc_stats before = etk_alloc_get_stats();
+  starvation s = {.dense = 60, .bears = true}; /* the 256 bytes make many that are alike */
+  while (starve(&s)) {
     etk_error e = ETK_ERROR_INIT;
-    etk_alloc_fail_nth(nth, false);
-    etk_status s = there_and_back(&e, folder, path, path_of("%s-out", folder));
-    etk_alloc_fail_nth(0, false);
-    etk_alloc_stats after = etk_alloc_get_stats();
-    assert_int_equal(after.calls - before.calls, after.frees - before.frees);
-    if (after.failures == before.failures) {
-      if (s != ETK_OK) fail_msg("%s", e.message);
-      break;
-    }
-    if (s != ETK_OK && s != ETK_E_NO_MEMORY) fail_msg("allocation %d: %s", (int)nth, e.message);
+    starved(&s, there_and_back(&e, folder, path, path_of("%s-out", folder)), &e);
   }
-  assert_true(nth > 100);
+  assert_true(s.nth > 100);
 }
 
 int main(void) {

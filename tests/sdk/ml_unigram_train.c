@@ -1,6 +1,7 @@
 /* Training a Unigram tokenizer: what the method promises, whatever the texts. (tests/goldens/tokenizer_peers.sh
  * compares many more strings with other implementations.) */
 #include "ml_golden.h"
+#include "../starve.h"
 
 #include <etk/parallel.h>
 #include <etk/text.h>
@@ -227,24 +228,14 @@ static void ids_of_a_trained_file_equal_another_implementation(void **state) {
 static void every_failing_allocation_is_an_error_without_a_leak(void **state) {
   const char *path = path_of("%s/failing.json", (char *)*state), *text = "low lower lowest low slow slower\xff \xe2\x98\x83";
   size_t size = strlen(text);
-  uint64_t nth = 1;
-  for (;; nth++) {
+  starvation s = {.bears = true};
+  while (starve(&s)) {
     etk_unigram_options options = options_of(30);
     options.coverage = 0.95;
-    etk_alloc_stats before = etk_alloc_get_stats();
     etk_error e = ETK_ERROR_INIT;
-    etk_alloc_fail_nth(nth, false);
-    etk_status s = etk_unigram_train(&e, path, &text, &size, 1, &options, true);
-    etk_alloc_fail_nth(0, false);
-    etk_alloc_stats after = etk_alloc_get_stats();
-    assert_int_equal(after.calls - before.calls, after.frees - before.frees);
-    if (after.failures == before.failures) {
-      if (s != ETK_OK) fail_msg("%s", e.message);
-      break;
-    }
-    if (s != ETK_OK && s != ETK_E_NO_MEMORY) fail_msg("allocation %d: %s", (int)nth, e.message);
+    starved(&s, etk_unigram_train(&e, path, &text, &size, 1, &options, true), &e);
   }
-  assert_true(nth > 50);
+  assert_true(s.nth > 50);
 }
 
 int main(void) {
