@@ -1,11 +1,5 @@
 /* Tests of etk/fs.h. Each works in a folder of its own. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include "etk/alloc.h"
-#include "etk/fs.h"
+#include "../folder.h"
 #include "etk/text.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +8,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char folder[64];
 
 static int make_folder(void **state) {
   (void)state;
@@ -28,35 +20,6 @@ static int remove_folder(void **state) {
   etk_fs_set_write_hook(NULL, NULL);
   return etk_fs_remove_tree(NULL, folder) == ETK_OK ? 0 : -1;
 }
-
-/* A path below the folder, valid until three calls later. */
-static const char *at(const char *name) {
-  static char paths[4][256];
-  static int next;
-  char *path = paths[next++ % 4];
-  snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-  return path;
-}
-
-static void holds(const char *name, const char *wanted) {
-  char *bytes;
-  size_t size;
-  etk_error e = ETK_ERROR_INIT;
-  if (etk_fs_read(&e, &bytes, &size, at(name), 1 << 20)) fail_msg("%s", e.message);
-  assert_int_equal(size, strlen(wanted));
-  assert_string_equal(bytes, wanted);
-  etk_free(bytes);
-}
-
-static size_t entries(const char *path) {
-  char **names;
-  size_t count;
-  assert_int_equal(etk_fs_list(NULL, &names, &count, path), ETK_OK);
-  etk_fs_list_free(names, count);
-  return count;
-}
-
-static void put(const char *name, const char *text) { assert_int_equal(etk_fs_write(NULL, at(name), text, strlen(text), true), ETK_OK); }
 
 static void a_file_appears_whole_at_commit(void **state) {
   (void)state;

@@ -1,17 +1,11 @@
 /* Tests of copies, backups, room and search. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "../folder.h"
 #include "../interpose.h"
 #include "core/fs_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-static char folder[64];
 
 static int make_folder(void **state) {
   (void)state;
@@ -25,33 +19,6 @@ static int remove_folder(void **state) {
   etk_fs_set_write_hook(NULL, NULL);
   etk_fs_set_step_hook(NULL, NULL);
   return etk_fs_remove_tree(NULL, folder) == ETK_OK ? 0 : -1;
-}
-
-static const char *at(const char *name) {
-  static char paths[4][256];
-  static int next;
-  char *path = paths[next++ % 4];
-  snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-  return path;
-}
-
-static void put(const char *name, const char *text) { assert_int_equal(etk_fs_write(NULL, at(name), text, strlen(text), true), ETK_OK); }
-
-static void holds_at(const char *path, const char *wanted) {
-  char *bytes;
-  size_t size;
-  etk_error e = ETK_ERROR_INIT;
-  if (etk_fs_read(&e, &bytes, &size, path, 1 << 20)) fail_msg("%s", e.message);
-  assert_string_equal(bytes, wanted);
-  etk_free(bytes);
-}
-
-static size_t entries(const char *path) {
-  char **names;
-  size_t count;
-  assert_int_equal(etk_fs_list(NULL, &names, &count, path), ETK_OK);
-  etk_fs_list_free(names, count);
-  return count;
 }
 
 static void a_copy_has_the_bytes_and_the_permissions(void **state) {

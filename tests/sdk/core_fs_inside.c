@@ -1,18 +1,12 @@
 /* Tests of the paths a stranger gives: as text, and opened while somebody swaps folders for links. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "../folder.h"
 #include "core/fs_internal.h"
-#include "etk/alloc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-static char folder[64];
 static int root = -1;
 
 static int make_folder(void **state) {
@@ -29,16 +23,6 @@ static int remove_folder(void **state) {
   close(root);
   return etk_fs_remove_tree(NULL, folder) == ETK_OK ? 0 : -1;
 }
-
-static const char *at(const char *name) {
-  static char paths[4][256];
-  static int next;
-  char *path = paths[next++ % 4];
-  snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-  return path;
-}
-
-static void put(const char *name, const char *text) { assert_int_equal(etk_fs_write(NULL, at(name), text, strlen(text), true), ETK_OK); }
 
 static void a_path_is_inside_when_no_part_of_it_leaves(void **state) {
   (void)state;

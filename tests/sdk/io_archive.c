@@ -1,24 +1,15 @@
 /* Tests of etk/archive.h. Hostile tars are made of bytes (POSIX.1-2001, pax, "ustar interchange format"), hostile zips by libarchive, honest ones by the
  * system's tools where they are there. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "../folder.h"
 #include "../starve.h"
 #include <archive.h>
 #include <archive_entry.h>
-#include "etk/alloc.h"
 #include "etk/archive.h"
-#include "etk/fs.h"
 #include "etk/text.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char folder[64];
 
 static int make_folder(void **state) {
   (void)state;
@@ -29,32 +20,6 @@ static int make_folder(void **state) {
 static int remove_folder(void **state) {
   (void)state;
   return etk_fs_remove_tree(NULL, folder) == ETK_OK ? 0 : -1;
-}
-
-static const char *at(const char *name) {
-  static char paths[4][256];
-  static int next;
-  char *path = paths[next++ % 4];
-  snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-  return path;
-}
-
-static void put(const char *name, const void *bytes, size_t size) { assert_int_equal(etk_fs_write(NULL, at(name), bytes, size, true), ETK_OK); }
-
-static void holds(const char *name, const char *wanted) {
-  char *bytes;
-  etk_error e = ETK_ERROR_INIT;
-  if (etk_fs_read(&e, &bytes, NULL, at(name), 1 << 20)) fail_msg("%s", e.message);
-  assert_string_equal(bytes, wanted);
-  etk_free(bytes);
-}
-
-static size_t entries(const char *path) {
-  char **names;
-  size_t count;
-  assert_int_equal(etk_fs_list(NULL, &names, &count, path), ETK_OK);
-  etk_fs_list_free(names, count);
-  return count;
 }
 
 static bool shell(const char *format, ...) {
@@ -105,7 +70,7 @@ static void tar_file(etk_text *tar, const char *name, const char *text) {
 static void tar_end(etk_text *tar, const char *name) {
   static const char zeros[1024];
   etk_text_append(tar, zeros, 1024);
-  put(name, tar->data, tar->size);
+  put_bytes(name, tar->data, tar->size);
   etk_text_free(tar);
 }
 
@@ -231,7 +196,7 @@ static void a_bomb_is_stopped_by_the_limits(void **state) {
   assert_int_equal(etk_archive_extract(NULL, at("five.tar"), at("five"), false, &limits), ETK_OK);
   enum { ZEROS = 40 << 20 };
   char *zeros = etk_calloc(1, ZEROS);
-  put("zeros", zeros, ZEROS);
+  put_bytes("zeros", zeros, ZEROS);
   etk_free(zeros);
   static const char *const names[] = {"bomb.tar.gz", "bomb.tar.zst", "bomb.zip"}, *const paths[] = {"zeros"};
   limits = (etk_archive_limits){.struct_size = sizeof limits, .ratio = 100};
@@ -245,12 +210,12 @@ static void a_bomb_is_stopped_by_the_limits(void **state) {
 
 static void make_tree(void) {
   assert_int_equal(etk_fs_make_dirs(NULL, at("tree/b/c")), ETK_OK);
-  put("tree/a", "alpha", 5);
-  put("tree/b/c/gr\xC3\xBC\xC3\x9F", "beta", 4);
-  put("tree/empty", "", 0);
+  put_bytes("tree/a", "alpha", 5);
+  put_bytes("tree/b/c/gr\xC3\xBC\xC3\x9F", "beta", 4);
+  put_bytes("tree/empty", "", 0);
   char *large = etk_calloc(1, 300000);
   for (size_t i = 0; i < 300000; i++) large[i] = (char)(i * i >> 7);
-  put("tree/large", large, 300000);
+  put_bytes("tree/large", large, 300000);
   etk_free(large);
   assert_int_equal(symlink("b/c", at("tree/link")), 0);
   assert_int_equal(chmod(at("tree/a"), 0750), 0);
@@ -306,7 +271,7 @@ static void what_cannot_be_archived_is_named(void **state) {
   }
   assert_int_equal(etk_archive_create(&e, at("x.rar"), folder, tree, 1, false), ETK_E_UNSUPPORTED);
   assert_non_null(strstr(e.message, ".tar.zst"));
-  put("tree/self.tar", "old", 3);
+  put_bytes("tree/self.tar", "old", 3);
   assert_int_equal(etk_archive_create(&e, at("tree/self.tar"), folder, tree, 1, true), ETK_E_INVALID);
   assert_non_null(strstr(e.message, "contain itself"));
   holds("tree/self.tar", "old");
@@ -322,13 +287,13 @@ static void an_archive_cut_anywhere_is_refused(void **state) {
   (void)state;
   assert_int_equal(etk_fs_make_dirs(NULL, at("tree")), ETK_OK);
   char *zeros = etk_calloc(1, 3000); /* zeros at a cut look like the end of a tar */
-  put("tree/a", "alpha", 5);
-  put("tree/z", zeros, 3000);
+  put_bytes("tree/a", "alpha", 5);
+  put_bytes("tree/z", zeros, 3000);
   etk_free(zeros);
   char *large = etk_calloc(1, 9000);
   uint32_t x = 1;
   for (size_t i = 0; i < 9000; i++) large[i] = (char)((x = x * 1664525 + 1013904223) >> 24);
-  put("tree/b", large, 9000);
+  put_bytes("tree/b", large, 9000);
   etk_free(large);
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     assert_int_equal(etk_archive_create(NULL, at(kinds[i]), folder, tree, 1, false), ETK_OK);
@@ -337,7 +302,7 @@ static void an_archive_cut_anywhere_is_refused(void **state) {
     assert_int_equal(etk_fs_read(NULL, &bytes, &size, at(kinds[i]), 1 << 20), ETK_OK);
     assert_true(size > 4096);
     for (size_t cut = 0; cut < size; cut += cut + 512 < size ? 512 : cut == size - 1 ? 1 : size - 1 - cut) {
-      put("cut", bytes, cut);
+      put_bytes("cut", bytes, cut);
       etk_error e = ETK_ERROR_INIT;
       if (etk_archive_extract(&e, at("cut"), at("into"), false, NULL) != ETK_E_FORMAT) fail_msg("%s cut at %zu of %zu: '%s'", kinds[i], cut, size, e.message);
       assert_false(etk_fs_exists(at("into")));
@@ -359,7 +324,7 @@ static void a_changed_byte_is_seen_by_its_check_sum(void **state) {
   uint32_t x = 9;
   for (size_t i = 0; i < sizeof noise; i++) noise[i] = (char)((x = x * 1664525 + 1013904223) >> 24);
   assert_int_equal(etk_fs_make_dirs(NULL, at("tree")), ETK_OK);
-  put("tree/noise", noise, sizeof noise); /* is stored, so that a bit is just a bit */
+  put_bytes("tree/noise", noise, sizeof noise); /* is stored, so that a bit is just a bit */
   static const char *const checked[] = {"x.tar.gz", "x.zip"};
   for (size_t i = 0; i < 2; i++) {
     char *bytes;
@@ -367,7 +332,7 @@ static void a_changed_byte_is_seen_by_its_check_sum(void **state) {
     assert_int_equal(etk_archive_create(NULL, at(checked[i]), folder, tree, 1, false), ETK_OK);
     assert_int_equal(etk_fs_read(NULL, &bytes, &size, at(checked[i]), 1 << 20), ETK_OK);
     bytes[size / 2] ^= 4;
-    put(checked[i], bytes, size);
+    put_bytes(checked[i], bytes, size);
     is_refused(checked[i], NULL, ETK_E_FORMAT, "damaged");
     etk_free(bytes);
   }
@@ -384,12 +349,12 @@ static void bytes_behind_the_end_are_not_passed_over(void **state) {
   etk_text_append(&two, bytes, size);
   etk_text_append(&two, bytes, size);
   etk_free(bytes);
-  put("two.tar", two.data, two.size);
+  put_bytes("two.tar", two.data, two.size);
   etk_text_free(&two);
   is_refused("two.tar", NULL, ETK_E_FORMAT, "bytes follow the end");
-  put("text", "this is no archive, but it is longer than nothing", 49);
+  put_bytes("text", "this is no archive, but it is longer than nothing", 49);
   is_refused("text", NULL, ETK_E_FORMAT, "'");
-  put("nothing", "", 0);
+  put_bytes("nothing", "", 0);
   is_refused("nothing", NULL, ETK_E_FORMAT, "'");
   etk_error e = ETK_ERROR_INIT;
   assert_int_equal(etk_archive_extract(&e, at("none"), at("into"), false, NULL), ETK_E_NOT_FOUND);
@@ -487,7 +452,7 @@ static void a_list_shows_what_is_there(void **state) {
 static void a_name_that_is_no_utf8_survives(void **state) {
   (void)state;
   assert_int_equal(etk_fs_make_dirs(NULL, at("tree")), ETK_OK);
-  put("tree/caf\xE9", "latin", 5);
+  put_bytes("tree/caf\xE9", "latin", 5);
   etk_error e = ETK_ERROR_INIT;
   if (etk_archive_create(&e, at("x.tar"), folder, tree, 1, false)) fail_msg("%s", e.message);
   if (etk_archive_extract(&e, at("x.tar"), at("out"), false, NULL)) fail_msg("%s", e.message);
