@@ -69,6 +69,7 @@ struct work {
   const struct kernels *k[MOST_VARIANTS];
   float *a, *b, *c, *d, *e, *f;
   uint16_t *h;
+  unsigned char *codes; /* a page of KEYS tokens of HEAD */
 };
 #define RUN(kernel, amount, ...)                                                     \
   enum { AMOUNT_##kernel = (amount) };                                               \
@@ -94,6 +95,10 @@ RUN(silu_backward_f32, N, k->silu_backward_f32(w->c, w->b, w->a, N))
 RUN(swiglu_f32, N, k->swiglu_f32(w->c, w->a, w->b, N))
 RUN(swiglu_backward_f32, N, k->swiglu_backward_f32(w->c, w->d, w->e, w->a, w->b, N))
 RUN(softcap_f32, N, k->softcap_f32(w->c, w->a, 1, 30, N))
+RUN(small_product_f32, HEAD *HEAD *HEAD, k->small_product_f32(&(struct small_product){HEAD, HEAD, HEAD, w->a, w->b, HEAD, 1, HEAD, w->c, HEAD, false}))
+RUN(mean_under_f32, N, w->d[0] = (float)k->mean_under_f32(w->a, w->b, N))
+RUN(max_f32, N, w->c[0] = k->max_f32(w->a, N))
+RUN(exp_sum_f32, N, w->d[0] = k->exp_sum_f32(w->c, w->a, 1, N))
 RUN(log_sum_exp_f32, N, w->c[0] = k->log_sum_exp_f32(w->a, N))
 RUN(exp_affine_f32, N, k->exp_affine_f32(w->c, w->a, 1, -1, 0.5f, N))
 RUN(softmax_f32, N, k->softmax_f32(w->c, w->a, 1, N))
@@ -123,6 +128,11 @@ RUN(attention_tile_f32, 2 * TILE_ROWS *ATTENTION_KEYS *HEAD,
     k->attention_tile_f32(&(struct attention_tile){TILE_ROWS, HEAD, HEAD, w->a, w->b, w->b, 0, first, end, 0, w->c, w->d, w->e}))
 RUN(attention_scores_f32, GROUP *KEYS *HEAD, k->attention_scores_f32(w->c, KEYS, w->a, GROUP, w->b, KEYS, KEYS, HEAD))
 RUN(attention_scores_f16, GROUP *KEYS *HEAD, k->attention_scores_f16(w->c, KEYS, w->a, GROUP, w->h, KEYS, KEYS, HEAD))
+RUN(f32_to_codes, N, for (int i = 0; i < N; i += 32) k->f32_to_codes((uint16_t *)(void *)w->c, (int8_t *)w->d, w->a + i))
+RUN(code_keys_to_f32, KEYS *HEAD, k->code_keys_to_f32(w->c, KEYS, w->codes, KEYS, 0, KEYS, HEAD))
+RUN(code_values_to_f32, KEYS *HEAD, k->code_values_to_f32(w->c, HEAD, w->codes, KEYS, 0, KEYS, HEAD))
+RUN(attention_scores_codes, GROUP *KEYS *HEAD, k->attention_scores_codes(w->c, KEYS, w->a, GROUP, w->codes, KEYS, KEYS, HEAD))
+RUN(attention_values_codes, GROUP *KEYS *HEAD, k->attention_values_codes(w->c, w->a, KEYS, GROUP, w->codes, KEYS, 0, KEYS, HEAD))
 RUN(attention_values_f32, GROUP *KEYS *HEAD, k->attention_values_f32(w->c, w->a, KEYS, GROUP, w->b, KEYS, HEAD))
 RUN(attention_values_f16, GROUP *KEYS *HEAD, k->attention_values_f16(w->c, w->a, KEYS, GROUP, w->h, KEYS, HEAD))
 
@@ -142,6 +152,8 @@ static void bench_kernels(const char *only) {
   struct work w = {.a = filled(PLACES, -3, 3), .b = filled(PLACES, -3, 3), .c = filled(PLACES, -3, 3), .d = filled(PLACES, 0, 3), .e = filled(PLACES, 0.1f, 3), .f = filled(PLACES, 0.1f, 3)};
   w.h = etk_alloc_aligned(PLACES * sizeof *w.h, 64);
   etk__kernels()->f32_to_f16(w.h, w.b, PLACES);
+  w.codes = etk_alloc_aligned(KEYS * HEAD / 32 * 34, 64);
+  for (int i = 0; i < KEYS * HEAD / 32 * 34; i++) w.codes[i] = (unsigned char)(i % 57); /* small scales too */
   const struct kernels *k, *below;
   for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
     struct variants v = {.kind = "kernel", .name = works[i].name};
@@ -155,7 +167,7 @@ static void bench_kernels(const char *only) {
     measure(&v, works[i].run, &w);
     show(&v, works[i].amount);
   }
-  etk_free(w.a), etk_free(w.b), etk_free(w.c), etk_free(w.d), etk_free(w.e), etk_free(w.f), etk_free(w.h);
+  etk_free(w.a), etk_free(w.b), etk_free(w.c), etk_free(w.d), etk_free(w.e), etk_free(w.f), etk_free(w.h), etk_free(w.codes);
 }
 
 /* ---- blocks: decoders, and the searches of encoders ---- */

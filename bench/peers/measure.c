@@ -66,7 +66,7 @@ static int bench(int argc, char **argv, int64_t since) {
   size_t planned = 0;
   etk_status status = generate(&e, &s, prompt < 16 ? prompt : 16, 2, &made);
   int64_t ready = etk_time_ns();
-  if (!status) status = etk_generator_plan(&e, s.generator, prompt, &planned);
+  if (!status) status = etk_generator_plan(&e, s.generator, prompt, 0, &planned);
   for (int64_t r = 0; r < repeats && !status; r++) {
     etk_ids_free(&made.ids);
     status = generate(&e, &s, prompt, steps + 1, &made); /* the first token costs no step */

@@ -342,7 +342,7 @@ static etk_status generate(etk_error *e, etk_run *run, struct session *s, const 
   etk_status status = encode_generation(e, &ids, s, g);
   /* An empty prompt becomes one token; no more of a long context is needed. */
   int64_t capacity = (int64_t)ids.count + 1 + g->options.max_tokens, held = 0;
-  if (!status) status = etk_generator_new(e, &generator, s->model, s->adapter, capacity);
+  if (!status) status = etk_generator_new_with(e, &generator, s->model, s->adapter, &(etk_generator_options){.capacity = capacity, .cache_type = g->cache_type});
   if (!status) status = draft_open(e, &draft, s, g->draft_model, capacity);
   if (!status) status = take_prompt(e, generator, g);
   if (!status) {

@@ -329,6 +329,18 @@ expect "--prompt-cache-ro leaves the file as it is" cmp -s "$kept" "$tmp/kept.be
 speak --prompt-cache "$kept" --prompt "$asked, with their sizes
 \$"
 expect "without it the file gets the longer prompt" [ "$(wc -c <"$kept")" -gt "$(wc -c <"$tmp/kept.before")" ]
+speak --cache-type q8_0 --prompt-cache "$tmp/codes.safetensors" --prompt "$asked
+\$"
+coded=$(spoken)
+expect "keys and values in 8 bits answer" [ -n "$coded" ]
+expect "and take 8.5 bits of each number" [ "$(($(wc -c <"$tmp/codes.safetensors") * 3))" -lt "$(($(wc -c <"$tmp/kept.before") * 2))" ]
+speak --cache-type q8_0 --prompt-cache "$tmp/codes.safetensors" --prompt "$asked
+\$"
+expect "from the file it is the same answer" [ "$coded" = "$(spoken)" ]
+run "$exe" $ns:generate --prompt-cache "$tmp/codes.safetensors" --cache-type f16 --prompt hi
+expect_fail 1 "is of Q8_0, this run's cache of F16" "a file of another type is named"
+run env ETK_CACHE=q4 "$exe" $ns:generate --prompt hi
+expect_fail 2 "ETK_CACHE is 'q4'; auto, f32, f16 or q8_0" "a type that the variable cannot have is an error"
 run "$exe" $ns:generate --prompt-cache "$tmp/nowhere" --prompt-cache-ro --prompt hi
 expect_fail 1 "nowhere" "a file that is only to be read must be there"
 head -c 3000 "$kept" >"$tmp/cut.safetensors"

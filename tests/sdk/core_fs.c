@@ -389,6 +389,34 @@ static void a_map_shows_the_file_and_knows_its_name(void **state) {
   assert_int_equal(etk_map_open(&e, &map, folder), ETK_E_INVALID);
 }
 
+/* 5 MB and a bit, of no regular length: two large pages and a part of a third. */
+static void a_file_is_read_ahead_in_order_and_forgotten_without_a_change(void **state) {
+  (void)state;
+  enum { SIZE = (5 << 20) + 12345 };
+  char *bytes = etk_alloc(SIZE);
+  for (int i = 0; i < SIZE; i++) bytes[i] = (char)(i * 2654435761u >> 13);
+  assert_int_equal(etk_fs_write(NULL, at("large"), bytes, SIZE, false), ETK_OK);
+  for (int round = 0; round < 8; round++) {
+    int fd = open(at("large"), O_RDONLY);
+    assert_int_equal(fsync(fd), 0);
+#if defined(POSIX_FADV_DONTNEED)
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+#endif
+    close(fd);
+    etk_map map;
+    assert_int_equal(etk_map_open(NULL, &map, at("large")), ETK_OK);
+    etk_map_read_ahead(map.data + round);
+    if (round % 2) etk_map_wait(map.data, (size_t)(round == 1 ? 1 : SIZE)); /* else it is closed while it is read */
+    if (round % 4 == 3) {
+      assert_memory_equal(map.data, bytes, SIZE);
+      etk_map_forget(map.data + 3000000, 1500000);
+      assert_memory_equal(map.data, bytes, SIZE);
+    }
+    etk_map_close(&map);
+  }
+  etk_free(bytes);
+}
+
 static void more_maps_than_the_table_holds_still_work(void **state) {
   (void)state;
   enum { MANY = 600 };
@@ -465,6 +493,7 @@ int main(void) {
       TEST(a_listing_is_sorted_by_bytes),
       TEST(any_allocation_of_a_write_may_fail),
       TEST(a_map_shows_the_file_and_knows_its_name),
+      TEST(a_file_is_read_ahead_in_order_and_forgotten_without_a_change),
       TEST(more_maps_than_the_table_holds_still_work),
       cmocka_unit_test(paths_are_taken_apart_and_joined),
       cmocka_unit_test(xdg_folders_have_their_defaults),

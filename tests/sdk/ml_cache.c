@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <etk/alloc.h>
 #include <etk/cache.h>
+#include <etk/quant.h>
 #include <etk/ops.h>
 #include <math.h>
 
@@ -90,7 +91,9 @@ static void impossible_caches_are_refused(void **state) {
   assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20, ETK_F32}), ETK_E_NO_MEMORY);
   assert_null(c);
   assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1, 1, 8, 16, 4, ETK_BF16}), ETK_E_UNSUPPORTED);
-  assert_string_equal(e.message, "cache: keys and values as BF16; F32 and F16 are supported");
+  assert_string_equal(e.message, "cache: keys and values as BF16; F32, F16 and Q8_0 are supported");
+  assert_int_equal(etk_cache_new(&e, &c, &(etk_cache_options){1, 1, 48, 16, 4, (etk_dtype)ETK_Q8_0}), ETK_E_UNSUPPORTED);
+  assert_string_equal(e.message, "cache: Q8_0 wants heads of a multiple of 32 values, these have 48: take F16");
   for (uint64_t nth = 1; nth <= 3; nth++) {
     etk_alloc_stats before = etk_alloc_get_stats();
     etk_alloc_fail_nth(nth, false);

@@ -491,14 +491,14 @@ static void a_plan_holds_weights_cache_and_the_graphs_a_prompt_will_need(void **
   etk_generator *generator = NULL;
   works(etk_generator_new(e, &generator, model, NULL, 0));
   for (int i = 0; i < 3; i++) {
-    works(etk_generator_plan(e, generator, prompts[i], &planned[i]));
+    works(etk_generator_plan(e, generator, prompts[i], 0, &planned[i]));
     assert_true(planned[i] > (i ? planned[i - 1] : etk_model_bytes(model))); /* wider graphs */
   }
   etk_generate_options options = greedy_options(5);
   etk_generation out;
   works(etk_generate(e, generator, ids, 300, &options, &out));
   etk_ids_free(&out.ids);
-  works(etk_generator_plan(e, generator, 300, &again));
+  works(etk_generator_plan(e, generator, 300, 0, &again));
   assert_int_equal(again, planned[2]);
   etk_generator_free(generator);
   etk_model_unref(model);

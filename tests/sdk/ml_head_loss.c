@@ -25,12 +25,11 @@ struct problem {
   etk_plan plan;
 };
 static void open_problem(struct problem *p, bool fused, etk_tensor *x, etk_tensor *weight, int64_t rows, float softcap) {
-  bool trained = etk_tensor_dtype(weight) == ETK_F32;
+  bool trained = etk_tensor_trainable(weight);
   *p = (struct problem){.graph = etk_graph_new(), .x = x, .weight = weight, .count = trained ? 2 : 1};
   etk_graph *g = p->graph;
   p->targets = etk_graph_input(g, ETK_I32, etk_shape_of(1, rows), "targets");
   etk_tensor_set_trainable(x, true);
-  if (trained) etk_tensor_set_trainable(weight, true);
   if (fused) p->loss = etk_head_loss(g, x, weight, p->targets, softcap, &p->losses);
   else {
     etk_tensor *logits = etk_matmul(g, x, weight, false, true);
@@ -61,8 +60,9 @@ static double difference(const etk_tensor *a, const etk_tensor *b) {
 }
 
 /* every: one row in so many has no target */
-static void check(etk_dtype dtype, int64_t rows, int64_t vocabulary, int every, float softcap, double tolerance) {
-  etk_tensor *x = tensor(ETK_F32, etk_shape_of(2, rows, D), 1, 1), *weight = tensor(dtype, etk_shape_of(2, vocabulary, D), 0.3, 2);
+static void check_with(etk_tensor *weight, int64_t rows, int64_t vocabulary, int every, float softcap, double tolerance) {
+  etk_tensor *x = tensor(ETK_F32, etk_shape_of(2, rows, D), 1, 1);
+  etk_dtype dtype = etk_tensor_dtype(weight);
   int32_t *targets = etk_calloc((size_t)rows, sizeof *targets);
   assert_non_null(targets);
   for (int64_t i = 0; i < rows; i++) targets[i] = every && i % every == 0 ? -1 : (int32_t)(i * 7919 % vocabulary);
@@ -87,6 +87,12 @@ static void check(etk_dtype dtype, int64_t rows, int64_t vocabulary, int every, 
   etk_free(targets);
 }
 
+static void check(etk_dtype dtype, int64_t rows, int64_t vocabulary, int every, float softcap, double tolerance) {
+  etk_tensor *weight = tensor(dtype, etk_shape_of(2, vocabulary, D), 0.3, 2);
+  if (dtype == ETK_F32) etk_tensor_set_trainable(weight, true);
+  check_with(weight, rows, vocabulary, every, softcap, tolerance);
+}
+
 /* The same sums of up to `vocabulary` floats in another order: 1e-6 of the largest value leaves room for ten roundings. */
 static void it_is_the_product_and_the_cross_entropy(void **state) {
   (void)state;
@@ -97,6 +103,22 @@ static void it_is_the_product_and_the_cross_entropy(void **state) {
 static void a_cap_of_the_logits_is_part_of_it(void **state) {
   (void)state;
   check(ETK_F32, 600, 2100, 5, 3, 4e-6);
+}
+/* A head that is not trained meets x in chunks of 2048: two of them and a rest, a rest of one, more rows than a block has. Logits grow from row to row of the weight, so
+ * that the largest so far changes. */
+static void a_frozen_head_is_gone_through_in_chunks(void **state) {
+  (void)state;
+  static const struct {
+    int64_t rows, vocabulary;
+    int every;
+    float softcap;
+    double growth;
+  } cases[] = {{40, 5000, 0, 0, 0}, {1100, 4097, 3, 0, 0}, {300, 2049, 4, 3, 2e-4}, {64, 6200, 0, 0, 2e-4}, {30, 2100, 0, 0, 1e-3}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    etk_tensor *weight = tensor(ETK_F32, etk_shape_of(2, cases[i].vocabulary, D), 0.3, 2);
+    for (int64_t j = 0; j < etk_tensor_elements(weight); j++) ((float *)etk_tensor_data(weight))[j] *= (float)(1 + cases[i].growth * (double)(j / D));
+    check_with(weight, cases[i].rows, cases[i].vocabulary, cases[i].every, cases[i].softcap, 4e-6);
+  }
 }
 /* Each row of x meets the weight by itself, whatever the type: the same products, so the tolerance is that of the sums in F32. */
 static void weights_are_taken_as_they_are_stored(void **state) {
@@ -111,6 +133,7 @@ static void rows_without_a_target_are_not_looked_at(void **state) {
   enum { ROWS = 9 };
   const int32_t some[ROWS] = {-1, 4, -1, -1, 6, 0, -1, 2, -1}, none[ROWS] = {-1, -1, -1, -1, -1, -1, -1, -1, -1};
   etk_tensor *x = tensor(ETK_F32, etk_shape_of(2, ROWS, D), 1, 1), *weight = tensor(ETK_F32, etk_shape_of(2, 8, D), 1, 2);
+  etk_tensor_set_trainable(weight, true);
   for (int i = 0; i < ROWS; i++)
     for (int j = 0; j < D && some[i] < 0; j++) ((float *)etk_tensor_data(x))[i * D + j] = NAN;
   struct problem p;
@@ -148,6 +171,7 @@ static void memory_does_not_grow_with_rows_times_vocabulary(void **state) {
 static void what_has_no_derivative_says_so(void **state) {
   (void)state;
   etk_tensor *x = tensor(ETK_F32, etk_shape_of(2, 4, D), 1, 1), *weight = tensor(ETK_F32, etk_shape_of(2, 8, D), 1, 2);
+  etk_tensor_set_trainable(weight, true);
   for (int i = 0; i < 2; i++) {
     struct problem p;
     open_problem(&p, true, x, weight, 4, 0);
@@ -165,6 +189,7 @@ static void what_has_no_derivative_says_so(void **state) {
 static void a_target_beyond_the_vocabulary_is_an_error(void **state) {
   (void)state;
   etk_tensor *x = tensor(ETK_F32, etk_shape_of(2, 2, D), 1, 1), *weight = tensor(ETK_F32, etk_shape_of(2, 8, D), 1, 2);
+  etk_tensor_set_trainable(weight, true);
   struct problem p;
   open_problem(&p, true, x, weight, 2, 0);
   ((int32_t *)etk_tensor_data(p.targets))[1] = 8;
@@ -179,6 +204,7 @@ static void a_target_beyond_the_vocabulary_is_an_error(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(it_is_the_product_and_the_cross_entropy), cmocka_unit_test(a_cap_of_the_logits_is_part_of_it),
+      cmocka_unit_test(a_frozen_head_is_gone_through_in_chunks),
       cmocka_unit_test(weights_are_taken_as_they_are_stored), cmocka_unit_test(rows_without_a_target_are_not_looked_at),
       cmocka_unit_test(memory_does_not_grow_with_rows_times_vocabulary), cmocka_unit_test(what_has_no_derivative_says_so),
       cmocka_unit_test(a_target_beyond_the_vocabulary_is_an_error),

@@ -52,6 +52,12 @@ RUN(silu_backward, k->silu_backward_f32(o, y, x, n))
 RUN(swiglu, k->swiglu_f32(o, x, y, n))
 RUN(swiglu_backward, k->swiglu_backward_f32(o, p, z, x, y, n))
 RUN(swiglu_backward_in_place, k->swiglu_backward_f32(o, p, z, o, y, n))
+RUN(mean_under, b->scalar = n ? k->mean_under_f32(in(b, 4), x, n) : 0)
+RUN(small_product, k->small_product_f32(&(struct small_product){7, n / 7, 5, x, y, 5, 1, n / 7, o, n / 7, false}))
+RUN(small_product_turned, k->small_product_f32(&(struct small_product){n / 9, 9, 9, x, y, 1, n / 9, 9, o, 9, true}))
+RUN(max, b->scalar = n ? (double)k->max_f32(x, n) : 0)
+RUN(exp_sum, b->scalar = (double)k->exp_sum_f32(o, x, 1.9f, n))
+RUN(exp_sum_in_place, b->scalar = (double)k->exp_sum_f32(o, o, 0.1f, n))
 RUN(log_sum_exp, b->scalar = n ? (double)k->log_sum_exp_f32(x, n) : 0)
 RUN(exp_affine, k->exp_affine_f32(o, x, 1.5f, -0.3f, 0.8f, n))
 RUN(softmax, b->scalar = n ? (double)k->softmax_f32(o, x, 1.7f, n) : 0)
@@ -86,7 +92,8 @@ static const struct {
     {"add", run_add, 0}, {"sub", run_sub, 0}, {"mul", run_mul, 0}, {"add in place", run_add_in_place, 0}, {"scale", run_scale, 0}, {"axpy", run_axpy, 0.5},
     {"sum", run_sum, 100}, {"sum_squares", run_sum_squares, 1e-6}, {"dot", run_dot, 100}, {"sigmoid", run_sigmoid, 0.5}, {"silu", run_silu, 0.5},
     {"silu_backward", run_silu_backward, 1}, {"swiglu", run_swiglu, 1}, {"swiglu_backward", run_swiglu_backward, 1},
-    {"swiglu_backward in place", run_swiglu_backward_in_place, 1}, {"log_sum_exp", run_log_sum_exp, 2}, {"exp_affine", run_exp_affine, 1}, {"softmax", run_softmax, 2},
+    {"swiglu_backward in place", run_swiglu_backward_in_place, 1}, {"mean_under", run_mean_under, 1e-6}, {"small_product", run_small_product, 5},
+    {"small_product of a turned side, added", run_small_product_turned, 10}, {"max", run_max, 0}, {"exp_sum", run_exp_sum, 1}, {"exp_sum in place", run_exp_sum_in_place, 2}, {"log_sum_exp", run_log_sum_exp, 2}, {"exp_affine", run_exp_affine, 1}, {"softmax", run_softmax, 2},
     {"softmax in place", run_softmax_in_place, 2}, {"softmax_backward", run_softmax_backward, 1}, {"rms_norm", run_rms_norm, 3}, {"rms_norm_backward", run_rms_norm_backward, 20},
     {"rms_norm_backward, dx alone", run_rms_norm_backward_bare, 20}, {"rms_norm_backward in place", run_rms_norm_backward_in_place, 20}, {"rope", run_rope, 0.5},
     {"gelu", run_gelu, 0.5}, {"gelu_tanh", run_gelu_tanh, 0.5}, {"gelu_backward", run_gelu_backward, 1}, {"gelu_tanh_backward in place", run_gelu_tanh_backward_in_place, 1},

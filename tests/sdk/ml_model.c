@@ -4,6 +4,8 @@
 
 #include "ml/model/internal.h"
 
+#include <etk/gguf.h>
+
 enum { MAX_IDS = 256, VOCAB = 384 };
 
 static const char *const goldens[] = {"llama", "llama-gqa-tied", "llama-rope-linear", "llama-bias", "mistral", "qwen2", "gemma", "gpt2", "gpt-neox",
@@ -465,6 +467,21 @@ static void a_missing_model_is_named(void **state) {
   assert_null(model);
 }
 
+static void an_adapter_in_a_models_place_is_told_apart(void **state) {
+  etk_model *model = NULL;
+  char *folder = fresh_folder(state, "adapter");
+  write_text(path_of("%s/adapter_config.json", folder), "{}");
+  fails_with(ETK_E_UNSUPPORTED, "is an adapter, which changes a model and is none itself", etk_model_open(e, &model, folder, NULL));
+  etk_gguf_writer *w = etk_gguf_writer_new();
+  etk_gguf_set_text(w, "general.architecture", "llama");
+  etk_gguf_set_text(w, "general.type", "adapter");
+  const char *file = path_of("%s/adapter.gguf", folder);
+  works(etk_gguf_write(e, w, file, NULL));
+  etk_gguf_writer_free(w);
+  fails_with(ETK_E_UNSUPPORTED, "(--adapter-path)", etk_model_open(e, &model, file, NULL));
+  assert_null(model);
+}
+
 /* A saved tiny model with one tensor replaced: NULL leaves it out; name not of the model: added. */
 static void save_changed(const char *folder, const char *name, const etk_tensor *tensor) {
   etk_model_config config = tiny_config();
@@ -583,6 +600,7 @@ static void configuration_fields_that_would_change_the_result_are_refused(void *
       {"{\"model_type\": \"qwen2_moe\", \"num_experts\": 2, \"num_experts_per_tok\": 1, \"moe_intermediate_size\": 8, \"shared_expert_intermediate_size\": 8, "
        "\"decoder_sparse_step\": 2}", ETK_E_UNSUPPORTED, "decoder_sparse_step"},
       {"{\"model_type\": \"lama\"}", ETK_E_UNSUPPORTED, "\"lama\" is not supported by this version, which runs llama, mistral"},
+      {"{\"model_type\": \"bert\"}", ETK_E_UNSUPPORTED, "it is an encoder, which gives vectors and no tokens: model:embed runs it"},
       {"{\"quantization_config\": {\"bits\": 4}}", ETK_E_UNSUPPORTED, "quantization_config"},
       {"{\"final_logit_softcapping\": 30.0}", ETK_E_UNSUPPORTED, "final_logit_softcapping"},
       {"{\"partial_rotary_factor\": 0.5}", ETK_E_UNSUPPORTED, "partial_rotary_factor"},
@@ -742,6 +760,7 @@ int main(void) {
       cmocka_unit_test(a_sharded_folder_is_the_same_model),
       cmocka_unit_test(a_broken_shard_index_is_named),
       cmocka_unit_test(a_missing_model_is_named),
+      cmocka_unit_test(an_adapter_in_a_models_place_is_told_apart),
       cmocka_unit_test(a_tensor_of_the_wrong_shape_is_named_with_both_shapes),
       cmocka_unit_test(a_missing_tensor_is_named),
       cmocka_unit_test(a_left_over_tensor_is_named),

@@ -133,6 +133,33 @@ static void long_products_are_summed_in_chunks(void **state) {
   check(k, ETK_Q4_K, 17, 256 * 5, 10);
 }
 
+/* Q8_0 is read where it lies by up to 48 rows, one in runs of 16 blocks, the last of which overlaps; more rows meet repacked tiles. */
+static void rows_of_any_length_give_the_bits_of_tiles_where_they_lie(void **state) {
+  enum { OUT = 35, ROWS = 49 };
+  static const int64_t blocks[] = {1, 15, 16, 17, 24, 25, 31, 48, 192, 193, 201, 387};
+  static const int64_t rows[] = {1, 2, 5, 20, 48};
+  const struct blocks_kernels *k;
+  FIND_VARIANT(k, etk__blocks_kernels_at, state);
+  for (size_t b = 0; b < sizeof blocks / sizeof *blocks; b++) {
+    const int64_t in = blocks[b] * 32;
+    etk_tensor *weight = random_weight(ETK_Q8_0, OUT, in);
+    float *x = random_rows(ROWS, in), *wanted = etk_alloc(ROWS * OUT * sizeof *wanted), *y = etk_alloc(ROWS * OUT * sizeof *y);
+    void *product;
+    assert_int_equal(etk__blocks_make(NULL, &product, weight, k), ETK_OK);
+    run(product, wanted, x, in, OUT, ROWS, 1, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+      memset(y, 0, ROWS * OUT * sizeof *y);
+      run(product, y, x, in, OUT, rows[i], 1, 0);
+      if (memcmp(y, wanted, (size_t)(rows[i] * OUT) * sizeof *y)) fail_msg("%s: %d blocks, %d rows: other bits than a tile's", k->name, (int)blocks[b], (int)rows[i]);
+    }
+    etk__product_blocks.free(product);
+    etk_free(x), etk_free(wanted), etk_free(y);
+    etk_tensor_unref(weight);
+  }
+  check(k, ETK_Q8_0, 35, 32 * 201, 1);
+  check(k, ETK_Q8_0, 35, 32 * 24, 18);
+}
+
 static void every_instruction_set_of_the_machine_has_a_table(void **unused) {
   (void)unused;
   assert_variants_are_listed(BLOCKS, etk__blocks_kernels_at, 0);
@@ -281,6 +308,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       BLOCKS(VARIANT, every_type_sums_what_double_precision_sums)
       BLOCKS(VARIANT, long_products_are_summed_in_chunks)
+      BLOCKS(VARIANT, rows_of_any_length_give_the_bits_of_tiles_where_they_lie)
       cmocka_unit_test(every_instruction_set_of_the_machine_has_a_table),
       cmocka_unit_test(threads_and_the_number_of_rows_change_no_bit),
       BLOCKS(VARIANT, alpha_and_beta_scale_the_product_and_what_was_there)

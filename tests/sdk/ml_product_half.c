@@ -107,7 +107,8 @@ static void one_size(const struct half_kernels *kernels, etk_dtype dtype, int64_
 
 static void odd_sizes_are_multiplied_within_the_bound(void **state) {
   static const int64_t sizes[][3] = {{1, 1, 1}, {1, 3, 7}, {2, 33, 65}, {3, 16, 257}, {4, 31, 130}, {4, 5, 2311}, {5, 1, 1}, {5, 33, 15}, {6, 64, 64}, {7, 31, 33},
-                                     {8, 65, 257}, {11, 17, 512}, {12, 32, 513}, {13, 35, 1030}, {25, 96, 771}, {37, 7, 300}, {130, 40, 600}};
+                                     {8, 65, 257}, {11, 17, 512}, {12, 32, 513}, {13, 35, 1030}, {25, 96, 771}, {37, 7, 300}, {130, 40, 600},
+                                     {9, 50, 31}, {18, 53, 2311}, {24, 97, 4099}, {96, 13, 33}, {97, 9, 65}};
   const struct half_kernels *kernels;
   FIND_VARIANT(kernels, etk__half_kernels_at, state);
   for (int t = 0; t < TYPES; t++)
@@ -135,17 +136,21 @@ static void rows_of_bf16_numbers_lose_nothing_to_rounding(void **state) {
   etk_tensor_unref(w);
 }
 
+static const int64_t paths[] = {4, 17, 130}; /* rows of x: w row by row, in tiles, in panels */
+enum { PATHS = sizeof paths / sizeof *paths };
+
 static void weights_at_an_odd_address_give_the_same_bits(void **state) {
-  enum { OUT = 37, IN = 263 };
+  enum { OUT = 37, IN = 263, MOST = 130 };
   const struct half_kernels *kernels;
   FIND_VARIANT(kernels, etk__half_kernels_at, state);
   for (int t = 0; t < TYPES - 1; t++)
-    for (int64_t rows = 3; rows < 20; rows += 13) {
+    for (int i = 0; i < PATHS; i++) {
+      int64_t rows = paths[i];
       etk_tensor *w = weight_of(types[t], OUT, IN), *moved = NULL;
       unsigned char *bytes = etk_alloc(etk_tensor_bytes(w) + 1);
       memcpy(bytes + 1, etk_tensor_data(w), etk_tensor_bytes(w));
       OK(etk_tensor_wrap(&e, &moved, types[t], etk_shape_of(2, OUT, IN), bytes + 1, NULL, NULL));
-      float *x = normal(rows * IN), y[2][20 * OUT];
+      float *x = normal(rows * IN), y[2][MOST * OUT];
       multiply(kernels, w, y[0], OUT, x, IN, rows, 1, 0);
       multiply(kernels, moved, y[1], OUT, x, IN, rows, 1, 0);
       assert_memory_equal(y[0], y[1], (size_t)(rows * OUT) * sizeof(float));
@@ -156,7 +161,7 @@ static void weights_at_an_odd_address_give_the_same_bits(void **state) {
 }
 
 static void no_number_of_threads_changes_a_bit(void **unused) {
-  static const int64_t sizes[][3] = {{2, 300, 512}, {4, 65, 7000}, {90, 40, 1536}, {200, 300, 352}}; /* fewer and more panels than threads, near and far x */
+  static const int64_t sizes[][3] = {{2, 300, 512}, {4, 65, 7000}, {20, 300, 2500}, {90, 40, 1536}, {200, 300, 352}}; /* fewer and more panels than threads, near and far x */
   (void)unused;
   for (int t = 0; t < TYPES; t++)
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
@@ -180,13 +185,14 @@ static void put(etk_tensor *w, int64_t index, float value) {
 }
 
 static void nan_and_infinity_come_through_and_stay_in_their_row_and_column(void **state) {
-  enum { OUT = 40, IN = 131 };
+  enum { OUT = 40, IN = 131, MOST = 130 };
   const struct half_kernels *kernels;
   FIND_VARIANT(kernels, etk__half_kernels_at, state);
   for (int t = 0; t < TYPES - 1; t++)
-    for (int64_t rows = 4; rows < 20; rows += 13) {
+    for (int i = 0; i < PATHS; i++) {
+      int64_t rows = paths[i];
       etk_tensor *w = weight_of(types[t], OUT, IN);
-      float *x = normal(rows * IN), y[20 * OUT];
+      float *x = normal(rows * IN), y[MOST * OUT];
       for (int64_t r = 0; r < rows; r++) x[r * IN + 130] = 2;
       put(w, 3 * IN + 17, NAN);
       put(w, 39 * IN + 130, -INFINITY); /* in the last, odd place */

@@ -38,14 +38,14 @@ static void check_rows_of(const char *what, const etk_model *model) {
 }
 
 static void tokens_computed_together_give_the_bits_of_tokens_computed_alone(void **state) {
-  for (int half = 0; half < 2; half++) {
-    setenv("ETK_CACHE", half ? "f16" : "f32", 1);
-    for (int i = 0; i < TYPES; i++) {
+  for (int cache = 0; cache < CACHES; cache++) {
+    setenv("ETK_CACHE", caches[cache], 1);
+    for (int i = 0; i < (cache == CODES ? 2 : TYPES); i++) {
       etk_model *model = typed_model(state, types[i]);
       check_rows_of(types[i], model);
       etk_model_unref(model);
     }
-    for (int i = 0; i < FAMILIES; i++) {
+    for (int i = 0; i < FAMILIES && cache != CODES; i++) { /* whose heads are too small for codes */
       etk_model *model = family_model(i);
       check_rows_of(families[i], model);
       etk_model_unref(model);
@@ -357,6 +357,25 @@ static void capacity_bounds_texts_as_without_proposals(void **state) {
   etk_model_unref(model);
 }
 
+static void a_plan_counts_the_graphs_that_check(void **state) {
+  etk_model *model = typed_model(state, "f32");
+  etk_generator *gen = generator_of(model);
+  const int64_t proposed[] = {0, 1, 7, 1000}; /* of which 7 are checked at a time */
+  size_t bytes[4], after;
+  for (int i = 0; i < 4; i++) works(etk_generator_plan(e, gen, 16, proposed[i], &bytes[i]));
+  assert_true(bytes[0] < bytes[1] && bytes[1] < bytes[2] && bytes[2] == bytes[3]);
+  const int32_t prompt[] = {1, 2, 3, 1, 2, 3};
+  etk_generate_options options = {.sampling = {.top_p = 1, .repetition_penalty = 1}, .max_tokens = 40, .ignore_eos = true, .speculation = {.lookup = true, .ngram_min = 1}};
+  etk_generation made;
+  works(etk_generate(e, gen, prompt, 6, &options, &made));
+  assert_true(made.drafted > 0);
+  etk_ids_free(&made.ids);
+  works(etk_generator_plan(e, gen, 16, 0, &after)); /* nothing was recorded that had not been planned */
+  assert_int_equal(after, bytes[3]);
+  etk_generator_free(gen);
+  etk_model_unref(model);
+}
+
 static void a_text_goes_on_where_it_ended(void **state) {
   (void)state;
   etk_model *model = random_model(24, 16, 2, 3, 12);
@@ -517,6 +536,7 @@ int main(void) {
       cmocka_unit_test(log_probabilities_are_the_models),
       cmocka_unit_test(callbacks_lengths_and_ends_cut_a_run_of_taken_proposals_anywhere),
       cmocka_unit_test(capacity_bounds_texts_as_without_proposals),
+      cmocka_unit_test_setup_teardown(a_plan_counts_the_graphs_that_check, make_folder, remove_folder),
       cmocka_unit_test(a_text_goes_on_where_it_ended),
       cmocka_unit_test(what_cannot_be_is_refused),
       cmocka_unit_test(a_draft_without_finite_numbers_proposes_nothing),

@@ -8,6 +8,8 @@
 
 static const char *const families[] = {"gemma2", "gemma3-layer-types", "llama-llama3", "llama-yarn", "mistral-window", "phi3", "phi3-longrope", "phi3-partial", "qwen2-window", "qwen3-tied"};
 enum { FAMILIES = sizeof families / sizeof *families };
+static const char *const caches[] = {"f32", "f16", "q8_0"};
+enum { CACHES = sizeof caches / sizeof *caches, CODES = CACHES - 1 };
 static inline etk_model *family_model(int i) { return open_model(path_of("tests/goldens/models_ref/%s", families[i])); }
 
 /* Weights far enough from each other that texts do not run in circles at once. */

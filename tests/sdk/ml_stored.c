@@ -14,6 +14,7 @@
 #include <etk/rng.h>
 #include <math.h>
 #include "ml/product/product.h"
+#include "ml/tensor/internal.h"
 
 static void ok(etk_status status, const etk_error *e) {
   if (status) fail_msg("%s", e->message);
@@ -425,6 +426,52 @@ static void no_copy_of_the_weight_is_made(void **state) {
   etk_tensor_unref(x);
 }
 
+/* ---- rows that lie interleaved within heads, as GGUF has queries and keys ---- */
+
+enum { HEADS = 3, HEAD = 32, DEPTH = 96, WIDE = HEADS * HEAD, MOST = 40 };
+
+/* y = 0.5 x w' + c, dx = y w and, in place of a stored weight, the rows of a low rank; of what is read, in one array. */
+static void compute(float *out, etk_tensor *w, int64_t rows, bool exact) {
+  etk_tensor *x = plain(etk_shape_of(2, rows, DEPTH), 3), *c = plain(etk_shape_of(2, rows, WIDE), 5), *a = plain(etk_shape_of(2, 8, DEPTH), 7), *b = plain(etk_shape_of(2, WIDE, 8), 9);
+  etk_graph *g = etk_graph_new();
+  etk_graph_set_exact(g, exact);
+  etk_tensor *parts[] = {etk_matmul(g, x, w, false, true), etk_matmul_add(g, c, x, w, 0.5f, false, true), etk_matmul(g, c, w, false, false), etk_low_rank(g, x, w, a, b, c, 0.25f)};
+  for (int i = 0; i < 4; i++) etk_graph_keep(g, parts[i]);
+  OK(etk_graph_eval(&e, g));
+  for (int i = 0; i < 4; i++) {
+    memcpy(out, etk_tensor_data(parts[i]), etk_tensor_bytes(parts[i]));
+    out += etk_tensor_elements(parts[i]);
+  }
+  etk_graph_free(g);
+  etk_tensor *held[] = {x, c, a, b};
+  for (int i = 0; i < 4; i++) etk_tensor_unref(held[i]);
+}
+
+static void interleaved_rows_compute_as_rows_in_order(void **state) {
+  (void)state;
+  static const etk_dtype types[] = {ETK_F32, ETK_F16, ETK_BF16};
+  static float wanted[MOST * (3 * WIDE + DEPTH)], seen[MOST * (3 * WIDE + DEPTH)];
+  for (int i = 0; i < 3; i++)
+    for (int exact = 0; exact < 2; exact++)
+      for (int64_t rows = 1; rows <= MOST; rows += rows < 10 ? 1 : 6) {
+        etk_tensor *values = plain(etk_shape_of(2, WIDE, DEPTH), 11), *stored = NULL, *ordered = NULL, *again = NULL;
+        OK(etk_tensor_cast(&e, &stored, values, types[i]));
+        OK(etk_tensor_cast(&e, &ordered, values, types[i]));
+        stored->rotary = HEAD;
+        size_t bytes = etk_tensor_bytes(stored) / WIDE;
+        for (int64_t row = 0; row < WIDE; row++) memcpy((char *)ordered->data + (size_t)row * bytes, (char *)stored->data + (size_t)etk__stored_row(stored, row) * bytes, bytes);
+        assert_memory_not_equal(ordered->data, stored->data, bytes * WIDE);
+        compute(wanted, ordered, rows, exact);
+        compute(seen, stored, rows, exact);
+        assert_memory_equal(seen, wanted, (size_t)(rows * (3 * WIDE + DEPTH)) * sizeof *seen);
+        OK(etk_tensor_cast(&e, &again, stored, types[i]));
+        assert_memory_equal(etk_tensor_data(again), ordered->data, bytes * WIDE);
+        assert_memory_equal(etk_tensor_data(stored), ordered->data, bytes * WIDE);
+        etk_tensor *held[] = {values, stored, ordered, again};
+        for (int k = 0; k < 4; k++) etk_tensor_unref(held[k]);
+      }
+}
+
 int main(void) {
   etk__product_set_exact(true); /* results are held to what is stored; how far fast products are from it: ml_product.c */
   const struct CMUnitTest tests[] = {
@@ -440,6 +487,7 @@ int main(void) {
       cmocka_unit_test(codes_and_scales_that_do_not_belong_together_are_refused),
       cmocka_unit_test(conversions_go_through_the_decoded_values),
       cmocka_unit_test(no_copy_of_the_weight_is_made),
+      cmocka_unit_test(interleaved_rows_compute_as_rows_in_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

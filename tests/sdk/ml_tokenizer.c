@@ -273,6 +273,23 @@ static void a_llama2c_file_of_another_size_names_both(void **state) {
   etk_tokenizer_free(t);
 }
 
+static void a_llama2c_checkpoint_has_its_tokenizer_beside_it(void **state) {
+  (void)state;
+  etk_tokenizer *t = NULL;
+  const char *checkpoint = shared_or_skip("models/stories260K/stories260K.bin");
+  works(etk_tokenizer_open(e, &t, checkpoint, 0));
+  assert_int_equal(etk_tokenizer_size(t), 512);
+  etk_tokenizer_free(t);
+  char folder[] = "/tmp/etk-tokenizer-XXXXXX", alone[64];
+  assert_non_null(mkdtemp(folder));
+  snprintf(alone, sizeof alone, "%s/alone.bin", folder);
+  works(etk_fs_copy(e, checkpoint, alone, false));
+  fails_with(ETK_E_NOT_FOUND, "alone.bin is a llama2.c checkpoint, whose tokenizer is looked for beside it, as tok512.bin too", etk_tokenizer_open(e, &t, alone, 0));
+  assert_null(t);
+  remove(alone);
+  remove(folder);
+}
+
 static void llama2c_truncation_at_every_byte_is_refused(void **state) {
   (void)state;
   char *bytes;
@@ -475,6 +492,7 @@ int main(void) {
       cmocka_unit_test(llama2c_ids_follow_the_definition),
       cmocka_unit_test(llama2c_spellings_are_those_of_the_file),
       cmocka_unit_test(a_llama2c_file_of_another_size_names_both),
+      cmocka_unit_test(a_llama2c_checkpoint_has_its_tokenizer_beside_it),
       cmocka_unit_test(llama2c_truncation_at_every_byte_is_refused),
       cmocka_unit_test(a_stream_never_cuts_a_character),
       cmocka_unit_test(a_stream_gives_the_whole_text),

@@ -55,11 +55,11 @@ typedef struct etk_map {
 etk_status etk_map_open(etk_error *e, etk_map *out, const char *path);
 void etk_map_close(etk_map *map);
 const char *etk_map_name_of(const void *address); /* path of the live map that holds address, or NULL */
-/* Lets go of the memory of the whole pages in [data, data + size): their bytes are read from the file again where they are used. Nothing happens where
- * no live map holds that range. */
+/* Lets go of the memory of the whole pages in [data, data + size), and of what lies before them in the same 2 MB, which reading them may have brought back with a
+ * large page: their bytes are read from the file again where they are used. Nothing happens where no live map holds that range. */
 void etk_map_forget(const void *data, size_t size);
-/* Reads the file of the live map that holds `address` into the system's file cache on a thread of its own, from the front, as far as it is not there yet: front to
- * back is how a disk is fastest, and how the system makes large pages of it. One file at a time, in the order asked for; etk_map_close ends it. Nothing
+/* Reads the file of the live map that holds `address` into the system's file cache, and where the system can into the map's own pages, on a thread of its own, from
+ * the front, as far as it is not there yet: front to back is how a disk is fastest, and how the system makes large pages of it. One file at a time, in the order asked for; etk_map_close ends it. Nothing
  * happens where there is no such map, or where the file is larger than half of the machine's memory. Must not be called beside etk_map_close of that map. */
 void etk_map_read_ahead(const void *address);
 /* Waits until what etk_map_read_ahead was asked for has come to the end of [data, data + size); at once where it was not asked for. */

@@ -24,14 +24,21 @@ typedef struct etk_candidate { float logit; int32_t id; } etk_candidate;
 int32_t etk_sample(float *logits, int64_t vocab, const etk_sampling *sampling, const int32_t *seen, size_t seen_count, etk_rng *rng, etk_candidate *scratch, double *logprob);
 
 typedef struct etk_generator etk_generator;
-/* capacity: tokens (prompt and answer) that fit; 0: the model's context. Borrows model and adapter. With longrope (phi3) the capacity does not choose the
- * factors: a text within the original context has the short ones, and one that grows past it is computed again with the long ones at that token. The cache
- * is of F32 where all weights are, else of F16; $ETK_CACHE=f32|f16 says otherwise (etk/cache.h). */
-etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, int64_t capacity);
+typedef struct etk_generator_options {
+  /* Tokens (prompt and answer) that fit; 0: the model's context. With longrope (phi3) it does not choose the factors: a text within the original context has the
+   * short ones, and one that grows past it is computed again with the long ones at that token. */
+  int64_t capacity;
+  const char *cache_type; /* of keys and values: "f32", "f16" or "q8_0" (etk/cache.h); NULL or "auto": what $ETK_CACHE says, else F32 where all weights are, else F16 */
+} etk_generator_options;
+/* Borrows model and adapter (NULL: none). */
+etk_status etk_generator_new_with(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, const etk_generator_options *options);
+etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, int64_t capacity); /* the rest as it is by default */
+const char *etk_generator_cache_type(const etk_generator *generator); /* "f32", "f16", "q8_0" */
 void etk_generator_free(etk_generator *generator);
 /* Bytes that a prompt of so many tokens and its answer need, known before anything runs: the weights as they are held, the cache, and the graphs (which are
- * recorded here, not run). What a process has before it opens a model, some 10 MB and the buffers of a BLAS, is not counted. */
-etk_status etk_generator_plan(etk_error *e, etk_generator *generator, int64_t prompt_tokens, size_t *bytes);
+ * recorded here, not run), with those that check up to `proposed` tokens at a time (0: no speculative decoding; a draft is planned by itself). What a process has
+ * before it opens a model, some 10 MB and the buffers of a BLAS, is not counted. */
+etk_status etk_generator_plan(etk_error *e, etk_generator *generator, int64_t prompt_tokens, int64_t proposed, size_t *bytes);
 
 /* ---- prompts that are kept ---- */
 
@@ -54,7 +61,7 @@ etk_status etk_generator_load(etk_error *e, etk_generator *generator, const char
  * next token follows from the model's logits and the seed alone: with `lookup` always, with `draft` at temperature 0. With `draft` and a temperature proposals are
  * drawn from the draft's own distribution q and taken with probability min(1, p/q), else the token is drawn from what p has more than q (Leviathan et al. 2023,
  * Chen et al. 2023): tokens then have the same distribution, and the seed leads to another text than without.
- * Penalties and top-k, top-p hold for p and q alike. The graphs that check are recorded where they are first wanted, and etk_generator_plan does not count them. */
+ * Penalties and top-k, top-p hold for p and q alike. The graphs that check are recorded where they are first wanted, or planned. */
 typedef struct etk_speculation {
   /* Of a smaller model whose ids mean the same (etk_draft_check); borrowed, used by one etk_generate at a time, which changes what it holds. NULL: none. Its
    * vocabulary may be larger or smaller by padding. It proposes as long as its capacity lasts. */

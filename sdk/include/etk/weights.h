@@ -64,7 +64,8 @@ const etk_weight *etk_weights_at(const etk_weights *weights, size_t index); /* p
 /* By either name; NULL: absent. */
 const etk_weight *etk_weights_find(const etk_weights *weights, const char *name);
 /* A tensor under its Hugging Face name, in Hugging Face's shape, row order and values (a new reference to the caller). It shares the map where nothing has to
- * be undone, and is a copy where rows lie in another order (both in the stored type, plain or block), an F32 copy of types of 8 bits and where values differ
+ * be undone; where rows lie in another order it is a copy (both in the stored type, plain or block), made for queries and keys when etk_tensor_data is asked, as
+ * operations take their rows where they lie; an F32 copy of types of 8 bits and where values differ
  * (Gemma's norms, which GGUF keeps as 1 + weight; exact to the rounding of that sum, 2^-24). An expert is found in its stack. transposed: NULL, or set where the
  * tensor is given (out, in) as stored although Hugging Face has (in, out) (GPT-2's linear layers in GGUF); with NULL it is a transposed copy, of block types as
  * F32. Calls may come from any thread. */

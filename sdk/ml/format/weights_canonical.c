@@ -176,9 +176,11 @@ static etk_status move_rows(etk_error *e, etk_tensor **out, const struct taking 
   return own(e, out, (etk_type)t->weight->type, t->shape, m.copy);
 }
 
-/* Rows of blocks stay where they are: whoever decodes or repacks them takes them in order. */
+/* Rows stay where they are: whoever decodes or repacks them takes them in order, and a product of floats turns what it gives. */
 static etk_status turn_heads(etk_error *e, etk_tensor **out, const struct taking *t) {
-  if (!etk_type_is_block((etk_type)t->weight->type) || t->weight->shape.rank != 2 || t->head_dim < 2) return move_rows(e, out, t);
+  etk_type type = (etk_type)t->weight->type;
+  bool floats = (type == (etk_type)ETK_F32 || type == (etk_type)ETK_F16 || type == (etk_type)ETK_BF16) && t->head_dim <= MOST_ROTARY;
+  if ((!floats && !etk_type_is_block(type)) || t->weight->shape.rank != 2 || t->head_dim < 2) return move_rows(e, out, t);
   etk_status status = share(e, out, t);
   if (!status) (*out)->rotary = t->head_dim;
   return status;

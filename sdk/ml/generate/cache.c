@@ -1,5 +1,6 @@
 #include <etk/alloc.h>
 #include <etk/cache.h>
+#include <etk/quant.h>
 
 struct sequence {
   bool used;
@@ -9,6 +10,7 @@ struct sequence {
 
 struct etk_cache {
   etk_cache_options options;
+  size_t page_bytes;   /* of one block of one head */
   size_t layer_bytes;  /* of keys; of values as many */
   unsigned char *data; /* (layers, 2, what etk/cache.h says) */
   int32_t *free;       /* a stack of free blocks */
@@ -17,26 +19,36 @@ struct etk_cache {
   int sequence_count;
 };
 
-/* Bytes of keys of one layer, and of K and V of all of them; false where they overflow. */
-static bool size_of(const etk_cache_options *o, size_t *layer, size_t *all) {
-  size_t n = (size_t)o->blocks * etk_dtype_size(o->dtype);
-  if (__builtin_mul_overflow(n, (size_t)o->block_tokens, &n) || __builtin_mul_overflow(n, (size_t)o->kv_heads, &n) || __builtin_mul_overflow(n, (size_t)o->head_dim, &n)) return false;
-  *layer = n;
-  return !__builtin_mul_overflow(n, 2 * (size_t)o->layers, all) && *all <= PTRDIFF_MAX;
+/* Bytes of keys of one block of one head, of one layer, and of K and V of all of them; false where they overflow. */
+static bool size_of(const etk_cache_options *o, size_t *page, size_t *layer, size_t *all) {
+  if (etk_type_bytes(NULL, page, (etk_type)o->dtype, o->block_tokens, o->head_dim)) return false;
+  if (__builtin_mul_overflow(*page, (size_t)o->blocks, layer) || __builtin_mul_overflow(*layer, (size_t)o->kv_heads, layer)) return false;
+  return !__builtin_mul_overflow(*layer, 2 * (size_t)o->layers, all) && *all <= PTRDIFF_MAX;
+}
+
+static etk_status check_type(etk_error *e, const etk_cache_options *o) {
+  bool codes = o->dtype == (etk_dtype)ETK_Q8_0;
+  if (o->dtype != ETK_F32 && o->dtype != ETK_F16 && !codes)
+    return etk_fail(e, ETK_E_UNSUPPORTED, "cache: keys and values as %s; F32, F16 and Q8_0 are supported", etk_dtype_name(o->dtype));
+  if (codes && o->head_dim % etk_type_block_elements(ETK_Q8_0))
+    return etk_fail(e, ETK_E_UNSUPPORTED, "cache: Q8_0 wants heads of a multiple of 32 values, these have %d: take F16", o->head_dim);
+  return ETK_OK;
 }
 
 etk_status etk_cache_new(etk_error *e, etk_cache **out, const etk_cache_options *options) {
   etk_cache_options o = *options;
-  size_t layer, bytes;
+  size_t page, layer, bytes;
   *out = NULL;
   if (o.block_tokens == 0) o.block_tokens = 16;
   if (o.layers < 1 || o.kv_heads < 1 || o.head_dim < 1 || o.block_tokens < 1 || o.blocks < 1)
     return etk_fail(e, ETK_E_INVALID, "cache: %d layers, %d heads of %d, %d blocks of %d: each must be at least 1", o.layers, o.kv_heads, o.head_dim, o.blocks, o.block_tokens);
-  if (o.dtype != ETK_F32 && o.dtype != ETK_F16) return etk_fail(e, ETK_E_UNSUPPORTED, "cache: keys and values as %s; F32 and F16 are supported", etk_dtype_name(o.dtype));
-  if (!size_of(&o, &layer, &bytes)) return etk_fail(e, ETK_E_NO_MEMORY, "cache: %d blocks of %d tokens are more than can be addressed", o.blocks, o.block_tokens);
+  etk_status status = check_type(e, &o);
+  if (status) return status;
+  if (!size_of(&o, &page, &layer, &bytes)) return etk_fail(e, ETK_E_NO_MEMORY, "cache: %d blocks of %d tokens are more than can be addressed", o.blocks, o.block_tokens);
   etk_cache *c = etk_calloc(1, sizeof *c);
   if (c) {
     c->options = o;
+    c->page_bytes = page;
     c->layer_bytes = layer;
     c->data = etk_alloc_aligned(bytes, 64);
     c->free = etk_calloc((size_t)o.blocks, sizeof *c->free);
@@ -60,6 +72,7 @@ void etk_cache_free(etk_cache *c) {
 }
 
 size_t etk_cache_bytes(const etk_cache *c) { return c->layer_bytes * 2 * (size_t)c->options.layers; }
+size_t etk_cache_page_bytes(const etk_cache *c) { return c->page_bytes; }
 const etk_cache_options *etk_cache_get_options(const etk_cache *c) { return &c->options; }
 void *etk_cache_keys(const etk_cache *c, int layer) { return c->data + 2 * (size_t)layer * c->layer_bytes; }
 void *etk_cache_values(const etk_cache *c, int layer) { return c->data + (2 * (size_t)layer + 1) * c->layer_bytes; }

@@ -7,7 +7,10 @@
 #include <etk/alloc.h>
 #include <etk/hardware.h>
 #include <etk/ops.h>
+#include <etk/quant.h>
 #include <math.h>
+
+#include "ml/product/product_memory.h"
 
 static const int64_t step_tokens[STEPS] = {1, 16, 128, 512}; /* graph widths: decode, short prompts, long prompts, where each weight is read once for many tokens */
 static const int64_t check_rows[CHECKS] = {2, 3, 4, 6, 8, 12, MOST_ROWS};
@@ -36,22 +39,44 @@ static etk_status record(etk_error *e, etk_generator *gen, struct step *s, int64
   return status;
 }
 
-/* $ETK_CACHE, else as exact as the weights are: half as much to read for each token matters more than bits that they do not have. */
-static etk_dtype cache_type(const etk_model *model) {
-  const char *choice = getenv("ETK_CACHE");
-  if (choice && !strcmp(choice, "f16")) return ETK_F16;
-  if (choice && !strcmp(choice, "f32")) return ETK_F32;
+static const struct {
+  const char *name;
+  etk_dtype dtype;
+} cache_types[] = {{"f32", ETK_F32}, {"f16", ETK_F16}, {"q8_0", (etk_dtype)ETK_Q8_0}};
+enum { CACHE_TYPES = sizeof cache_types / sizeof *cache_types };
+
+/* By default as exact as the weights are: half as much to read for each token matters more than bits that they do not have. */
+static etk_dtype default_cache(const etk_model *model) {
   for (size_t i = 0; i < etk_model_weight_count(model); i++) {
     const etk_tensor *weight = etk_model_weight_at(model, i);
     if (etk_tensor_shape(weight)->rank == 2 && etk_tensor_dtype(weight) != ETK_F32) return ETK_F16;
   }
   return ETK_F32;
 }
+static etk_status choose_cache(etk_error *e, etk_dtype *out, const etk_model *model, const char *asked) {
+  const char *set = getenv("ETK_CACHE"), *name = asked && strcmp(asked, "auto") ? asked : set && *set ? set : "auto";
+  *out = default_cache(model);
+  if (!strcmp(name, "auto")) return ETK_OK;
+  for (int i = 0; i < CACHE_TYPES; i++)
+    if (!strcmp(name, cache_types[i].name)) return *out = cache_types[i].dtype, ETK_OK;
+  return etk_fail(e, ETK_E_USAGE, "%s is '%s'; auto, f32, f16 or q8_0 is wanted", name == set ? "ETK_CACHE" : "the type of the cache", name);
+}
+const char *etk_generator_cache_type(const etk_generator *gen) {
+  int i = 0;
+  while (cache_types[i].dtype != etk_cache_get_options(gen->cache)->dtype) i++; /* a cache has one of these */
+  return cache_types[i].name;
+}
 
 etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, int64_t capacity) {
+  return etk_generator_new_with(e, out, model, adapter, &(etk_generator_options){.capacity = capacity});
+}
+etk_status etk_generator_new_with(etk_error *e, etk_generator **out, const etk_model *model, const etk_adapter *adapter, const etk_generator_options *options) {
   *out = NULL;
   const etk_model_config *c = etk_model_get_config(model);
-  if (capacity <= 0 || capacity > c->max_position_embeddings) capacity = c->max_position_embeddings;
+  int64_t capacity = options->capacity > 0 && options->capacity < c->max_position_embeddings ? options->capacity : c->max_position_embeddings;
+  etk_dtype type;
+  etk_status status = choose_cache(e, &type, model, options->cache_type);
+  if (status) return status;
   etk_generator *gen = etk_calloc(1, sizeof *gen);
   if (!gen) return etk_fail_memory(e);
   gen->model = model;
@@ -60,12 +85,12 @@ etk_status etk_generator_new(etk_error *e, etk_generator **out, const etk_model 
   gen->max_blocks = (capacity + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
   gen->vocab = c->vocab_size;
   gen->original = c->rope_scaling == ETK_ROPE_LONGROPE ? (int64_t)c->rope_original_positions : 0;
-  etk_cache_options options = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim,
-                               .block_tokens = BLOCK_TOKENS, .blocks = (int)gen->max_blocks, .dtype = cache_type(model)};
+  etk_cache_options cache = {.layers = (int)c->num_hidden_layers, .kv_heads = (int)c->num_key_value_heads, .head_dim = (int)c->head_dim,
+                               .block_tokens = BLOCK_TOKENS, .blocks = (int)gen->max_blocks, .dtype = type};
   gen->scratch = etk_calloc((size_t)gen->vocab, sizeof *gen->scratch);
   gen->logits = etk_calloc((size_t)gen->vocab, sizeof *gen->logits);
   gen->seen = etk_calloc((size_t)capacity, sizeof *gen->seen);
-  etk_status status = gen->scratch && gen->logits && gen->seen ? etk_cache_new(e, &gen->cache, &options) : etk_fail_memory(e);
+  status = gen->scratch && gen->logits && gen->seen ? etk_cache_new(e, &gen->cache, &cache) : etk_fail_memory(e);
   if (!status) status = etk_cache_sequence_new(e, gen->cache, &gen->sequence);
   if (!status) status = record(e, gen, &gen->steps[0], 1, 1);
   if (status) etk_generator_free(gen);
@@ -88,15 +113,34 @@ void etk_generator_free(etk_generator *gen) {
 /* The graph that takes the next of `left` tokens. */
 static int step_for(int64_t left) { return left == 1 ? 0 : left <= step_tokens[1] ? 1 : left < step_tokens[3] ? 2 : 3; }
 
-etk_status etk_generator_plan(etk_error *e, etk_generator *gen, int64_t prompt_tokens, size_t *bytes) {
-  *bytes = etk_model_held_bytes(gen->model) + etk_cache_bytes(gen->cache) + (size_t)gen->vocab * (sizeof *gen->scratch + sizeof *gen->logits) +
-           (size_t)gen->capacity * sizeof *gen->seen;
-  for (int64_t left = prompt_tokens; left > 0; left -= step_tokens[step_for(left)]) {
+/* The graph that checks `count` tokens, 2 at least. */
+static int check_for(int64_t count) {
+  int which = 0;
+  while (check_rows[which] < count) which++;
+  return which;
+}
+
+static etk_status plan_graphs(etk_error *e, etk_generator *gen, int64_t prompt_tokens, int64_t proposed) {
+  etk_status status = ETK_OK;
+  for (int64_t left = prompt_tokens; left > 0 && !status; left -= step_tokens[step_for(left)]) {
     struct step *s = &gen->steps[step_for(left)];
-    etk_status status = s->graph ? ETK_OK : record(e, gen, s, 1, step_tokens[step_for(left)]);
-    if (status) return status;
+    if (!s->graph) status = record(e, gen, s, 1, step_tokens[step_for(left)]);
   }
+  int64_t most = proposed > 0 ? etk_generator_most_drafted(gen) : 0;
+  if (proposed < most) most = proposed;
+  for (int i = 0; most > 0 && i <= check_for(1 + most) && !status; i++)
+    if (!gen->checks[i].graph) status = record(e, gen, &gen->checks[i], check_rows[i], 1);
+  return status;
+}
+
+etk_status etk_generator_plan(etk_error *e, etk_generator *gen, int64_t prompt_tokens, int64_t proposed, size_t *bytes) {
+  etk_status status = plan_graphs(e, gen, prompt_tokens, proposed);
+  if (status) return status;
+  *bytes = etk_model_held_bytes(gen->model) + etk_cache_bytes(gen->cache) + (size_t)gen->vocab * (sizeof *gen->scratch + sizeof *gen->logits) +
+           (size_t)gen->capacity * sizeof *gen->seen + (size_t)gen->proposed_room * (size_t)gen->vocab * sizeof *gen->proposed;
   for (int i = 0; i < STEPS; i++) *bytes += gen->steps[i].bytes;
+  for (int i = 0; i < CHECKS; i++) *bytes += gen->checks[i].bytes;
+  *bytes += etk__product_memory_spare();
   return ETK_OK;
 }
 
@@ -137,8 +181,7 @@ etk_status etk__generator_prefill(etk_error *e, etk_generator *gen, const int32_
 }
 
 etk_status etk__generator_check(etk_error *e, etk_generator *gen, int64_t position, int64_t count, struct step **step) {
-  int which = 0;
-  while (count > 1 && check_rows[which] < count) which++;
+  int which = check_for(count);
   struct step *s = *step = count == 1 ? &gen->steps[0] : &gen->checks[which];
   etk_status status = s->graph ? ETK_OK : record(e, gen, s, check_rows[which], 1);
   return status ? status : feed(e, gen, s, gen->seen + position, count, position, position + count - 1);

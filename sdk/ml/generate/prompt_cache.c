@@ -16,16 +16,20 @@ static const char format_name[] = "efficientai-toolkit prompt cache", version[] 
 /* What is written or wanted: the first `tokens` of a generator. */
 struct kept {
   const etk_generator *gen;
-  int64_t tokens, blocks, heads, page; /* page: values of one block of one head */
-  size_t page_bytes;
+  int64_t tokens, blocks, heads;
+  size_t page_bytes; /* of one block of one head */
+  etk_dtype dtype;   /* of pages in the file: the cache's, or bytes where it is packed */
+  int64_t page;      /* elements of it in a page */
   const int32_t *numbers; /* of blocks */
 };
 
 static struct kept kept_of(const etk_generator *gen, int64_t tokens) {
   const etk_cache_options *o = etk_cache_get_options(gen->cache);
-  struct kept k = {.gen = gen, .tokens = tokens, .blocks = (tokens + o->block_tokens - 1) / o->block_tokens, .heads = o->kv_heads, .page = (int64_t)o->head_dim * o->block_tokens};
+  bool packed = !etk_dtype_size(o->dtype);
+  size_t bytes = etk_cache_page_bytes(gen->cache);
+  struct kept k = {.gen = gen, .tokens = tokens, .blocks = (tokens + o->block_tokens - 1) / o->block_tokens, .heads = o->kv_heads, .page_bytes = bytes,
+                   .dtype = packed ? ETK_U8 : o->dtype, .page = (int64_t)(packed ? bytes : bytes / etk_dtype_size(o->dtype))};
   int count;
-  k.page_bytes = (size_t)k.page * etk_dtype_size(o->dtype);
   k.numbers = etk_cache_sequence_blocks(gen->cache, gen->sequence, &count);
   return k;
 }
@@ -38,13 +42,21 @@ static unsigned char *page_at(const struct kept *k, bool values, int64_t row) {
   return base + (size_t)(head * etk_cache_get_options(cache)->blocks + k->numbers[block]) * k->page_bytes;
 }
 
-/* Zeros for what no token has written, so that one prompt is one file. */
+/* Zeros for what no token has written, so that one prompt is one file. `each` bytes of each token lie together, of `tokens` after the other. */
+static unsigned char *clear_row(unsigned char *row, int64_t used, int64_t tokens, size_t each) {
+  memset(row + (size_t)used * each, 0, (size_t)(tokens - used) * each);
+  return row + (size_t)tokens * each;
+}
 static void clear_rest(const struct kept *k, bool values, unsigned char *page, int64_t used) {
   const etk_cache_options *o = etk_cache_get_options(k->gen->cache);
-  size_t element = etk_dtype_size(o->dtype), rest = (size_t)(o->block_tokens - used) * element;
-  if (values) memset(page + (size_t)(used * o->head_dim) * element, 0, rest * (size_t)o->head_dim);
-  else
-    for (int64_t i = 0; i < o->head_dim; i++) memset(page + (size_t)(i * o->block_tokens + used) * element, 0, rest);
+  size_t element = etk_dtype_size(o->dtype);
+  int64_t n = o->block_tokens, d = o->head_dim, group = element ? d : 32; /* of Q8_0 each 32 of a head begin with scales */
+  for (int64_t from = 0; from < d; from += group) {
+    if (!element) page = clear_row(page, used, n, sizeof(uint16_t));
+    if (values) page = clear_row(page, used, n, (size_t)group * (element ? element : 1));
+    else
+      for (int64_t i = 0; i < group; i++) page = clear_row(page, used, n, element ? element : 1);
+  }
 }
 
 static void copy_pages(const struct kept *k, bool values, unsigned char *out, int64_t row, int64_t rows) {
@@ -113,8 +125,8 @@ etk_status etk_generator_save(etk_error *e, const etk_generator *gen, const char
                                   "factors", factors_of(gen), "content", content};
   const etk_shape pages = etk_shape_of(2, o->layers * layer_rows(&k), k.page);
   const etk_safetensors_stream streams[] = {{.name = "tokens", .dtype = ETK_I32, .shape = etk_shape_of(1, tokens), .data = gen->seen},
-                                            {.name = "keys", .dtype = o->dtype, .shape = pages, .fill = fill_keys, .user = &k},
-                                            {.name = "values", .dtype = o->dtype, .shape = pages, .fill = fill_values, .user = &k}};
+                                            {.name = "keys", .dtype = k.dtype, .shape = pages, .fill = fill_keys, .user = &k},
+                                            {.name = "values", .dtype = k.dtype, .shape = pages, .fill = fill_values, .user = &k}};
   return etk_safetensors_write_streams(e, path, streams, 3, metadata, sizeof metadata / sizeof *metadata / 2, &(etk_safetensors_write_options){.replace = true}, NULL);
 }
 
@@ -136,13 +148,14 @@ static etk_status check_maker(etk_error *e, const etk_safetensors *file, const c
   return status ? status : check_text(e, file, path, "adapter", adapter, ETK_E_INVALID, "the prompt cache of another adapter");
 }
 
+static const char *type_name(int dtype) { return dtype == ETK_U8 ? "Q8_0" : etk_dtype_name((etk_dtype)dtype); }
 static etk_status check_entry(etk_error *e, const etk_safetensors_entry **out, const etk_safetensors *file, const char *path, const char *name, etk_dtype dtype, etk_shape wanted) {
   char has[SHAPE_TEXT], wants[SHAPE_TEXT];
   const etk_safetensors_entry *entry = *out = etk_safetensors_find(file, name);
   if (!entry) return etk_fail(e, ETK_E_FORMAT, "%s: the prompt cache has no tensor '%s'", path, name);
-  if (entry->dtype != (int)dtype && !strcmp(name, "keys") && (entry->dtype == ETK_F32 || entry->dtype == ETK_F16))
-    return etk_fail(e, ETK_E_INVALID, "%s: the prompt cache is of %s, this run's cache of %s; set ETK_CACHE as when it was made, or remove it to have it made again", path, entry->dtype_name,
-                    etk_dtype_name(dtype));
+  if (entry->dtype != (int)dtype && !strcmp(name, "keys") && (entry->dtype == ETK_F32 || entry->dtype == ETK_F16 || entry->dtype == ETK_U8))
+    return etk_fail(e, ETK_E_INVALID, "%s: the prompt cache is of %s, this run's cache of %s; choose the type of the cache as when it was made, or remove the file to have it made again", path,
+                    type_name(entry->dtype), type_name((int)dtype));
   if (entry->dtype == (int)dtype && etk_shape_equal(&entry->shape, &wanted)) return ETK_OK;
   return etk_fail(e, ETK_E_FORMAT, "%s: tensor '%s' is %s of %s; the prompt cache of this model has %s of %s", path, name, etk_shape_text(has, sizeof has, &entry->shape), entry->dtype_name,
                   etk_shape_text(wants, sizeof wants, &wanted), etk_dtype_name(dtype));
@@ -180,8 +193,8 @@ static etk_status find_content(etk_error *e, struct content *c, const etk_safete
   *k = kept_of(gen, tokens);
   etk_shape pages = etk_shape_of(2, o->layers * layer_rows(k), k->page);
   etk_status status = check_entry(e, &c->tokens, file, path, "tokens", ETK_I32, etk_shape_of(1, tokens));
-  if (!status) status = check_entry(e, &c->keys, file, path, "keys", o->dtype, pages);
-  if (!status) status = check_entry(e, &c->values, file, path, "values", o->dtype, pages);
+  if (!status) status = check_entry(e, &c->keys, file, path, "keys", k->dtype, pages);
+  if (!status) status = check_entry(e, &c->values, file, path, "values", k->dtype, pages);
   if (!status) status = check_content(e, c, file, path, k);
   int32_t id;
   for (int64_t i = 0; i < tokens && !status; i++) {

@@ -9,26 +9,28 @@
 #include "ml/product/product.h"
 #include "ml/tensor/internal.h"
 
-enum { FEW = 4, FEW_IN_PLACE = 8, PADDING = 128, DRAFTED = 3, LOOKED_UP = 15, FIRST_REACH = 3, NGRAM_MIN = 2, NGRAM_MAX = 4 };
+enum { PADDING = 128, DRAFTED = 3, LOOKED_UP = 15, FIRST_REACH = 3, NGRAM_MIN = 2, NGRAM_MAX = 4 };
 
-/* How many rows at once a layer sums as it sums one. */
-static int64_t rows_like_one(const struct linear *l) {
-  const etk_tensor *w = l->weight;
-  if (l->transposed && w->dtype == ETK_F32) return 1;
-  const etk__product *p = l->transposed ? NULL : etk__product_of(w);
-  if (!p) return FEW; /* blas.c, stored_gemm.c */
-  if (!strcmp(etk__product_name(p), "blocks")) return MOST_ROWS;
-  return w->dtype == ETK_F32 || w->dtype == ETK_F16 || w->dtype == ETK_BF16 ? FEW_IN_PLACE : FEW; /* product_half.c */
+/* How many rows at once are summed as one is: of x W', or transposed x W. */
+static int64_t rows_like_one(const etk_tensor *weight, bool transposed) {
+  const etk__product *p = transposed ? NULL : etk__product_of(weight);
+  if (p) return etk__product_alike(p);
+  return etk__is_stored(weight->dtype) ? etk__stored_gemm_alike() : etk__gemm_alike(!transposed);
+}
+
+static int64_t fewer(int64_t rows, const etk_tensor *weight, bool transposed) {
+  int64_t alike = weight ? rows_like_one(weight, transposed) : rows;
+  return alike < rows ? alike : rows;
 }
 
 int64_t etk_generator_most_drafted(const etk_generator *gen) {
   const etk_model *m = gen->model;
-  int64_t least = rows_like_one(&m->head);
+  int64_t least = fewer(MOST_ROWS, m->head.weight, m->head.transposed);
   for (int i = 0; i < m->linear_count; i++) {
-    int64_t rows = rows_like_one(m->linears[i]);
-    if (rows < least) least = rows;
+    const etk_adapter_module *lora = gen->adapter ? etk__adapter_for(gen->adapter, m->linears[i]) : NULL;
+    least = fewer(least, m->linears[i]->weight, m->linears[i]->transposed);
+    if (lora) least = fewer(fewer(least, lora->a, false), lora->b, false);
   }
-  if (gen->adapter && least > FEW_IN_PLACE) least = FEW_IN_PLACE; /* of F32 */
   return least - 1;
 }
 

@@ -53,6 +53,17 @@ struct attention_tile {
   float *y, *top, *sum;  /* (rows, dv), (rows), (rows) */
 };
 
+/* c (rows, columns) = a b, or += with `add`; a's element (i, p) is a[i a_row + p a_depth], so that it may lie turned; rows of b (depth, columns) and c lie ldb and ldc
+ * floats apart. Each element of c is summed in the order of the depth. c overlaps neither. Nothing is packed: b should be in a near cache. */
+struct small_product {
+  int64_t rows, columns, depth;
+  const float *a, *b;
+  int64_t a_row, a_depth, ldb;
+  float *c;
+  int64_t ldc;
+  bool add;
+};
+
 /* clang-format off */
 #define ETK_KERNELS(K)                                                                                                                          \
   K(void, add_f32, (float *out, const float *a, const float *b, int64_t n))                                                                     \
@@ -65,12 +76,16 @@ struct attention_tile {
   K(float, dot_f32, (const float *a, const float *b, int64_t n))                                                                                \
   K(void, matvec_f32, (float *y, const float *w, int64_t ldw, const float *x, int64_t rows, int64_t n)) /* y[r] = w[r,:] . x; y overlaps nothing */ \
   K(void, gemm_f32, (const struct gemm *g))                                                       /* c overlaps neither a nor b */              \
+  K(void, small_product_f32, (const struct small_product *p))                                                                                   \
+  K(double, mean_under_f32, (const float *p, const float *a, int64_t n))                          /* sum of p a over sum of p, in double; n >= 1 */ \
   K(void, sigmoid_f32, (float *out, const float *a, int64_t n))                                                                                 \
   K(void, silu_f32, (float *out, const float *a, int64_t n))                                                                                    \
   K(void, silu_backward_f32, (float *da, const float *dy, const float *a, int64_t n))                                                           \
   K(void, swiglu_f32, (float *out, const float *gate, const float *up, int64_t n))                                                              \
   K(void, swiglu_backward_f32, (float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n))                      \
   K(void, softcap_f32, (float *out, const float *a, float scale, float cap, int64_t n))           /* cap tanh(scale a / cap); cap > 0 */        \
+  K(float, max_f32, (const float *a, int64_t n))                                                  /* n >= 1 */                                  \
+  K(float, exp_sum_f32, (float *out, const float *a, float top, int64_t n))                       /* exp(a - top); returns their sum */         \
   K(float, log_sum_exp_f32, (const float *a, int64_t n))                                          /* n >= 1 */                                  \
   K(void, exp_affine_f32, (float *out, const float *a, float scale, float shift, float factor, int64_t n)) /* factor exp(scale a + shift) */    \
   K(float, softmax_f32, (float *out, const float *a, float scale, int64_t n))                     /* of scale a; returns its log-sum-exp; n >= 1 */ \
@@ -100,7 +115,14 @@ struct attention_tile {
       /* (rows, n) = q (rows, d) k (d, n) */                                                                                                     \
   K(void, attention_scores_f16, (float *scores, int64_t lds, const float *q, int64_t rows, const uint16_t *k, int64_t ldk, int64_t n, int64_t d)) \
   K(void, attention_values_f32, (float *y, const float *p, int64_t ldp, int64_t rows, const float *v, int64_t n, int64_t d)) /* y (rows, d) += p (rows, n) v (n, d) */ \
-  K(void, attention_values_f16, (float *y, const float *p, int64_t ldp, int64_t rows, const uint16_t *v, int64_t n, int64_t d))
+  K(void, attention_values_f16, (float *y, const float *p, int64_t ldp, int64_t rows, const uint16_t *v, int64_t n, int64_t d))                  \
+      /* Pages of 8-bit codes (attention_q8.isa.c): for each 32 of d, which is a multiple of that, F16 scales of `ld` tokens, then codes: of keys (32, ld), of values \
+       * (ld, 32). Tokens first .. first + n; keys come out as (d, n). Codes are the nearest, ties to even; 32 that hold what is not finite have NaN as scale. */ \
+  K(void, f32_to_codes, (uint16_t *scale, int8_t *codes, const float *in))                        /* 32 of them */                              \
+  K(void, code_keys_to_f32, (float *out, int64_t ldo, const unsigned char *page, int64_t ld, int64_t first, int64_t n, int64_t d))               \
+  K(void, code_values_to_f32, (float *out, int64_t ldo, const unsigned char *page, int64_t ld, int64_t first, int64_t n, int64_t d))             \
+  K(void, attention_scores_codes, (float *scores, int64_t lds, const float *q, int64_t rows, const unsigned char *page, int64_t ld, int64_t n, int64_t d)) \
+  K(void, attention_values_codes, (float *y, const float *p, int64_t ldp, int64_t rows, const unsigned char *page, int64_t ld, int64_t first, int64_t n, int64_t d))
 /* clang-format on */
 
 struct kernels {

@@ -32,6 +32,28 @@ double K(sum_squares_f32)(const float *a, int64_t n) {
   return total;
 }
 
+INLINE vd widen(const float *p) { return __builtin_convertvector(*(const half_vf *)p, vd); }
+double K(mean_under_f32)(const float *p, const float *a, int64_t n) {
+  vd s[2] = {{0}}, t[2] = {{0}};
+  double sum = 0, total = 0;
+  int64_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    for (int j = 0; j < 2; j++) {
+      vd x = widen(p + i + j * LANES / 2);
+      s[j] += x * widen(a + i + j * LANES / 2);
+      t[j] += x;
+    }
+  for (; i < n; i++) {
+    sum += (double)p[i] * (double)a[i];
+    total += (double)p[i];
+  }
+  for (int j = 0; j < LANES / 2; j++) {
+    sum += s[0][j] + s[1][j];
+    total += t[0][j] + t[1][j];
+  }
+  return sum / total;
+}
+
 float K(dot_f32)(const float *a, const float *b, int64_t n) {
   vf s[4] = {{0}};
   int64_t i = 0;
@@ -69,6 +91,27 @@ INLINE float maximum(const float *a, int64_t n) {
   for (; i + LANES <= n; i += LANES) m = max_of(m, load(a + i));
   if (i < n) m = max_of(m, load_part(a + i, n - i, a[0]));
   return max_lanes(m);
+}
+
+float K(max_f32)(const float *a, int64_t n) { return maximum(a, n); }
+
+float K(exp_sum_f32)(float *out, const float *a, float top, int64_t n) {
+  vf s = {0}, t = {0}, m = splat(top);
+  int64_t i = 0;
+  for (; i + 2 * LANES <= n; i += 2 * LANES) {
+    vf x = exp_of(load(a + i) - m), y = exp_of(load(a + i + LANES) - m);
+    s += x;
+    t += y;
+    store(out + i, x);
+    store(out + i + LANES, y);
+  }
+  for (vf x; i < n; i += LANES) {
+    x = exp_of((i + LANES <= n ? load(a + i) : load_part(a + i, n - i, -INFINITY)) - m);
+    s += x;
+    if (i + LANES <= n) store(out + i, x);
+    else store_part(out + i, x, n - i);
+  }
+  return sum_lanes(s + t);
 }
 
 float K(log_sum_exp_f32)(const float *a, int64_t n) {

@@ -62,6 +62,25 @@ static float maximum(const float *a, int64_t n) {
   return m;
 }
 void K(softcap_f32)(float *out, const float *a, float scale, float cap, int64_t n) { EACH out[i] = cap * tanhf(scale * a[i] / cap); }
+void K(small_product_f32)(const struct small_product *x) {
+  for (int64_t i = 0; i < x->rows; i++)
+    for (int64_t j = 0; j < x->columns; j++) {
+      float *c = &x->c[i * x->ldc + j], sum = x->add ? *c : 0;
+      for (int64_t d = 0; d < x->depth; d++) sum += x->a[i * x->a_row + d * x->a_depth] * x->b[d * x->ldb + j];
+      *c = sum;
+    }
+}
+double K(mean_under_f32)(const float *p, const float *a, int64_t n) {
+  double sum = 0, total = 0;
+  EACH sum += (double)p[i] * (double)a[i], total += (double)p[i];
+  return sum / total;
+}
+float K(max_f32)(const float *a, int64_t n) { return maximum(a, n); }
+float K(exp_sum_f32)(float *out, const float *a, float top, int64_t n) {
+  float s = 0;
+  EACH s += out[i] = expf(a[i] - top);
+  return s;
+}
 float K(log_sum_exp_f32)(const float *a, int64_t n) {
   float m = maximum(a, n), s = 0;
   EACH s += expf(a[i] - m);

@@ -1,6 +1,7 @@
 /* config.json of a Hugging Face folder, both the spelling of transformers 4 and of 5. Layers that differ are read in config_layers.c, rotary positions in
  * config_rope.c. */
 #include "config.h"
+#include "encoder_internal.h"
 #include "quantization.h"
 
 #include <math.h>
@@ -279,8 +280,8 @@ static etk_status find_family(struct reader *r) {
                                                       json_string_value(type));
   }
   char names[256];
-  return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: model_type \"%.40s\" is not supported by this version, which runs %s", r->name, json_string_value(type),
-                  etk__family_names(names, sizeof names));
+  return etk_fail(r->e, ETK_E_UNSUPPORTED, "%s: model_type \"%.40s\" is not supported by this version, which runs %s%s", r->name, json_string_value(type),
+                  etk__family_names(names, sizeof names), etk__encoder_hint(json_string_value(type)));
 }
 
 /* ---- what must hold, wherever a configuration comes from ---- */

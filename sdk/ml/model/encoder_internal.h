@@ -53,6 +53,10 @@ struct encoder_family {
                                      const etk_encoder_options *options);
 };
 const struct encoder_family *etk__encoder_family(const char *model_type); /* NULL: none */
+/* For errors of what wants a language model: where to go with an encoder; "": it is none. */
+static inline const char *etk__encoder_hint(const char *model_type) {
+  return etk__encoder_family(model_type) ? "; it is an encoder, which gives vectors and no tokens: model:embed runs it" : "";
+}
 extern const struct tower_table etk__bert_table, etk__distilbert_table, etk__clip_text_table, etk__clip_image_table;
 
 struct etk_encoder {

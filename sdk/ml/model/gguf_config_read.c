@@ -1,4 +1,5 @@
 /* The configuration of a model from GGUF's keys. */
+#include "encoder_internal.h"
 #include "gguf_config.h"
 #include "ml/format/weights_internal.h"
 
@@ -511,8 +512,8 @@ etk_status etk__config_from_gguf(etk_error *e, etk_model_config *out, const etk_
   if (status) return status;
   t.table = etk__gguf_table_find(architecture);
   if (!t.table)
-    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: general.architecture is \"%.40s\", which this version does not run; it runs %s", w->path, architecture,
-                    etk__gguf_table_names(known, sizeof known));
+    return etk_fail(e, ETK_E_UNSUPPORTED, "%s: general.architecture is \"%.40s\", which this version does not run; it runs %s%s", w->path, architecture,
+                    etk__gguf_table_names(known, sizeof known), etk__encoder_hint(architecture));
   for (size_t i = 0; i < sizeof steps / sizeof *steps && !status; i++) status = steps[i](&t);
   return status ? status : etk__model_config_check(e, out, w->path);
 }

@@ -3,6 +3,8 @@
 #include "config.h"
 #include "ml/format/gguf_names.h"
 #include "ml/format/stem.h"
+#include "ml/format/weights_internal.h"
+#include "ml/tensor/internal.h"
 #include "quantization.h"
 
 #include <etk/fs.h>
@@ -31,7 +33,7 @@ static const char *find_name(const struct opening *o, const char *name, char *ou
 
 static etk_status convert(etk_error *e, etk_tensor **tensor, etk_dtype dtype) {
   etk_tensor *from = *tensor;
-  etk_map_wait(etk_tensor_data(from), etk_tensor_bytes(from));
+  etk_map_wait(from->data, from->bytes);
   etk_status status = etk_tensor_cast(e, tensor, from, dtype);
   etk_tensor_unref(from);
   return status;
@@ -39,7 +41,7 @@ static etk_status convert(etk_error *e, etk_tensor **tensor, etk_dtype dtype) {
 
 static bool misaligned(const etk_tensor *t) {
   size_t size = etk_dtype_size(etk_tensor_dtype(t));
-  return size && (uintptr_t)etk_tensor_data(t) % size;
+  return size && (uintptr_t)t->data % size;
 }
 
 /* What the model keeps: matrices as they are where they can be computed with, everything else as F32. */
@@ -171,12 +173,25 @@ static etk_status read_generation_config(etk_error *e, struct opening *o, const 
   return status;
 }
 
+static etk_status is_adapter(etk_error *e, const char *path) {
+  return etk_fail(e, ETK_E_UNSUPPORTED, "%s is an adapter, which changes a model and is none itself; the model that it was made for is wanted, with the adapter beside it (--adapter-path)", path);
+}
+
+static bool has_adapter(const char *folder) {
+  char *path = etk_path_join(folder, "adapter_config.json");
+  bool there = path && etk_fs_exists(path);
+  etk_free(path);
+  return there;
+}
+
 static etk_status read_folder_config(etk_error *e, struct opening *o, const char *folder) {
   char *path = etk_path_join(folder, "config.json");
   json_t *root = NULL;
   if (!path) return etk_fail_memory(e);
   etk_status status = ETK_OK;
-  if (!etk_fs_exists(path))
+  bool there = etk_fs_exists(path);
+  if (!there && has_adapter(folder)) status = is_adapter(e, o->path);
+  else if (!there)
     status = etk_fail(e, ETK_E_NOT_FOUND, "model %s has no config.json; wanted a Hugging Face model folder, a GGUF file or a llama2.c .bin", o->path);
   if (!status) status = etk__json_read(e, &root, path, ETK__CONFIG_LIMIT, false);
   if (!status) status = etk__config_from_json(e, &o->config, path, root);
@@ -191,12 +206,18 @@ static etk_status read_llama2c_config(etk_error *e, struct opening *o) {
   return etk__model_config_check(e, &o->config, o->path);
 }
 
+static etk_status read_gguf_config(etk_error *e, struct opening *o) {
+  const char *type = "";
+  if (etk_gguf_find(o->weights->gguf, "general.type") && !etk_gguf_get_text(NULL, &type, o->weights->gguf, "general.type") && !strcmp(type, "adapter")) return is_adapter(e, o->path);
+  return etk__config_from_gguf(e, &o->config, o->weights);
+}
+
 /* config.json is read before weights are looked for: a folder without it is no model, whatever else it has. */
 static etk_status read_config(etk_error *e, struct opening *o, bool folder) {
   if (folder) return read_folder_config(e, o, o->path);
   etk_weights_format format = etk_weights_get_format(o->weights);
   if (format == ETK_WEIGHTS_LLAMA2C) return read_llama2c_config(e, o);
-  if (format == ETK_WEIGHTS_GGUF) return etk__config_from_gguf(e, &o->config, o->weights);
+  if (format == ETK_WEIGHTS_GGUF) return read_gguf_config(e, o);
   char *beside = etk_path_dir(o->path);
   etk_status status = beside ? read_folder_config(e, o, beside) : etk_fail_memory(e);
   etk_free(beside);

@@ -81,40 +81,70 @@ static void clear_rows(float *rows, int64_t stride, int64_t count, int64_t d) {
   for (int64_t i = 0; i < count; i++) memset(rows + i * stride, 0, (size_t)d * sizeof *rows);
 }
 
-/* One block of query rows of head h, which see keys low .. to - 1. Scores are computed again; p and ds are (rows, to - low), slope (to - low) with a softcap. first:
- * dk and dv are set, not added to. */
-static void backward_block(const struct call *c, const struct layout *l, int64_t b, int64_t h, int64_t block, bool first, float *p, float *ds, float *slope) {
+/* One key head of one batch row, and a thread's scratch: its keys and values as products want them, near each other, and a block of query rows. */
+struct backward {
+  const struct call *c;
+  struct layout l;
+  const int32_t *starts;
+  int64_t at_k, ld;               /* of the head in k, v, dk and dv; floats from one row of kt, vt, p and ds to the next */
+  float *kt, *vt, *k;             /* (d, tokens) twice, (tokens, d) */
+  float *q, *dy, *p, *ds, *slope; /* (block, d) twice, (block, tokens) twice, (tokens) or NULL */
+};
+
+/* Rows that are read side by side should not fall on the same places of a cache. */
+static int64_t row_floats(const struct layout *l) { return (l->tokens + 15) / 16 * 16 + 16; }
+static int64_t backward_floats(const struct layout *l) { return (2 * l->d + 2 * block_rows(l) + 1) * row_floats(l) + (l->tokens + 2 * block_rows(l)) * l->d; }
+
+static void begin_head(struct backward *w, const struct call *c, float *scratch, int64_t b, int64_t kv) {
   const struct kernels *kernels = etk__kernels();
-  int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, rows = to - from, kv = h / (l->heads / l->kv_heads);
-  int64_t at_q = (b * l->tokens + from) * l->q_row + h * l->d, at_k = b * l->tokens * l->k_row + kv * l->d;
-  const etk_attention_options *a = c->attributes;
-  const int32_t *starts = starts_of(c, 4, l, b);
-  int64_t low = seen_from(a, starts, from), keys = to - low;
-  if (first) {
-    clear_rows(out(c, 1) + at_k, l->k_row, low, l->d);
-    clear_rows(out(c, 2) + at_k, l->k_row, low, l->d);
-  }
-  at_k += low * l->k_row;
-  const float *dy = in(c, 0) + at_q, *q = in(c, 1) + at_q, *k = in(c, 2) + at_k, *v = in(c, 3) + at_k;
-  float beta = first ? 0 : 1;
-  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = q, .lda = l->q_row, .b = k, .ldb = l->k_row, .c = p, .ldc = keys});
-  etk__gemm(&(struct gemm){.tb = true, .m = rows, .n = keys, .k = l->d, .alpha = 1, .a = dy, .lda = l->q_row, .b = v, .ldb = l->k_row, .c = ds, .ldc = keys});
+  struct layout l = layout_of(&c->in[1].shape, &c->in[2].shape);
+  int64_t ld = row_floats(&l), rows = block_rows(&l);
+  *w = (struct backward){.c = c, .l = l, .starts = starts_of(c, 4, &l, b), .at_k = b * l.tokens * l.k_row + kv * l.d, .ld = ld};
+  w->kt = scratch, w->vt = w->kt + l.d * ld, w->p = w->vt + l.d * ld, w->ds = w->p + rows * ld;
+  w->slope = ((const etk_attention_options *)c->attributes)->softcap > 0 ? w->ds + rows * ld : NULL;
+  w->k = w->ds + (rows + 1) * ld, w->q = w->k + l.tokens * l.d, w->dy = w->q + rows * l.d;
+  kernels->transpose_f32(w->kt, ld, in(c, 2) + w->at_k, l.k_row, l.tokens, l.d);
+  kernels->transpose_f32(w->vt, ld, in(c, 3) + w->at_k, l.k_row, l.tokens, l.d);
+  kernels->copy_rows_f32(w->k, l.d, in(c, 2) + w->at_k, l.k_row, l.tokens, l.d);
+}
+
+/* Scores to probabilities and their gradient to that of the scores, in the rows of a block; keys from `low` on. */
+static void backward_rows(const struct backward *w, int64_t from, int64_t to, int64_t low) {
+  const struct kernels *kernels = etk__kernels();
+  const etk_attention_options *a = w->c->attributes;
   for (int64_t i = from; i < to; i++) {
-    float *p_row = p + (i - from) * keys, *ds_row = ds + (i - from) * keys;
-    int64_t seen = seen_from(a, starts, i) - low, end = i + 1 - low, n = end - seen;
-    memset(p_row, 0, (size_t)seen * sizeof(float));
-    memset(ds_row, 0, (size_t)seen * sizeof(float));
-    etk__attention_softmax(p_row + seen, a, slope, n);
-    kernels->softmax_backward_f32(ds_row + seen, p_row + seen, ds_row + seen, mean_under(p_row + seen, ds_row + seen, n), a->scale, n);
-    if (slope) kernels->mul_f32(ds_row + seen, ds_row + seen, slope, n);
-    memset(p_row + end, 0, (size_t)(keys - end) * sizeof(float));
-    memset(ds_row + end, 0, (size_t)(keys - end) * sizeof(float));
+    float *p = w->p + (i - from) * w->ld, *ds = w->ds + (i - from) * w->ld;
+    int64_t seen = seen_from(a, w->starts, i) - low, end = i + 1 - low, n = end - seen;
+    memset(p, 0, (size_t)seen * sizeof(float));
+    memset(ds, 0, (size_t)seen * sizeof(float));
+    etk__attention_softmax(p + seen, a, w->slope, n);
+    kernels->softmax_backward_f32(ds + seen, p + seen, ds + seen, mean_under(p + seen, ds + seen, n), a->scale, n);
+    if (w->slope) kernels->mul_f32(ds + seen, ds + seen, w->slope, n);
+    memset(p + end, 0, (size_t)(to - i - 1) * sizeof(float));
+    memset(ds + end, 0, (size_t)(to - i - 1) * sizeof(float));
   }
-  etk__gemm(&(struct gemm){.m = rows, .n = l->d, .k = keys, .alpha = 1, .a = ds, .lda = keys, .b = k, .ldb = l->k_row, .c = out(c, 0) + at_q, .ldc = l->q_row});
-  etk__gemm(&(struct gemm){.ta = true, .m = keys, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = ds, .lda = keys, .b = q, .ldb = l->q_row,
-                           .c = out(c, 1) + at_k, .ldc = l->k_row});
-  etk__gemm(&(struct gemm){.ta = true, .m = keys, .n = l->d, .k = rows, .alpha = 1, .beta = beta, .a = p, .lda = keys, .b = dy, .ldb = l->q_row,
-                           .c = out(c, 2) + at_k, .ldc = l->k_row});
+}
+
+/* One block of query rows of head h, which see keys low .. to - 1. Scores are computed again; first: dk and dv are set, not added to. */
+static void backward_block(const struct backward *w, int64_t b, int64_t h, int64_t block, bool first) {
+  const struct kernels *kernels = etk__kernels();
+  const struct layout *l = &w->l;
+  const struct call *c = w->c;
+  int64_t from = block * BLOCK, to = from + BLOCK < l->tokens ? from + BLOCK : l->tokens, rows = to - from, d = l->d;
+  int64_t at_q = (b * l->tokens + from) * l->q_row + h * d, low = seen_from(c->attributes, w->starts, from), keys = to - low;
+  if (first) {
+    clear_rows(out(c, 1) + w->at_k, l->k_row, low, d);
+    clear_rows(out(c, 2) + w->at_k, l->k_row, low, d);
+  }
+  kernels->copy_rows_f32(w->q, d, in(c, 1) + at_q, l->q_row, rows, d);
+  kernels->copy_rows_f32(w->dy, d, in(c, 0) + at_q, l->q_row, rows, d);
+  kernels->small_product_f32(&(struct small_product){rows, keys, d, w->q, w->kt + low, d, 1, w->ld, w->p, w->ld, false});
+  kernels->small_product_f32(&(struct small_product){rows, keys, d, w->dy, w->vt + low, d, 1, w->ld, w->ds, w->ld, false});
+  backward_rows(w, from, to, low);
+  float *dk = out(c, 1) + w->at_k + low * l->k_row, *dv = out(c, 2) + w->at_k + low * l->k_row;
+  kernels->small_product_f32(&(struct small_product){rows, d, keys, w->ds, w->k + low * d, w->ld, 1, d, out(c, 0) + at_q, l->q_row, false});
+  kernels->small_product_f32(&(struct small_product){keys, d, rows, w->ds, w->q, 1, w->ld, d, dk, l->k_row, !first});
+  kernels->small_product_f32(&(struct small_product){keys, d, rows, w->p, w->dy, 1, w->ld, d, dv, l->k_row, !first});
 }
 
 /* Unit: one key head of one batch row with all its query heads, so that no two units write the same dk and dv. Blocks go from the last, which
@@ -122,22 +152,22 @@ static void backward_block(const struct call *c, const struct layout *l, int64_t
 static void backward_units(void *user, int64_t begin, int64_t end, int slot) {
   const struct call *c = user;
   struct layout l = layout_of(&c->in[1].shape, &c->in[2].shape);
-  int64_t group = l.heads / l.kv_heads, size = block_rows(&l) * l.tokens;
-  float *p = (float *)c->scratch + slot * (2 * size + l.tokens), *slope = ((const etk_attention_options *)c->attributes)->softcap > 0 ? p + 2 * size : NULL;
-  for (int64_t i = begin; i < end; i++)
+  int64_t group = l.heads / l.kv_heads;
+  struct backward w;
+  for (int64_t i = begin; i < end; i++) {
+    begin_head(&w, c, (float *)c->scratch + slot * backward_floats(&l), i / l.kv_heads, i % l.kv_heads);
     for (int64_t h = 0; h < group; h++)
-      for (int64_t block = l.blocks; block-- > 0;)
-        backward_block(c, &l, i / l.kv_heads, i % l.kv_heads * group + h, block, h == 0 && block == l.blocks - 1, p, p + size, slope);
+      for (int64_t block = l.blocks; block-- > 0;) backward_block(&w, i / l.kv_heads, i % l.kv_heads * group + h, block, h == 0 && block == l.blocks - 1);
+  }
 }
 static etk_status backward_forward(etk_error *e, const struct call *c) {
   (void)e;
-  etk__blas_open();
   etk_parallel_for(c->in[2].shape.dims[0] * c->in[2].shape.dims[2], 1, backward_units, (void *)(uintptr_t)c);
   return ETK_OK;
 }
 static size_t backward_scratch(const struct node *node, int threads) {
   struct layout l = layout_of(shape_of(node, 1), shape_of(node, 2));
-  return (size_t)(threads * (2 * block_rows(&l) + 1) * l.tokens) * sizeof(float);
+  return (size_t)(threads * backward_floats(&l)) * sizeof(float);
 }
 static const struct op attention_backward_row = {"attention_backward", 0, 4, 5, 16, attention_backward_shape, backward_forward, NULL, backward_scratch};
 

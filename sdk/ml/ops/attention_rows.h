@@ -30,13 +30,6 @@ static inline etk_status attention_backward_shape(etk_error *e, const struct nod
 
 /* The mean of dp under p. It could be had as dy . y, but then a row of ds would not sum to zero, and the gradient of k is what is left when it nearly
  * does: that error, divided by Adam's second moment, showed in the weights of LoRA runs as 1e-3. */
-static inline float mean_under(const float *p, const float *dp, int64_t n) {
-  double sum = 0, total = 0;
-  for (int64_t i = 0; i < n; i++) {
-    sum += (double)p[i] * (double)dp[i];
-    total += (double)p[i];
-  }
-  return (float)(sum / total);
-}
+static inline float mean_under(const float *p, const float *dp, int64_t n) { return (float)etk__kernels()->mean_under_f32(p, dp, n); }
 
 #endif

@@ -4,6 +4,7 @@
  * chunks of positions that may run beside each other; chunks are the same for any number of threads, and so are results. */
 #include "attention.h"
 
+#include <etk/quant.h>
 #include <math.h>
 
 struct cached {
@@ -39,10 +40,24 @@ struct pages {
   const struct call *call;
   const etk_attention_options *attention;
   const etk_cache_options *options;
+  const struct form *form;
   unsigned char *keys, *values;
   int64_t batch, tokens, heads, kv_heads, group, d, block, blocks; /* block: positions of one; blocks: columns of the table */
-  int64_t element, chunk;                                          /* bytes of one; positions of a chunk, whole blocks */
+  int64_t page, chunk;                                             /* bytes of one block of one head; positions of a chunk, whole blocks */
 };
+
+/* What a type's pages hold, at pages of keys and of values, each of one block of one head. */
+struct form {
+  etk_dtype dtype;
+  /* n <= RUN tokens, whose keys and values lie `row` floats apart, to positions slot .. slot + n of the block */
+  void (*write)(const struct pages *p, unsigned char *keys, unsigned char *values, int64_t slot, const float *k, const float *v, int64_t row, int64_t n);
+  /* and back: keys to columns of k (d, ATTENTION_KEYS), values to rows of v */
+  void (*load)(const struct pages *p, float *k, float *v, int64_t ldv, const unsigned char *keys, const unsigned char *values, int64_t slot, int64_t n);
+  void (*scores)(const struct pages *p, float *scores, const float *q, const unsigned char *keys, int64_t n); /* of the first n keys */
+  void (*values)(const struct pages *p, float *y, const float *scores, const unsigned char *values, int64_t slot, int64_t n); /* from slot on; scores: its */
+};
+static const struct form *form_of(etk_dtype dtype);
+
 static int64_t chunk_of(const etk_cache_options *o) { return o->block_tokens < CHUNK ? CHUNK / o->block_tokens * o->block_tokens : o->block_tokens; }
 static struct pages pages_of(const struct call *c) {
   const struct cached *a = c->attributes;
@@ -50,7 +65,7 @@ static struct pages pages_of(const struct call *c) {
   const int64_t *q = c->in[0].shape.dims;
   return (struct pages){.call = c, .attention = &a->options, .options = o, .keys = etk_cache_keys(a->cache, a->layer), .values = etk_cache_values(a->cache, a->layer),
                         .batch = q[0], .tokens = q[1], .heads = q[2], .kv_heads = o->kv_heads, .group = q[2] / o->kv_heads, .d = q[3], .block = o->block_tokens,
-                        .blocks = c->in[3].shape.dims[1], .element = (int64_t)etk_dtype_size(o->dtype), .chunk = chunk_of(o)};
+                        .blocks = c->in[3].shape.dims[1], .page = (int64_t)etk_cache_page_bytes(a->cache), .chunk = chunk_of(o), .form = form_of(o->dtype)};
 }
 
 /* Every position up to each token's must lie in a block that exists: what follows trusts the table. */
@@ -78,34 +93,88 @@ static etk_status check_table(etk_error *e, const struct pages *p) {
 /* Where the block of a row's position begins, for one key head: bytes in keys or values. */
 static int64_t block_at(const struct pages *p, int64_t b, int64_t kv, int64_t position) {
   int64_t number = in_integers(p->call, 3)[b * p->blocks + position / p->block];
-  return (kv * p->options->blocks + number) * p->d * p->block * p->element;
+  return (kv * p->options->blocks + number) * p->page;
+}
+
+/* ---- types ---- */
+
+static void write_f32(const struct pages *p, unsigned char *keys, unsigned char *values, int64_t slot, const float *k, const float *v, int64_t row, int64_t n) {
+  etk__kernels()->transpose_f32((float *)(void *)keys + slot, p->block, k, row, n, p->d);
+  etk__kernels()->copy_rows_f32((float *)(void *)values + slot * p->d, p->d, v, row, n, p->d);
+}
+static void load_f32(const struct pages *p, float *k, float *v, int64_t ldv, const unsigned char *keys, const unsigned char *values, int64_t slot, int64_t n) {
+  etk__kernels()->copy_rows_f32(k, ATTENTION_KEYS, (const float *)(const void *)keys + slot, p->block, p->d, n);
+  etk__kernels()->copy_rows_f32(v, ldv, (const float *)(const void *)values + slot * p->d, p->d, n, p->d);
+}
+static void scores_f32(const struct pages *p, float *scores, const float *q, const unsigned char *keys, int64_t n) {
+  etk__kernels()->attention_scores_f32(scores, p->chunk, q, p->group, (const float *)(const void *)keys, p->block, n, p->d);
+}
+static void values_f32(const struct pages *p, float *y, const float *scores, const unsigned char *values, int64_t slot, int64_t n) {
+  etk__kernels()->attention_values_f32(y, scores, p->chunk, p->group, (const float *)(const void *)values + slot * p->d, n, p->d);
+}
+
+static void write_f16(const struct pages *p, unsigned char *keys, unsigned char *values, int64_t slot, const float *k, const float *v, int64_t row, int64_t n) {
+  const struct kernels *kernels = etk__kernels();
+  uint16_t *to = (uint16_t *)(void *)keys + slot, *rows = (uint16_t *)(void *)values + slot * p->d, narrow[PART * RUN];
+  float turned[PART * RUN];
+  for (int64_t from = 0; from < p->d; from += PART) {
+    int64_t part = p->d - from < PART ? p->d - from : PART;
+    kernels->transpose_f32(turned, n, k + from, row, n, part);
+    kernels->f32_to_f16(narrow, turned, part * n);
+    for (int64_t i = 0; i < part; i++)
+      for (int64_t j = 0; j < n; j++) to[(from + i) * p->block + j] = narrow[i * n + j];
+  }
+  for (int64_t i = 0; i < n; i++) kernels->f32_to_f16(rows + i * p->d, v + i * row, p->d);
+}
+static void load_f16(const struct pages *p, float *k, float *v, int64_t ldv, const unsigned char *keys, const unsigned char *values, int64_t slot, int64_t n) {
+  etk__kernels()->f16_rows_to_f32(k, ATTENTION_KEYS, (const uint16_t *)(const void *)keys + slot, p->block, p->d, n);
+  etk__kernels()->f16_rows_to_f32(v, ldv, (const uint16_t *)(const void *)values + slot * p->d, p->d, n, p->d);
+}
+static void scores_f16(const struct pages *p, float *scores, const float *q, const unsigned char *keys, int64_t n) {
+  etk__kernels()->attention_scores_f16(scores, p->chunk, q, p->group, (const uint16_t *)(const void *)keys, p->block, n, p->d);
+}
+static void values_f16(const struct pages *p, float *y, const float *scores, const unsigned char *values, int64_t slot, int64_t n) {
+  etk__kernels()->attention_values_f16(y, scores, p->chunk, p->group, (const uint16_t *)(const void *)values + slot * p->d, n, p->d);
+}
+
+enum { GROUP = 32 }; /* values of a head that have a scale */
+
+static void write_codes(const struct pages *p, unsigned char *keys, unsigned char *values, int64_t slot, const float *k, const float *v, int64_t row, int64_t n) {
+  int8_t codes[GROUP];
+  for (int64_t from = 0; from < p->d; from += GROUP, keys += (GROUP + 2) * p->block, values += (GROUP + 2) * p->block)
+    for (int64_t t = 0; t < n; t++) {
+      int8_t *to = (int8_t *)keys + 2 * p->block + slot + t;
+      etk__kernels()->f32_to_codes((uint16_t *)(void *)keys + slot + t, codes, k + t * row + from);
+      for (int i = 0; i < GROUP; i++) to[i * p->block] = codes[i];
+      etk__kernels()->f32_to_codes((uint16_t *)(void *)values + slot + t, (int8_t *)values + 2 * p->block + (slot + t) * GROUP, v + t * row + from);
+    }
+}
+static void load_codes(const struct pages *p, float *k, float *v, int64_t ldv, const unsigned char *keys, const unsigned char *values, int64_t slot, int64_t n) {
+  etk__kernels()->code_keys_to_f32(k, ATTENTION_KEYS, keys, p->block, slot, n, p->d);
+  etk__kernels()->code_values_to_f32(v, ldv, values, p->block, slot, n, p->d);
+}
+static void scores_codes(const struct pages *p, float *scores, const float *q, const unsigned char *keys, int64_t n) {
+  etk__kernels()->attention_scores_codes(scores, p->chunk, q, p->group, keys, p->block, n, p->d);
+}
+static void values_codes(const struct pages *p, float *y, const float *scores, const unsigned char *values, int64_t slot, int64_t n) {
+  etk__kernels()->attention_values_codes(y, scores, p->chunk, p->group, values, p->block, slot, n, p->d);
+}
+
+static const struct form forms[] = {{ETK_F32, write_f32, load_f32, scores_f32, values_f32},
+                                    {ETK_F16, write_f16, load_f16, scores_f16, values_f16},
+                                    {(etk_dtype)ETK_Q8_0, write_codes, load_codes, scores_codes, values_codes}};
+static const struct form *form_of(etk_dtype dtype) {
+  const struct form *form = forms;
+  while (form->dtype != dtype) form++; /* a cache has one of these */
+  return form;
 }
 
 /* ---- writing ---- */
 
-static void write_f32(float *keys, float *values, int64_t block, const float *k, const float *v, int64_t row, int64_t n, int64_t d) {
-  etk__kernels()->transpose_f32(keys, block, k, row, n, d);
-  etk__kernels()->copy_rows_f32(values, d, v, row, n, d);
-}
-static void write_f16(uint16_t *keys, uint16_t *values, int64_t block, const float *k, const float *v, int64_t row, int64_t n, int64_t d) {
-  const struct kernels *kernels = etk__kernels();
-  float turned[PART * RUN];
-  uint16_t narrow[PART * RUN];
-  for (int64_t from = 0; from < d; from += PART) {
-    int64_t part = d - from < PART ? d - from : PART;
-    kernels->transpose_f32(turned, n, k + from, row, n, part);
-    kernels->f32_to_f16(narrow, turned, part * n);
-    for (int64_t i = 0; i < part; i++)
-      for (int64_t j = 0; j < n; j++) keys[(from + i) * block + j] = narrow[i * n + j];
-  }
-  for (int64_t i = 0; i < n; i++) kernels->f32_to_f16(values + i * d, v + i * row, d);
-}
 /* n <= RUN tokens from t on, which go to consecutive positions of one block. */
 static void write_run(const struct pages *p, int64_t b, int64_t kv, int64_t t, int64_t position, int64_t n) {
-  int64_t at = block_at(p, b, kv, position), slot = position % p->block, row = p->kv_heads * p->d, from = (b * p->tokens + t) * row + kv * p->d;
-  void *keys = p->keys + at + slot * p->element, *values = p->values + at + slot * p->d * p->element;
-  if (p->options->dtype == ETK_F32) write_f32(keys, values, p->block, in(p->call, 1) + from, in(p->call, 2) + from, row, n, p->d);
-  else write_f16(keys, values, p->block, in(p->call, 1) + from, in(p->call, 2) + from, row, n, p->d);
+  int64_t at = block_at(p, b, kv, position), row = p->kv_heads * p->d, from = (b * p->tokens + t) * row + kv * p->d;
+  p->form->write(p, p->keys + at, p->values + at, position % p->block, in(p->call, 1) + from, in(p->call, 2) + from, row, n);
 }
 /* Unit: RUN tokens of one key head of one batch row. */
 static void extend_units(void *user, int64_t begin, int64_t end, int slot) {
@@ -127,19 +196,10 @@ static void extend_units(void *user, int64_t begin, int64_t end, int slot) {
 
 /* Keys and values of positions start .. start + keys of one row and head, to the tile's. */
 static void load_tile(const struct pages *p, struct tile *t, int64_t b, int64_t kv, int64_t start, int64_t keys) {
-  const struct kernels *kernels = etk__kernels();
   for (int64_t i = 0, n; i < keys; i += n) {
     int64_t slot = (start + i) % p->block, at = block_at(p, b, kv, start + i);
     n = keys - i < p->block - slot ? keys - i : p->block - slot;
-    const void *k = p->keys + at + slot * p->element, *v = p->values + at + slot * p->d * p->element;
-    float *to = t->v + i * t->kernel.dv;
-    if (p->options->dtype == ETK_F32) {
-      kernels->copy_rows_f32(t->k + i, ATTENTION_KEYS, k, p->block, p->d, n);
-      kernels->copy_rows_f32(to, t->kernel.dv, v, p->d, n, p->d);
-    } else {
-      kernels->f16_rows_to_f32(t->k + i, ATTENTION_KEYS, k, p->block, p->d, n);
-      kernels->f16_rows_to_f32(to, t->kernel.dv, v, p->d, n, p->d);
-    }
+    p->form->load(p, t->k + i, t->v + i * t->kernel.dv, t->kernel.dv, p->keys + at, p->values + at, slot, n);
   }
 }
 
@@ -188,15 +248,11 @@ static int64_t part_floats(const struct pages *p) { return p->group * (p->d + 1)
 
 /* The heads of one key head over positions from .. to; sums: logarithms of the sums, or NULL. y (group, d) */
 static void attend(const struct pages *p, int64_t b, int64_t kv, int64_t from, int64_t to, float *scores, float *y, float *sums) {
-  const struct kernels *kernels = etk__kernels();
-  bool half = p->options->dtype == ETK_F16;
   const float *q = in(p->call, 0) + (b * p->heads + kv * p->group) * p->d;
   int64_t start = from / p->block * p->block, skipped = from - start;
   for (int64_t j = start; j < to; j += p->block) {
     int64_t n = to - j < p->block ? to - j : p->block;
-    const void *k = p->keys + block_at(p, b, kv, j);
-    if (half) kernels->attention_scores_f16(scores + j - start, p->chunk, q, p->group, k, p->block, n, p->d);
-    else kernels->attention_scores_f32(scores + j - start, p->chunk, q, p->group, k, p->block, n, p->d);
+    p->form->scores(p, scores + j - start, q, p->keys + block_at(p, b, kv, j), n);
   }
   memset(y, 0, (size_t)(p->group * p->d) * sizeof *y);
   for (int64_t h = 0; h < p->group; h++) {
@@ -205,9 +261,7 @@ static void attend(const struct pages *p, int64_t b, int64_t kv, int64_t from, i
   }
   for (int64_t j = start; j < to; j += p->block) {
     int64_t skip = j < from ? skipped : 0, n = (to - j < p->block ? to - j : p->block) - skip;
-    const unsigned char *v = p->values + block_at(p, b, kv, j) + skip * p->d * p->element;
-    if (half) kernels->attention_values_f16(y, scores + j + skip - start, p->chunk, p->group, (const uint16_t *)(const void *)v, n, p->d);
-    else kernels->attention_values_f32(y, scores + j + skip - start, p->chunk, p->group, (const float *)(const void *)v, n, p->d);
+    p->form->values(p, y, scores + j + skip - start, p->values + block_at(p, b, kv, j), skip, n);
   }
 }
 

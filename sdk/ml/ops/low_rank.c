@@ -44,7 +44,7 @@ struct step {
 static struct packed_gemm packed_of(const struct step *s) {
   bool stored = etk__is_stored(s->weight->dtype);
   const struct low_rank_attributes *o = s->c ? s->c->attributes : NULL;
-  return (struct packed_gemm){.tb = s->tb, .m = s->m, .n = s->n, .k = s->k, .a = s->a, .lda = s->k, .b = s->weight->data, .ldb = s->tb ? s->k : s->n,
+  return (struct packed_gemm){.tb = s->tb, .m = s->m, .n = s->n, .k = s->k, .a = s->a, .lda = s->k, .b = etk__in_order(s->weight), .ldb = s->tb ? s->k : s->n,
                               .stored = stored && !s->tb ? s->weight : NULL, .low_rank_only = stored && s->tb,
                               .low = {s->rank, s->first, s->second, o ? o->scale : 1, s->inner}, .alpha = 1, .beta = s->base != NULL, .base = s->base, .ld_base = s->n,
                               .c = s->to, .ldc = s->n, .pairs = s->c && s->c->compute == ETK_COMPUTE_BF16};
@@ -54,7 +54,7 @@ static struct packed_gemm packed_of(const struct step *s) {
 static void run_apart(const struct step *s, bool low_packed) {
   const struct low_rank_attributes *o = s->c->attributes;
   if (s->base && s->base != s->to) memcpy(s->to, s->base, (size_t)(s->m * s->n) * sizeof(float));
-  etk__multiply(s->c, &(struct gemm){.tb = s->tb, .m = s->m, .n = s->n, .k = s->k, .alpha = 1, .beta = s->base != NULL, .a = s->a, .lda = s->k, .b = s->weight->data,
+  etk__multiply(s->c, &(struct gemm){.tb = s->tb, .m = s->m, .n = s->n, .k = s->k, .alpha = 1, .beta = s->base != NULL, .a = s->a, .lda = s->k, .b = etk__in_order(s->weight),
                                      .ldb = s->tb ? s->k : s->n, .c = s->to, .ldc = s->n}, s->weight, s->scratch);
   if (low_packed) {
     struct packed_gemm g = packed_of(s);
@@ -87,8 +87,8 @@ static struct step forward_step(const struct node *node) {
   return (struct step){.weight = node->inputs[WEIGHT], .tb = true, .m = rows_of(node), .n = w->dims[0], .k = w->dims[1], .rank = shape_of(node, A)->dims[0]};
 }
 static etk_status low_rank_forward(etk_error *e, const struct call *c) {
-  (void)e;
   struct step s = forward_step(c->node);
+  if (!etk__in_order(s.weight)) return etk_fail_memory(e);
   s.c = c, s.a = in(c, X), s.first = in(c, A), s.second = in(c, B), s.base = in(c, SUM), s.to = out(c, 0), s.inner = out(c, 1), s.scratch = c->scratch;
   run_step(&s);
   return ETK_OK;
@@ -117,8 +117,8 @@ static size_t inner_bytes(const struct step *s) { return up((size_t)(s->m * s->r
 
 static etk_status backward_forward(etk_error *e, const struct call *c) {
   const struct low_rank_attributes *o = c->attributes;
-  (void)e;
   struct step s = backward_step(c->node);
+  if (!etk__in_order(s.weight)) return etk_fail_memory(e);
   s.c = c, s.a = in(c, DY), s.first = in(c, B), s.second = in(c, A), s.base = in(c, SUM), s.inner = c->scratch, s.scratch = (char *)c->scratch + inner_bytes(&s);
   int64_t in_size = s.n, out_size = s.k;
   etk__thin_gemm(&(struct thin_gemm){s.m, out_size, s.rank, in(c, INNER), s.a, s.rank, out_size, out(c, o->dx + 1), true});

@@ -52,11 +52,12 @@ static etk_status matmul_shape(etk_error *e, const struct node *node, struct res
 }
 
 /* The weight's own product, where this is one of a linear layer: x W'. */
-static const etk__product *product_of(const etk_tensor *weight, bool ta, bool tb) { return !ta && tb ? etk__product_of(weight) : NULL; }
+static const etk__product *product_of(const etk_tensor *weight, bool ta, bool tb) { return weight && !ta && tb ? etk__product_of(weight) : NULL; }
+static bool is_stored(const etk_tensor *weight) { return weight && etk__is_stored(weight->dtype); }
 
 /* g as product_gemm.h wants it, where that is the way to compute it: not for the few columns or rows of adapters, and not where the weight has a product of its own. */
 static bool packed_of(struct packed_gemm *out, const struct gemm *g, const etk_tensor *b) {
-  bool stored = etk__is_stored(b->dtype);
+  bool stored = is_stored(b);
   if ((stored && g->tb) || !etk__packed_gemm_fits(g->m, g->n, g->k)) return false;
   *out = (struct packed_gemm){.ta = g->ta, .tb = g->tb, .m = g->m, .n = g->n, .k = g->k, .a = g->a, .lda = g->lda, .b = g->b, .ldb = g->ldb, .stored = stored ? b : NULL,
                               .alpha = g->alpha, .beta = g->beta, .base = g->c, .ld_base = g->ldc, .c = g->c, .ldc = g->ldc};
@@ -72,7 +73,7 @@ void etk__multiply(const struct call *c, const struct gemm *g, const etk_tensor 
   } else if (packed_of(&packed, g, b) && (pairs || !packed.stored)) { /* stored weights as floats gain nothing over what is below */
     packed.pairs = pairs;
     etk__packed_gemm(&packed, scratch);
-  } else if (etk__is_stored(b->dtype)) etk__stored_gemm(g, b, scratch);
+  } else if (is_stored(b)) etk__stored_gemm(g, b, scratch);
   else etk__gemm_parallel(g);
 }
 
@@ -80,7 +81,7 @@ static size_t scratch_of(const struct gemm *g, const etk_tensor *b, int threads)
   const etk__product *product = product_of(b, g->ta, g->tb);
   if (product) return etk__product_scratch(product, g->m, threads);
   struct packed_gemm packed;
-  size_t most = etk__is_stored(b->dtype) ? etk__stored_gemm_scratch(b, g->tb, threads) : 0;
+  size_t most = is_stored(b) ? etk__stored_gemm_scratch(b, g->tb, threads) : 0;
   size_t wide = packed_of(&packed, g, b) ? etk__packed_gemm_scratch(&packed, threads) : 0;
   return wide > most ? wide : most;
 }
@@ -99,7 +100,6 @@ size_t etk__multiply_scratch(const struct gemm *g, const etk_tensor *b, bool few
 
 static etk_status matmul_forward(etk_error *e, const struct call *c) {
   const struct matmul *x = c->attributes;
-  (void)e;
   struct sizes s = sizes_of(c->node);
   struct gemm g = {.ta = x->ta, .tb = x->tb, .m = s.m, .n = s.n, .k = s.k, .alpha = x->factor, .beta = x->has_sum, .a = in(c, 0), .b = in(c, 1), .c = out(c, 0),
                    .lda = x->ta ? s.m : s.k, .ldb = x->tb ? s.k : s.n, .ldc = s.n};
@@ -107,6 +107,7 @@ static etk_status matmul_forward(etk_error *e, const struct call *c) {
   int64_t *rows = x->ta ? &g.k : &g.m;
   *rows = first_rows(c, *rows);
   if (!x->has_sum && g.m < s.m) memset(g.c + g.m * g.ldc, 0, (size_t)((s.m - g.m) * s.n) * sizeof(float));
+  if (!product_of(c->node->inputs[1], x->ta, x->tb) && !(g.b = etk__in_order(c->node->inputs[1]))) return etk_fail_memory(e);
   if (g.m > 0) etk__multiply(c, &g, c->node->inputs[1], c->scratch);
   return ETK_OK;
 }

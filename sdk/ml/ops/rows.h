@@ -42,8 +42,8 @@ static inline etk_status check_lengths(etk_error *e, const struct call *c, int l
  * softcap, its derivative at each score. */
 float etk__attention_softmax(float *scores, const etk_attention_options *options, float *slope, int64_t n);
 
-/* matmul.c: g with tensor b, a weight (stored or not) or what the graph made, whose values g->b are; scratch: as many bytes as etk__multiply_scratch says for g's
- * sizes; fewer: and for any fewer rows of a. */
+/* matmul.c: g with tensor b, a weight (stored or not) or what the graph made, whose values g->b are, or with b NULL any floats at g->b; scratch: as many bytes as
+ * etk__multiply_scratch says for g's sizes; fewer: and for any fewer rows of a. */
 void etk__multiply(const struct call *c, const struct gemm *g, const etk_tensor *b, void *scratch);
 size_t etk__multiply_scratch(const struct gemm *g, const etk_tensor *b, bool fewer, int threads);
 

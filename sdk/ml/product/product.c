@@ -49,6 +49,7 @@ void etk__product_free(etk__product *p) {
 
 const char *etk__product_name(const etk__product *p) { return p->backend->name; }
 size_t etk__product_bytes(const etk__product *p) { return p->backend->bytes(p->state); }
+int64_t etk__product_alike(const etk__product *p) { return p->backend->alike(p->state); }
 size_t etk__product_scratch(const etk__product *p, int64_t rows, int threads) { return p->backend->scratch(p->state, rows, threads); }
 void etk__product_run(const etk__product *p, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, float alpha, float beta, void *scratch) {
   if (rows > 0) p->backend->run(p->state, y, ldy, x, ldx, rows, alpha, beta, scratch);
@@ -116,6 +117,6 @@ size_t etk__product_copied(const etk_tensor *weight) {
 
 size_t etk__product_held(const etk_tensor *weight) {
   const etk__product *p = seen_of(weight);
-  size_t copy = p ? etk__product_bytes(p) : 0;
-  return copy && etk_map_name_of(weight->data) ? copy : copy + weight->bytes;
+  size_t copy = p ? etk__product_bytes(p) : 0, ordered = weight->rotary && atomic_load_explicit(&weight->ordered, memory_order_relaxed) ? weight->bytes : 0;
+  return ordered + (copy && etk_map_name_of(weight->data) ? copy : copy + weight->bytes);
 }

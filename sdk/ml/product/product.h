@@ -23,6 +23,7 @@ struct product_backend {
   size_t (*scratch)(const void *state, int64_t rows, int threads);
   void (*run)(const void *state, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, float alpha, float beta, void *scratch);
   bool (*row)(const void *state, float *out, int64_t row); /* may be NULL: see etk__product_row */
+  int64_t (*alike)(const void *state);                     /* see etk__product_alike */
 };
 extern const struct product_backend etk__product_half;   /* F32, F16, BF16, and what is decoded: product_half.c */
 extern const struct product_backend etk__product_blocks; /* GGUF's blocks by integer dot products: product_blocks.c */
@@ -33,6 +34,7 @@ void etk__product_free(etk__product *p); /* NULL is fine */
 const char *etk__product_name(const etk__product *p);    /* of its back end: "blocks" */
 size_t etk__product_bytes(const etk__product *p);        /* of its own copy; 0 where it reads the stored bytes in place */
 size_t etk__product_scratch(const etk__product *p, int64_t rows, int threads);
+int64_t etk__product_alike(const etk__product *p); /* up to so many rows of x at once, each row of y has the bits that it has alone */
 /* y (rows, out) = alpha x (rows, in) W' + beta y; beta 0: y is not read. Over the pool; any number of rows: decode (1 to 8) and prompts (hundreds) may take
  * different kernels inside. Which thread does what changes no bit. scratch: 64-byte aligned, as many bytes as etk__product_scratch said for as many rows and
  * threads. Rows of x and y are ldx and ldy floats apart; x and y do not overlap. */

@@ -17,6 +17,8 @@ enum {
   CHUNK = 16,        /* blocks of inputs that a tile has at a time; whole units */
   GRAIN = 1 << 17,   /* products of numbers that are worth another thread */
   FORGET = 1 << 20,  /* bytes of stored weights after which those that are repacked are let go of */
+  SOME = 16,         /* rows of x that meet weights where they are stored, at a time */
+  SHORT = 48,        /* rows up to which that is worth it */
   MANY = 64          /* rows of x from which on repacked weights are kept */
 };
 
@@ -268,16 +270,36 @@ static void few_items(void *user, int64_t begin, int64_t end, int slot) {
   }
 }
 
+/* Where `count` groups of outputs are stored, and what follows them; behind the last row there is the last one again. */
+static struct blocks_stored stored_at(const struct run *r, float *sums, int64_t group, int count) {
+  const struct blocks *p = r->p;
+  struct blocks_stored f = {.x = &r->x, .out = sums};
+  f.ahead = (const unsigned char *)p->weight->data + (size_t)((group + count) * OUTPUTS) * (p->weight->bytes / (size_t)p->out);
+  for (int64_t i = 0, row = group * OUTPUTS; i < count * OUTPUTS; i++, row++) f.rows[i] = stored_row(p, row < p->out ? row : p->out - 1);
+  return f;
+}
 static void stored_items(void *user, int64_t begin, int64_t end, int slot) {
   const struct run *r = user;
-  const struct blocks *p = r->p;
-  (void)slot;
   float sums[4 * MOST_WIDTH];
+  (void)slot;
   for (int64_t g = begin; g < end; g++) {
-    struct blocks_stored f = {.x = &r->x, .row = 0, .out = sums, .ahead = (const unsigned char *)p->weight->data + (size_t)((g + 1) * OUTPUTS) * (p->weight->bytes / (size_t)p->out)};
-    for (int i = 0; i < OUTPUTS; i++) f.rows[i] = stored_row(p, g * OUTPUTS + i < p->out ? g * OUTPUTS + i : p->out - 1);
-    p->kernels->stored[p->type][r->rows - 1](&f);
+    struct blocks_stored f = stored_at(r, sums, g, 1);
+    r->p->kernels->stored[r->p->type][r->rows - 1](&f);
     put(r, sums, 0, r->rows, g * OUTPUTS, OUTPUTS);
+  }
+}
+/* More rows of x meet two groups. */
+static void stored_pairs(void *user, int64_t begin, int64_t end, int slot) {
+  const struct run *r = user;
+  float sums[SOME * MOST_WIDTH];
+  (void)slot;
+  for (int64_t g = 2 * begin; g < 2 * end; g += 2) {
+    struct blocks_stored f = stored_at(r, sums, g, 2);
+    for (int64_t rows; f.row < r->rows; f.row += rows) {
+      rows = r->rows - f.row < SOME ? r->rows - f.row : SOME;
+      r->p->kernels->stored_more[r->p->type](&f, rows);
+      put(r, sums, f.row, rows, g * OUTPUTS, 2 * OUTPUTS);
+    }
   }
 }
 
@@ -351,10 +373,20 @@ static void blocks_run(const void *state, float *y, int64_t ldy, const float *x,
     return;
   }
   etk_parallel_for(rows, 1 + GRAIN / 4 / p->in, quantize_rows, &r);
+  if (!p->codes && rows <= SHORT) {
+    etk_parallel_share((p->groups + 1) / 2, 1 + GRAIN / (p->in * OUTPUTS * 2 * rows), stored_pairs, &r);
+    return;
+  }
   int64_t tiles = (p->out + p->kernels->width - 1) / p->kernels->width, threads = etk_parallel_threads();
   r.chunk_rows = rows < ROWS ? rows : ROWS;
   while (tiles * ((rows + r.chunk_rows - 1) / r.chunk_rows) < 4 * threads && r.chunk_rows > 48) r.chunk_rows = (r.chunk_rows + 1) / 2; /* many threads */
   etk_parallel_share(tiles * ((rows + r.chunk_rows - 1) / r.chunk_rows), 1 + GRAIN / (p->in * p->kernels->width * r.chunk_rows), tile_items, &r);
 }
 
-const struct product_backend etk__product_blocks = {"blocks", blocks_fits, blocks_make, blocks_free, blocks_bytes, blocks_scratch, blocks_run, blocks_row};
+/* Any: integers sum alike in every order, and blocks' sums follow each other. */
+static int64_t blocks_alike(const void *state) {
+  (void)state;
+  return INT64_MAX;
+}
+
+const struct product_backend etk__product_blocks = {"blocks", blocks_fits, blocks_make, blocks_free, blocks_bytes, blocks_scratch, blocks_run, blocks_row, blocks_alike};

@@ -68,9 +68,9 @@ struct blocks_few {
   size_t codes_apart, scales_apart;
 };
 
-/* One call of a product of few rows on weights as they are stored, 16 outputs. */
+/* One call of a product of few rows on weights as they are stored: 16 outputs, or 32. */
 struct blocks_stored {
-  const unsigned char *rows[OUTPUTS];
+  const unsigned char *rows[2 * OUTPUTS];
   const struct blocks_input *x;
   int64_t row; /* of x, the first */
   float *out;  /* (rows, MOST_WIDTH) */
@@ -97,6 +97,7 @@ struct blocks_kernels {
   void (*unpack[TYPES])(unsigned char *codes, float *scales, float *minima, const unsigned char *from, const unsigned char *from_scales, int64_t blocks);
   void (*few[TYPES][4])(const struct blocks_few *f);            /* [rows - 1] */
   void (*stored[TYPES][4])(const struct blocks_stored *f);      /* [rows - 1]; NULL: the type's few rows want repacked weights */
+  void (*stored_more[TYPES])(const struct blocks_stored *f, int64_t rows); /* any number of rows, 32 outputs; NULL where `stored` is */
   void (*tile[TYPES][MOST_ROWS])(const struct blocks_tile *t);  /* [rows - 1] */
 };
 const struct blocks_kernels *etk__blocks_kernels_at(int index); /* that this machine can run; 0: plain C, for tests; NULL past the last */

@@ -404,7 +404,162 @@ INLINE void stored(const struct blocks_stored *f, int rows) {
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int v = 0; v < SPAN; v++) store(f->out + r * MOST_WIDTH + v * LANES, out[r][v]);
 }
+
+#if defined(ETK_ISA_avx512)
+/* One row of x: each row of weights is read from its beginning to its end, which memory gives fastest, 16 blocks at a time. Their sums and scales wait in a
+ * table until all 16 rows are there, and are added in the order of blocks as everywhere. */
+enum { RUN = 16, RUNS = 12, LEAD = 8192 }; /* blocks; runs that a table holds; bytes that are asked for ahead */
+struct runs {
+  int32_t sums[RUNS][OUTPUTS][RUN];    /* of blocks 0, 2, … and then 1, 3, … */
+  uint16_t scales[RUNS][RUN][OUTPUTS]; /* of blocks in order */
+};
+
+/* The sum of each half of eight vectors: of their low halves, then of their high ones. */
+INLINE vi add_across(const vi d[8]) {
+  __m512i e[4], f[2];
+  UNROLL for (int i = 0; i < 4; i++)
+    e[i] = _mm512_add_epi32(_mm512_unpacklo_epi32((__m512i)d[2 * i], (__m512i)d[2 * i + 1]), _mm512_unpackhi_epi32((__m512i)d[2 * i], (__m512i)d[2 * i + 1]));
+  UNROLL for (int i = 0; i < 2; i++) f[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(e[2 * i], e[2 * i + 1]), _mm512_unpackhi_epi64(e[2 * i], e[2 * i + 1]));
+  const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+  return (vi)_mm512_add_epi32(_mm512_permutex2var_epi64(f[0], low, f[1]), _mm512_permutex2var_epi64(f[0], high, f[1]));
+}
+
+/* `count` blocks of one row, 8 or 16, and what they meet of x. */
+INLINE void run_of_row(struct runs *t, int64_t run, int row, const unsigned char *w, const int8_t *x, int count) {
+  enum { BYTES = 2 + BLOCK };
+  vi d[8];
+  UNROLL for (int line = 0; line < count * BYTES; line += 64) __builtin_prefetch(w + LEAD + line);
+  UNROLL for (int i = 0; i < 8; i++) {
+    int at = 2 * i < count ? 2 * i : 0;
+    __m512i codes = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)(w + at * BYTES + 2))),
+                                       _mm256_loadu_si256((const __m256i *)(const void *)(w + (at + 1) * BYTES + 2)), 1);
+    d[i] = 2 * i < count ? dot(splat_int(0), (vu)codes ^ (FLIP * 0x01010101u), load_codes((const unsigned char *)x + at * BLOCK), true) : d[0];
+  }
+  _mm512_store_si512(t->sums[run][row], (__m512i)add_across(d));
+  UNROLL for (int b = 0; b < count; b++) memcpy(&t->scales[run][b][row], w + b * BYTES, sizeof(uint16_t));
+}
+
+/* Rows to columns. */
+INLINE void turn_sums(vi columns[RUN], int32_t (*rows)[RUN]) {
+  __m512i a[16], b[16];
+  UNROLL for (int i = 0; i < 16; i += 2) {
+    __m512i first = _mm512_load_si512(rows[i]), second = _mm512_load_si512(rows[i + 1]);
+    a[i] = _mm512_unpacklo_epi32(first, second);
+    a[i + 1] = _mm512_unpackhi_epi32(first, second);
+  }
+  UNROLL for (int i = 0; i < 16; i += 4)
+    UNROLL for (int j = 0; j < 2; j++) {
+      b[i + 2 * j] = _mm512_unpacklo_epi64(a[i + j], a[i + j + 2]);
+      b[i + 2 * j + 1] = _mm512_unpackhi_epi64(a[i + j], a[i + j + 2]);
+    }
+  UNROLL for (int j = 0; j < 4; j++) {
+    __m512i even01 = _mm512_shuffle_i32x4(b[j], b[j + 4], 0x88), odd01 = _mm512_shuffle_i32x4(b[j], b[j + 4], 0xdd);
+    __m512i even23 = _mm512_shuffle_i32x4(b[j + 8], b[j + 12], 0x88), odd23 = _mm512_shuffle_i32x4(b[j + 8], b[j + 12], 0xdd);
+    columns[j] = (vi)_mm512_shuffle_i32x4(even01, even23, 0x88);
+    columns[j + 8] = (vi)_mm512_shuffle_i32x4(even01, even23, 0xdd);
+    columns[j + 4] = (vi)_mm512_shuffle_i32x4(odd01, odd23, 0x88);
+    columns[j + 12] = (vi)_mm512_shuffle_i32x4(odd01, odd23, 0xdd);
+  }
+}
+
+/* out + blocks [skip, count) of a run. */
+INLINE vf add_run(vf out, struct runs *t, int64_t run, const int32_t *starts, const float *x_scales, int skip, int count) {
+  vi columns[RUN];
+  turn_sums(columns, t->sums[run]);
+  UNROLL for (int i = 0; i < RUN; i++) {
+    if (i < skip || i >= count) continue;
+    vi sums = columns[i / 2 + i % 2 * 8] + splat_int(starts[i]);
+    out = fma_of(to_float(sums), load_halves((const unsigned char *)t->scales[run][i]) * splat(x_scales[i]), out);
+  }
+  return out;
+}
+
+static void stored_1(const struct blocks_stored *f) {
+  enum { BYTES = 2 + BLOCK };
+  struct runs t __attribute__((aligned(64)));
+  const struct blocks_input *in = f->x;
+  const int64_t blocks = in->in / BLOCK;
+  if (blocks < RUN) {
+    stored(f, 1);
+    return;
+  }
+  const int8_t *x = in->codes + f->row * in->in;
+  const int32_t *starts = (const int32_t *)in->starts + f->row * in->start_count;
+  const float *x_scales = in->scales + f->row * in->scale_count;
+  vf out = splat(0);
+  for (int64_t first = 0; first < blocks; first += RUN * RUNS) {
+    const int64_t left = blocks - first, whole = left / RUN < RUNS ? left / RUN : RUNS;
+    const int64_t rest = whole < RUNS ? left % RUN : 0, last = rest > RUN / 2 ? RUN : RUN / 2; /* the last run overlaps the one before it */
+    for (int row = 0; row < OUTPUTS; row++) {
+      for (int64_t run = 0; run < whole; run++) {
+        int64_t b = first + run * RUN;
+        run_of_row(&t, run, row, f->rows[row] + b * BYTES, x + b * BLOCK, RUN);
+      }
+      if (rest && last == RUN) run_of_row(&t, whole, row, f->rows[row] + (blocks - RUN) * BYTES, x + (blocks - RUN) * BLOCK, RUN);
+      else if (rest) run_of_row(&t, whole, row, f->rows[row] + (blocks - RUN / 2) * BYTES, x + (blocks - RUN / 2) * BLOCK, RUN / 2);
+    }
+    for (int64_t run = 0; run < whole; run++) out = add_run(out, &t, run, starts + first + run * RUN, x_scales + first + run * RUN, 0, RUN);
+    if (rest) out = add_run(out, &t, whole, starts + blocks - last, x_scales + blocks - last, (int)(last - rest), (int)last);
+  }
+  store(f->out, out);
+}
+#else
 static void stored_1(const struct blocks_stored *f) { stored(f, 1); }
+#endif
+/* What more rows of x than have sums in registers meet: a block of some outputs, turned once for all of them. */
+#if defined(ETK_ISA_avx512)
+enum { HELD = 2 }; /* vectors of outputs: a quad of x is fetched for that many products */
+#else
+enum { HELD = 1 };
+#endif
+struct turned {
+  vu w[QUADS][HELD];
+  vf scale[HELD];
+};
+/* One block of `rows` rows of x, where they begin; `out` is their sums. */
+INLINE void add_turned(float *out, const struct turned *t, const int8_t *x, const int32_t *starts, const float *x_scales, const struct blocks_input *in, int rows) {
+  const int64_t stride = in->in, start_stride = in->start_count, scale_stride = in->scale_count;
+  vi sums[4][HELD];
+  UNROLL for (int i = 0; i < rows; i++)
+    UNROLL for (int v = 0; v < HELD; v++) sums[i][v] = splat_int(starts[i * start_stride]);
+  UNROLL for (int q = 0; q < QUADS; q++)
+    UNROLL for (int i = 0; i < rows; i++) {
+      vu quad = splat_quad(x + i * stride + q * 4);
+      UNROLL for (int v = 0; v < HELD; v++) sums[i][v] = dot(sums[i][v], t->w[q][v], quad, true);
+    }
+  UNROLL for (int i = 0; i < rows; i++)
+    UNROLL for (int v = 0; v < HELD; v++) {
+      float *to = out + i * MOST_WIDTH + v * LANES;
+      store(to, fma_of(to_float(sums[i][v]), t->scale[v] * splat(x_scales[i * scale_stride]), load(to)));
+    }
+}
+static void stored_more(const struct blocks_stored *f, int64_t rows) {
+  enum { BYTES = 2 + BLOCK };
+  const struct blocks_input in = *f->x;
+  const int64_t blocks = in.in / BLOCK;
+  const unsigned char *ahead = f->ahead;
+  for (int64_t r = 0; r < rows; r++)
+    UNROLL for (int v = 0; v < 2 * SPAN; v++) store(f->out + r * MOST_WIDTH + v * LANES, splat(0));
+  for (int64_t b = 0; b < blocks; b++, ahead += 2 * OUTPUTS * BYTES) {
+    UNROLL for (int line = 0; line < 2 * OUTPUTS * BYTES; line += 64) __builtin_prefetch(ahead + line);
+    for (int lane = 0; lane < 2 * OUTPUTS; lane += HELD * LANES) {
+      struct turned t;
+      UNROLL for (int v = 0; v < HELD; v++) {
+        vu w[QUADS];
+        turn_quads(w, f->rows + lane + v * LANES, b * BYTES + 2);
+        UNROLL for (int q = 0; q < QUADS; q++) t.w[q][v] = w[q] ^ (FLIP * 0x01010101u);
+        t.scale[v] = turn_halves(f->rows + lane + v * LANES, b * BYTES);
+      }
+      float *out = f->out + lane;
+      const int8_t *x = in.codes + f->row * in.in + b * BLOCK;
+      const int32_t *starts = (const int32_t *)in.starts + f->row * in.start_count + b;
+      const float *x_scales = in.scales + f->row * in.scale_count + b;
+      int64_t left = rows;
+      for (; left >= 4; left -= 4, out += 4 * MOST_WIDTH, x += 4 * in.in, starts += 4 * in.start_count, x_scales += 4 * in.scale_count) add_turned(out, &t, x, starts, x_scales, &in, 4);
+      for (; left > 0; left--, out += MOST_WIDTH, x += in.in, starts += in.start_count, x_scales += in.scale_count) add_turned(out, &t, x, starts, x_scales, &in, 1);
+    }
+  }
+}
 static void stored_2(const struct blocks_stored *f) { stored(f, 2); }
 static void stored_3(const struct blocks_stored *f) { stored(f, 3); }
 static void stored_4(const struct blocks_stored *f) { stored(f, 4); }
@@ -569,5 +724,6 @@ const struct blocks_kernels TABLE_EXPAND(ETK_ISA) = {
     .unpack = {BLOCKS_TYPES(UNPACK)},
     .few = {BLOCKS_TYPES(FEW)},
     .stored = {[ETK_Q8_0 - ETK_TYPE_FIRST_BLOCK] = {stored_1, stored_2, stored_3, stored_4}},
+    .stored_more = {[ETK_Q8_0 - ETK_TYPE_FIRST_BLOCK] = stored_more},
     .tile = {TILE_ROW(plain), TILE_ROW(minima), TILE_ROW(plain), TILE_ROW(minima), TILE_ROW(wide), TILE_ROW(units_minima_16), TILE_ROW(units),
              TILE_ROW(units_minima), TILE_ROW(units_minima), TILE_ROW(units), TILE_ROW(wide)}};

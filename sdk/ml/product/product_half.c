@@ -48,6 +48,7 @@ enum {
   FEW_DECODED = 4,     /* and up to which what is decoded is multiplied row by row */
   UNITS = 2048,        /* of the depth in a panel: in the second cache; results are read and written again for each, which costs more than panels from there */
   FEW_ROWS = 16,       /* of w that one thread takes at least */
+  TENS_ROWS = 48,      /* likewise for tens of rows of x: a multiple of the kernels' tiles */
   GRAIN = 1 << 16,     /* products that are worth another thread */
   SLICE = 768,         /* rows of x that are packed together at most: a panel is packed again for each slice, whose block stays in the second cache */
   LINE = 64,           /* bytes, and floats to which parts of scratch are rounded up */
@@ -120,9 +121,16 @@ static int64_t slice_of(const struct half *h, int64_t rows) { return round_up(cu
 /* Whether the path without the product layer takes so many rows. */
 static bool is_plain(const struct half *h, int64_t rows) { return rows <= (h->row_bytes ? FEW : FEW_DECODED) ? !h->row_bytes : many_by_blas; }
 
+/* Rows of x up to which w is multiplied in place, in tiles: with more, packing pays. Measured with AVX-512. */
+static const int64_t tens_most[HALF_KINDS] = {[HALF_F32] = 96, [HALF_F16] = 128, [HALF_PAIRS_BF16] = 24};
+static enum half_kind tens_kind(const struct half *h) { return h->pairs ? HALF_PAIRS_F32 + h->kind : h->kind; }
+static bool is_tens(const struct half *h, int64_t rows) { return h->row_bytes && rows > FEW && rows <= tens_most[tens_kind(h)] && h->kernels->dots[tens_kind(h)]; }
+static int64_t x_units(const struct half *h) { return cut_up(h->in, h->pairs ? 2 : 1); }
+
 static size_t scratch(const void *state, int64_t rows, int threads) {
   const struct half *h = state;
   if (is_plain(h, rows)) return etk__stored_gemm_scratch(h->weight, true, threads);
+  if (is_tens(h, rows)) return h->pairs ? (size_t)(rows * x_units(h)) * sizeof(float) : 0;
   if (rows <= FEW && h->row_bytes) return 0;
   int64_t groups = round_up(cut_up(smaller(rows, slice_of(h, rows)), h->kernels->rows) * group_floats(h), LINE);
   return (size_t)(groups + (decoded_floats(h) + panel_floats(h)) * threads) * sizeof(float);
@@ -150,6 +158,34 @@ static void few_in_place(void *user, int64_t begin, int64_t end, int slot) {
   int64_t first = begin * FEW_ROWS;
   h->kernels->few[h->kind](&(struct half_few){k->y + first, k->x, (const unsigned char *)h->weight->data + first * h->row_bytes, k->ldy, k->ldx, h->row_bytes, k->rows,
                                               smaller(end * FEW_ROWS, h->out) - first, h->in, k->alpha, k->beta});
+}
+
+/* ---- tens of rows ---- */
+
+static void round_rows(void *user, int64_t begin, int64_t end, int slot) {
+  const struct work *k = user;
+  int64_t units = x_units(k->h);
+  (void)slot;
+  for (int64_t i = begin; i < end; i++) {
+    uint16_t *row = (uint16_t *)(k->scratch + i * units);
+    etk__kernels()->f32_to_bf16(row, k->x + i * k->ldx, k->h->in);
+    if (k->h->in % 2) row[k->h->in] = 0;
+  }
+}
+static void tens_in_place(void *user, int64_t begin, int64_t end, int slot) {
+  const struct work *k = user;
+  const struct half *h = k->h;
+  int64_t first = begin * TENS_ROWS;
+  struct half_few f = {k->y + first, k->x, (const unsigned char *)h->weight->data + first * h->row_bytes, k->ldy, k->ldx, h->row_bytes, k->rows,
+                       smaller(end * TENS_ROWS, h->out) - first, h->in, k->alpha, k->beta};
+  (void)slot;
+  if (h->pairs) f.x = k->scratch, f.ldx = x_units(h);
+  h->kernels->dots[tens_kind(h)](&f);
+}
+static void run_tens(struct work *k) {
+  const struct half *h = k->h;
+  if (h->pairs) etk_parallel_for(k->rows, 1 + GRAIN / h->in, round_rows, k);
+  etk_parallel_for(cut_up(h->out, TENS_ROWS), 1 + GRAIN / (h->in * k->rows * TENS_ROWS), tens_in_place, k);
 }
 
 /* ---- many rows ---- */
@@ -275,12 +311,44 @@ static void run_plain(const struct work *k) {
                    h->weight, k->scratch);
 }
 
+/* ---- rows of w that lie interleaved within heads: y's columns, which came as they do, in order, or the other way round ---- */
+
+struct turning {
+  float *y;
+  int64_t ldy, columns, head;
+  bool back;
+};
+static void turn_some(void *user, int64_t begin, int64_t end, int slot) {
+  const struct turning *t = user;
+  float from[MOST_ROTARY];
+  (void)slot;
+  for (int64_t row = begin; row < end; row++)
+    for (float *y = t->y + row * t->ldy, *last = y + t->columns; y < last; y += t->head) {
+      int64_t half = t->head / 2;
+      memcpy(from, y, (size_t)t->head * sizeof *y);
+      for (int64_t i = 0; i < half && !t->back; i++) y[i] = from[2 * i], y[half + i] = from[2 * i + 1];
+      for (int64_t i = 0; i < half && t->back; i++) y[2 * i] = from[i], y[2 * i + 1] = from[half + i];
+    }
+}
+static void turn(const struct work *k, bool back) {
+  struct turning t = {k->y, k->ldy, k->h->out, k->h->weight->rotary, back};
+  if (t.head && k->h->row_bytes) etk_parallel_for(k->rows, 1 + GRAIN / t.columns, turn_some, &t);
+}
+
 static void run(const void *state, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, float alpha, float beta, void *memory) {
   const struct half *h = state;
   struct work k = {.h = h, .y = y, .x = x, .ldy = ldy, .ldx = ldx, .rows = rows, .alpha = alpha, .beta = beta, .scratch = memory};
-  if (is_plain(h, rows)) run_plain(&k);
+  if (is_plain(h, rows)) {
+    run_plain(&k);
+    return;
+  }
+  if (beta != 0) turn(&k, true);
+  if (is_tens(h, rows)) run_tens(&k);
   else if (rows > FEW || !h->row_bytes) run_slices(&k);
   else etk_parallel_for(cut_up(h->out, FEW_ROWS), 1 + GRAIN / (h->in * rows * FEW_ROWS), few_in_place, &k);
+  turn(&k, false);
 }
 
-const struct product_backend etk__product_half = {"half", fits, make, etk_free, bytes, scratch, run, NULL};
+static int64_t alike(const void *state) { return ((const struct half *)state)->row_bytes ? FEW : FEW_DECODED; }
+
+const struct product_backend etk__product_half = {"half", fits, make, etk_free, bytes, scratch, run, NULL, alike};

@@ -1,11 +1,12 @@
 /* product_half.h: kernels of products y = x W' with weights of F32, F16 and BF16, by pointer and size, on the calling thread.
  *
  * Few rows of x: each row of W is read once, in place, and multiplied with all of x's rows in single precision.
+ * Tens of rows: likewise in place, in tiles of some of W's rows with some of x's, the depth along the lanes; with BF16, where there are such products, in pairs.
  * Many rows: a panel of W, `width` rows by a block of columns, is turned so that its column is one vector load; groups of `rows` rows of x likewise. Tiles of
  * rows x width sums stay in registers. What stands at one step of the depth is a unit: one float, or, where the processor multiplies pairs of bfloat16 and adds them
  * in single precision, one pair, both sides rounded to nearest even (a subnormal number counts as zero there).
  *
- * Within each of the two, an element of y is the sum of the same products in the same order whatever stands beside it, so that no cut of the work changes a bit. */
+ * Within each of the three, an element of y is the sum of the same products in the same order whatever stands beside it, so that no cut of the work changes a bit. */
 #ifndef ETK_ML_PRODUCT_HALF_H
 #define ETK_ML_PRODUCT_HALF_H
 
@@ -56,6 +57,7 @@ struct half_kernels {
   const char *name;
   int rows, width;
   void (*few[HALF_TYPES])(const struct half_few *f);
+  void (*dots[HALF_KINDS])(const struct half_few *f);        /* tens of rows; NULL: not the way. PAIRS_BF16: x and ldx are of pairs, zeros behind an odd depth */
   void (*pack_rows[HALF_KINDS])(const struct half_pack *p);  /* places: rows; of F32 and PAIRS_F32 only */
   void (*pack_panel[HALF_KINDS])(const struct half_pack *p); /* places: width; the PAIRS are NULL where there is no such product */
   void (*const *tile)(const struct half_tile *t);            /* [rows of the tile - 1] */

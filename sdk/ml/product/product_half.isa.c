@@ -1,4 +1,4 @@
-/* Products with weights of F32, F16 and BF16 for one instruction set: rows streamed in place, and tiles of packed panels. */
+/* Products with weights of F32, F16 and BF16 for one instruction set: rows streamed in place, alone or in tiles, and tiles of packed panels. */
 #include "product_half.h"
 
 #include "ml/kernels/vector.h"
@@ -9,18 +9,19 @@
 
 /* ROWS x WIDTH sums, a vector of each half of the panel and one of x fill the registers. */
 #if defined(ETK_ISA_avx512) || defined(ETK_ISA_neon)
-enum { ROWS = 12, TOGETHER = 4 };
+enum { ROWS = 12, TOGETHER = 4, TILE_X = 4, TILE_W = 6 };
 #elif defined(ETK_ISA_avx2)
-enum { ROWS = 6, TOGETHER = 2 };
+enum { ROWS = 6, TOGETHER = 2, TILE_X = 3, TILE_W = 3 };
 #else
-enum { ROWS = 4, TOGETHER = 2 };
+enum { ROWS = 4, TOGETHER = 2, TILE_X = 3, TILE_W = 3 };
 #endif
 enum {
   WIDTH = 2 * LANES,
   BESIDE = 2,    /* rows of w, with TOGETHER of x */
   SUMS = 2,      /* of a row of w with a row of x, for the latency of additions */
   NEAR_FLOATS = 8192, /* of x: 32 KiB, what the smallest first caches hold */
-  AHEAD = 4096,  /* bytes: nearer, reading from memory was slower, farther no faster */
+  TILE_DEPTH = 1024, /* units: TILE_W rows of w and TILE_X of x stay in the first cache */
+  AHEAD = 8192,  /* bytes: nearer, reading from memory was slower, farther no faster */
   LINE = 64,
   STEPS = 16     /* of a tile's depth for which a line of each row to come is asked for: a line of floats or of pairs */
 };
@@ -29,6 +30,7 @@ enum {
 #define BYTES(kind) ((kind) == HALF_PAIRS_F32 ? 8 : (kind) == HALF_F16 || (kind) == HALF_BF16 ? 2 : 4)
 #define ELEMENTS(kind) ((kind) < HALF_TYPES ? 1 : 2)
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE v16 load16(const unsigned char *p) {
   v16 x;
   memcpy(&x, p, sizeof x);
@@ -131,7 +133,7 @@ static void few_f32(const struct half_few *f) { few(f, HALF_F32); }
 static void few_f16(const struct half_few *f) { few(f, HALF_F16); }
 static void few_bf16(const struct half_few *f) { few(f, HALF_BF16); }
 
-/* ---- packing ---- */
+/* ---- tens of rows: w is read in place too, but its rows with x's in tiles, whose sums' lanes are added up together ---- */
 
 #if LANES == 16
 #define EACH_LANE(F, s) F(0, s), F(1, s), F(2, s), F(3, s), F(4, s), F(5, s), F(6, s), F(7, s), F(8, s), F(9, s), F(10, s), F(11, s), F(12, s), F(13, s), F(14, s), F(15, s)
@@ -148,6 +150,107 @@ static void few_bf16(const struct half_few *f) { few(f, HALF_BF16); }
 /* Blocks of s lanes change places: a's second of each two with b's first. */
 #define FIRST(lane, s) ((lane) & (s) ? LANES + (lane) - (s) : (lane))
 #define SECOND(lane, s) ((lane) & (s) ? LANES + (lane) : (lane) + (s))
+
+/* v's lane i becomes the sum of v[i]'s lanes. */
+#define FOLD(v, s)                                                                    \
+  _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i += 2 * (s)) {                 \
+    vf a = v[i], b = v[(i + (s)) % LANES];                                            \
+    v[i] = SHUFFLE(a, b, FIRST, s) + SHUFFLE(a, b, SECOND, s);                        \
+  }
+INLINE vf sums_of(vf *v) {
+  FOLD(v, 1)
+  FOLD(v, 2)
+#if LANES >= 8
+  FOLD(v, 4)
+#endif
+#if LANES >= 16
+  FOLD(v, 8)
+#endif
+  return v[0];
+}
+
+/* m rows of x with n of w in [from, to) of the depth; m and n are constants where this is inlined. */
+struct span {
+  int64_t row, o, from, to; /* in units */
+  float beta;
+  const unsigned char *ahead; /* lines of `ahead_rows` rows of w that come next */
+  int64_t ahead_rows;
+};
+INLINE void dots_of(const struct half_few *f, int kind, int m, int n, const struct span *at) {
+  const unsigned char *w = f->w + at->o * f->stride, *ahead = at->ahead;
+  const float *x = f->x + at->row * f->ldx;
+  vf s[TILE_X * TILE_W + LANES];
+  _Pragma("GCC unroll 48") for (int i = 0; i < TILE_X * TILE_W + LANES; i++) s[i] = splat(0);
+  int64_t p = at->from, whole = smaller(at->to, f->depth / ELEMENTS(kind)); /* past a last half pair is another row */
+  for (; p + LANES <= whole; p += LANES, ahead += LANES * BYTES(kind)) {
+    for (int64_t r = 0; r < at->ahead_rows; r++) __builtin_prefetch(ahead + r * f->stride, 0, 3);
+    vf u[TILE_X];
+    _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) u[i] = load(x + i * f->ldx + p);
+    _Pragma("GCC unroll 6") for (int r = 0; r < n; r++) {
+      vf v = units(kind, w + r * f->stride + p * BYTES(kind));
+      _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) s[i * n + r] = kind < HALF_TYPES ? fma_of(v, u[i], s[i * n + r]) : add_pairs(v, u[i], s[i * n + r]);
+    }
+  }
+  if (p < at->to)
+    _Pragma("GCC unroll 6") for (int r = 0; r < n; r++) {
+      int64_t elements = smaller(f->depth, at->to * ELEMENTS(kind)) - p * ELEMENTS(kind);
+      vf v = units_part(kind, w + r * f->stride + p * BYTES(kind), elements);
+      _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) {
+        vf u = at->to - p < LANES ? load_part(x + i * f->ldx + p, at->to - p, 0) : load(x + i * f->ldx + p);
+        s[i * n + r] = kind < HALF_TYPES ? fma_of(v, u, s[i * n + r]) : add_pairs(v, u, s[i * n + r]);
+      }
+    }
+  float sums[TILE_X * TILE_W + LANES];
+  _Pragma("GCC unroll 6") for (int i = 0; i < m * n; i += LANES) store(sums + i, sums_of(s + i));
+  for (int i = 0; i < m; i++)
+    for (int r = 0; r < n; r++) {
+      float *y = f->y + (at->row + i) * f->ldy + at->o + r, sum = f->alpha * sums[i * n + r];
+      *y = at->beta != 0 ? sum + at->beta * *y : sum;
+    }
+}
+
+/* n rows of w with all of x's. What comes next of w is asked for meanwhile, shared out over x's rows. */
+INLINE void dots_rows(const struct half_few *f, int kind, int n, int64_t o) {
+  int64_t units = (f->depth + ELEMENTS(kind) - 1) / ELEMENTS(kind), blocks = (units + TILE_DEPTH - 1) / TILE_DEPTH, block = ((units + blocks - 1) / blocks + LANES - 1) / LANES * LANES;
+  for (int64_t from = 0; from < units; from += block) {
+    bool last = from + block >= units;
+    struct span at = {.o = o, .from = from, .to = smaller(from + block, units), .beta = from ? 1 : f->beta};
+    const unsigned char *next = f->w + (last ? (o + n) * f->stride : o * f->stride + (from + block) * BYTES(kind));
+    int64_t passes = (f->rows + TILE_X - 1) / TILE_X, asked = 0;
+    for (int64_t pass = 0; pass < passes; pass++, at.row += TILE_X) {
+      int64_t all = n * (pass + 1) / passes, left = f->rows - at.row;
+      at.ahead = next + asked * f->stride;
+      at.ahead_rows = all - asked;
+      asked = all;
+      if (left >= TILE_X) dots_of(f, kind, TILE_X, n, &at);
+      else if (left == 3) dots_of(f, kind, 3, n, &at);
+      else if (left == 2) dots_of(f, kind, 2, n, &at);
+      else dots_of(f, kind, 1, n, &at);
+    }
+  }
+}
+INLINE void dots(const struct half_few *f, int kind) {
+  int64_t o = 0;
+  for (; o + TILE_W <= f->count; o += TILE_W) dots_rows(f, kind, TILE_W, o);
+  for (; o + 2 <= f->count; o += 2) dots_rows(f, kind, 2, o);
+  for (; o < f->count; o++) dots_rows(f, kind, 1, o);
+}
+static void dots_f32(const struct half_few *f) { dots(f, HALF_F32); }
+#if defined(ETK_ISA_avx2) || defined(ETK_ISA_avx512)
+static void dots_f16(const struct half_few *f) { dots(f, HALF_F16); }
+#define DOTS_F16 dots_f16
+#else
+#define DOTS_F16 NULL /* where widening is long it is worth doing once, into a panel */
+#endif
+#if defined(ETK_ISA_avx512bf16)
+static void dots_pairs_bf16(const struct half_few *f) { dots(f, HALF_PAIRS_BF16); }
+#define DOTS_PAIRS dots_pairs_bf16
+#else
+#define DOTS_PAIRS NULL
+#endif
+
+/* ---- packing ---- */
+
 #define EXCHANGE(v, s)                                          \
   _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) {    \
     if (i & (s)) continue;                                      \
@@ -313,6 +416,7 @@ const struct half_kernels K(half) = {
     .rows = ROWS,
     .width = WIDTH,
     .few = {few_f32, few_f16, few_bf16},
+    .dots = {[HALF_F32] = dots_f32, [HALF_F16] = DOTS_F16, [HALF_PAIRS_BF16] = DOTS_PAIRS},
     .pack_rows = {[HALF_F32] = pack_rows_f32},
     .pack_panel = {pack_panel_f32, pack_panel_f16, pack_panel_bf16},
     .tile = tiles,

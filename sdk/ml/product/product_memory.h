@@ -11,5 +11,6 @@ struct product_memory {
 };
 struct product_memory etk__product_memory(size_t bytes); /* data NULL: out of memory. Thread-safe, as the other is. */
 void etk__product_memory_free(struct product_memory memory); /* data NULL is fine */
+size_t etk__product_memory_spare(void); /* bytes of the huge pages that hold pieces, of whatever weights, beyond what was asked for */
 
 #endif

@@ -168,6 +168,7 @@ static void run_pieces(void *user, int64_t begin, int64_t end, int slot) {
 /* Few rows of a against the rows of b: memory-bound, so no packing. Some rows of b at a time, which stay in the first cache; each row of a is summed as if it
  * were alone, so that what a token gives does not depend on how many others are computed with it. */
 enum { FEW = 4, NEAR_FLOATS = 1 << 13 };
+int64_t etk__gemm_alike(bool tb) { return tb ? FEW : 1; }
 static void run_matvec(void *user, int64_t begin, int64_t end, int slot) {
   const struct gemm *g = user;
   float sums[256];

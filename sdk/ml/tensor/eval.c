@@ -5,6 +5,8 @@
 #include <etk/parallel.h>
 #include <etk/text.h>
 
+enum { SMALL_WEIGHT = 1 << 16 };
+
 void etk__graph_set_debug_poison(etk_graph *g, bool on) { g->debug_poison = on; }
 void etk__graph_set_workspace(etk_graph *g, struct workspace *workspace) { g->workspace = workspace; }
 
@@ -60,10 +62,15 @@ etk_status etk__run_node(etk_error *e, const etk_graph *g, const struct node *no
   return node->op->forward(e, &call);
 }
 
-/* Weights of a file that is read ahead of use: to touch them before they are there would have them read in another order, which takes longer. */
+/* Weights of a file that is read ahead of use: to touch them before they are there would have them read in another order, which takes longer. Small ones are then
+ * copied: reading them again would bring back a large page of what was let go of around them. */
 static void await_weights(const struct node *node) {
-  for (int i = 0; i < node->input_count; i++)
-    if (node->inputs[i] && node->inputs[i]->source) etk_map_wait(node->inputs[i]->data, node->inputs[i]->bytes);
+  for (int i = 0; i < node->input_count; i++) {
+    etk_tensor *t = node->inputs[i];
+    if (!t || !t->source) continue;
+    etk_map_wait(t->data, t->bytes);
+    if (t->shape.rank == 1 && t->bytes <= SMALL_WEIGHT) t->data = etk__tensor_beside(t->source);
+  }
 }
 
 etk_status etk_graph_eval(etk_error *e, etk_graph *g) {

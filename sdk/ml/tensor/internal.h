@@ -30,8 +30,8 @@ struct etk_tensor {
   size_t bytes;
   void *data;
   struct parts *parts; /* AFFINE and NF4, else NULL; a stand-in has its source's */
-  int64_t rotary;      /* of a block type: rows lie interleaved within heads of so many (etk_weight_stored_row); 0: in order */
-  _Atomic(void *) ordered; /* with rotary: what etk_tensor_data gave out; NULL: it was not asked */
+  int64_t rotary;      /* F32, F16, BF16 or a block type: rows lie interleaved within heads of so many (etk_weight_stored_row); 0: in order */
+  _Atomic(void *) ordered; /* a copy: with rotary what etk_tensor_data gave out, of a small tensor of a file etk__tensor_beside; NULL: it was not asked */
   _Atomic(void *) product; /* product/product.h: outside graphs, what etk__product_of keeps; NULL: it was not asked */
   /* Outside graphs (graph NULL): shared by reference count. */
   atomic_int references;
@@ -177,6 +177,10 @@ bool etk__shape_is_suffix(const etk_shape *suffix, const etk_shape *shape);
 static inline int64_t etk__last(const etk_shape *shape) { return shape->rank ? shape->dims[shape->rank - 1] : 1; }
 #define SHAPE_TEXT 160
 
+/* ---- tensor.c ---- */
+/* The values of an outside tensor: of one in a file's map a copy that stays with it, where there is memory for that. */
+void *etk__tensor_beside(const etk_tensor *tensor);
+
 /* ---- stored.c: weights as they are stored ---- */
 bool etk__is_stored(etk_dtype dtype);               /* F16, BF16, 8-bit floats, a block type, AFFINE or NF4 */
 int64_t etk__stored_unit(const etk_tensor *tensor); /* columns that are decoded together; a row has a multiple of them */
@@ -190,6 +194,9 @@ static inline int64_t etk__stored_row(const etk_tensor *tensor, int64_t row) {
   int64_t i = row % d;
   return row - i + (i < d / 2 ? 2 * i : 2 * (i - d / 2) + 1);
 }
+enum { MOST_ROTARY = 1024 }; /* of a tensor of floats, whose product turns a head of its result at a time */
+/* Values of F32 with their rows in order, for whoever reads them by pointer (a product knows of `rotary`); of another type just data. NULL: out of memory. */
+static inline float *etk__in_order(const etk_tensor *t) { return t->dtype == ETK_F32 && t->rotary ? etk_tensor_data(t) : t->data; }
 /* Elements [first, first + count), multiples of the unit, of the tensor as one row. */
 void etk__stored_decode_flat(float *out, const etk_tensor *tensor, int64_t first, int64_t count);
 
@@ -197,11 +204,13 @@ void etk__stored_decode_flat(float *out, const etk_tensor *tensor, int64_t first
 /* g with the stored tensor for g->b (which is not read); g->ta is false. scratch: as many bytes as the other function says. */
 void etk__stored_gemm(const struct gemm *g, const etk_tensor *b, void *scratch);
 size_t etk__stored_gemm_scratch(const etk_tensor *b, bool transposed, int threads);
+int64_t etk__stored_gemm_alike(void); /* up to so many rows of a, each row of c has the bits that it has alone */
 
 /* ---- blas.c: products of matrices (struct gemm) ---- */
 void etk__blas_open(void);                      /* once; call it outside parallel regions before products inside them */
 const char *etk__blas_name(void);               /* the library in use, or "kernels" */
 void etk__gemm(const struct gemm *g);           /* on the calling thread */
+int64_t etk__gemm_alike(bool tb);               /* as etk__stored_gemm_alike */
 void etk__gemm_parallel(const struct gemm *g);  /* over the pool; the same cut for the same sizes and thread count */
 
 #endif

@@ -20,7 +20,8 @@ static void decode_affine(float *out, const struct parts *p, int64_t first, int6
   (void)etk_affine_decode(NULL, out, a, words, (const char *)p->scales->data + group, (const char *)p->biases->data + group, 1, count);
 }
 
-void etk__stored_decode_flat(float *out, const etk_tensor *t, int64_t first, int64_t count) {
+/* Of one row, or of rows that are in order; first: where they are stored. */
+static void decode(float *out, const etk_tensor *t, int64_t first, int64_t count) {
   const unsigned char *data = t->data;
   if (t->dtype == ETK_F32) memcpy(out, data + (size_t)first * sizeof *out, (size_t)count * sizeof *out);
   else if (t->dtype == ETK_F16) etk__kernels()->f16_to_f32(out, (const uint16_t *)t->data + first, count);
@@ -29,13 +30,17 @@ void etk__stored_decode_flat(float *out, const etk_tensor *t, int64_t first, int
   else if (t->dtype == ETK_NF4) etk_nf4_decode(out, data + first / 2, (const float *)t->parts->scales->data + first / ETK_NF4_BLOCK, count);
   else if (etk_type_is_float8((etk_type)t->dtype)) etk__float8_decode(out, (etk_type)t->dtype, data + first, count);
   else {
-    int64_t elements = etk_type_block_elements((etk_type)t->dtype), bytes = etk_type_block_bytes((etk_type)t->dtype), width = etk__last(&t->shape);
-    for (int64_t n; count > 0; out += n, first += n, count -= n) {
-      int64_t row = first / width;
-      n = !t->rotary || count < (row + 1) * width - first ? count : (row + 1) * width - first;
-      int64_t at = t->rotary ? etk__stored_row(t, row) * width + first % width : first;
-      etk__quant_decoders()->of[(int)t->dtype - ETK_TYPE_FIRST_BLOCK](out, data + at / elements * bytes, n / elements);
-    }
+    int64_t elements = etk_type_block_elements((etk_type)t->dtype), bytes = etk_type_block_bytes((etk_type)t->dtype);
+    etk__quant_decoders()->of[(int)t->dtype - ETK_TYPE_FIRST_BLOCK](out, data + first / elements * bytes, count / elements);
+  }
+}
+
+void etk__stored_decode_flat(float *out, const etk_tensor *t, int64_t first, int64_t count) {
+  int64_t width = etk__last(&t->shape);
+  for (int64_t n = count; count > 0; out += n, first += n, count -= n) {
+    int64_t row = first / width, left = (row + 1) * width - first;
+    if (t->rotary) n = count < left ? count : left;
+    decode(out, t, t->rotary ? etk__stored_row(t, row) * width + first % width : first, n);
   }
 }
 

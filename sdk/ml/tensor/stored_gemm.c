@@ -38,6 +38,7 @@ static int64_t floats_of(const etk_tensor *b, bool transposed) {
   int64_t floats = transposed ? tile_rows(TILE_FLOATS, etk__last(&b->shape)) * etk__last(&b->shape) : TILE_ROWS * strip_of(b);
   return (floats + 15) / 16 * 16;
 }
+int64_t etk__stored_gemm_alike(void) { return FEW; }
 size_t etk__stored_gemm_scratch(const etk_tensor *b, bool transposed, int threads) { return (size_t)(floats_of(b, transposed) * threads) * sizeof(float); }
 
 /* ---- c = a b': a tile of b gives columns of c ---- */

@@ -1,6 +1,7 @@
 #include "internal.h"
 #include "ml/product/product.h"
 
+#include <etk/fs.h>
 #include <etk/parallel.h>
 #include <pthread.h>
 
@@ -180,7 +181,9 @@ etk_status etk_tensor_cast(etk_error *e, etk_tensor **out, const etk_tensor *in,
   etk_tensor *t;
   etk_status status = etk_tensor_new(e, &t, dtype, in->shape);
   if (status) return status;
-  status = plain ? etk_dtype_convert(e, t->data, dtype, in->data, in->dtype, (size_t)in->elements) : cast_packed(e, t, in);
+  const void *from = plain ? etk_tensor_data(in) : NULL;
+  if (plain && !from && in->elements) status = etk_fail_memory(e);
+  else status = plain ? etk_dtype_convert(e, t->data, dtype, from, in->dtype, (size_t)in->elements) : cast_packed(e, t, in);
   if (status) {
     etk_tensor_unref(t);
     return status;
@@ -218,10 +221,16 @@ static void *ordered(const etk_tensor *t) {
   char *copy = atomic_load_explicit(slot, memory_order_acquire);
   bool made = !copy && (copy = etk_alloc_aligned(t->bytes, ALIGNMENT));
   size_t rows = (size_t)t->shape.dims[0], bytes = t->bytes / rows;
-  for (size_t row = 0; made && row < rows; row++) memcpy(copy + row * bytes, (const char *)t->data + (size_t)etk__stored_row(t, (int64_t)row) * bytes, bytes);
+  if (made) etk_map_wait(t->data, t->bytes);
+  if (made && !t->rotary) memcpy(copy, t->data, t->bytes);
+  for (size_t row = 0; made && t->rotary && row < rows; row++) memcpy(copy + row * bytes, (const char *)t->data + (size_t)etk__stored_row(t, (int64_t)row) * bytes, bytes);
   if (made) atomic_store_explicit(slot, copy, memory_order_release);
   pthread_mutex_unlock(&lock);
   return copy;
+}
+void *etk__tensor_beside(const etk_tensor *t) {
+  void *copy = etk_map_name_of(t->data) ? ordered(t) : NULL;
+  return copy ? copy : t->data;
 }
 void *etk_tensor_data(const etk_tensor *t) { return !t->rotary ? t->data : ordered(t->source ? t->source : t); }
 void etk_tensor_set_trainable(etk_tensor *t, bool trainable) { t->trainable = trainable; }

@@ -1,6 +1,7 @@
 #include "internal.h"
 
 #include <etk/fs.h>
+#include <etk/weights.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -77,12 +78,33 @@ static etk_status open_whole(etk_error *e, etk_tokenizer **out, const char *path
   return s;
 }
 
+/* llama2.c's checkpoints hold no tokenizer: it lies beside them as tok<vocabulary>.bin, or under a name that any folder may have. */
+static bool is_checkpoint(const char *path, int64_t *vocabulary) {
+  etk_weights *w;
+  if (!ends_with(path, ".bin") || etk_weights_open(NULL, &w, path)) return false;
+  bool checkpoint = etk_weights_get_format(w) == ETK_WEIGHTS_LLAMA2C;
+  *vocabulary = etk_weights_get_facts(w)->vocab_size;
+  etk_weights_close(w);
+  return checkpoint;
+}
+static etk_status open_beside(etk_error *e, etk_tokenizer **out, const char *path, const char *folder, int64_t vocabulary) {
+  char name[40];
+  snprintf(name, sizeof name, "tok%" PRId64 ".bin", vocabulary);
+  char *numbered = etk_path_join(folder, name);
+  if (!numbered) return etk__no_memory(e, path);
+  etk_status s = etk_tokenizer_open(e, out, etk_fs_exists(numbered) ? numbered : folder, vocabulary);
+  etk_free(numbered);
+  return s ? etk_error_while(e, s, "%s is a llama2.c checkpoint, whose tokenizer is looked for beside it, as %s too", path, name) : ETK_OK;
+}
+
 static etk_status open_file(etk_error *e, etk_tokenizer **out, const char *path, int64_t vocabulary_size) {
+  int64_t vocabulary;
   char *folder = etk_path_dir(path);
   if (!folder) return etk__no_memory(e, path);
   etk_status s;
   if (etk__looks_like_gguf(path)) s = etk__open_gguf(e, out, path);
   else if (is_of_pair(path)) s = open_pair(e, out, path, folder);
+  else if (is_checkpoint(path, &vocabulary)) s = open_beside(e, out, path, folder, vocabulary);
   else s = open_whole(e, out, path, folder, vocabulary_size);
   if (s == ETK_OK) s = check_size(e, *out, path, vocabulary_size);
   etk_free(folder);
