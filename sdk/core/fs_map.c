@@ -19,11 +19,13 @@ static struct slot {
   int file;                /* of the reader */
   char name[NAME];
 } slots[SLOTS];
+static _Atomic size_t slots_used; /* none behind so many ever was: who asks for an address that is in no map must not look at all of the table */
 
 static struct slot *take_slot(uintptr_t begin, uintptr_t end, const char *path) {
   for (size_t i = 0; i < SLOTS; i++) {
     uintptr_t expected = 0;
     if (!atomic_compare_exchange_strong(&slots[i].begin, &expected, 1)) continue;
+    for (size_t used = atomic_load(&slots_used); used <= i && !atomic_compare_exchange_weak(&slots_used, &used, i + 1);) continue;
     size_t n = strlen(path);
     snprintf(slots[i].name, NAME, "%s", n < NAME ? path : path + n - (NAME - 1)); /* the end of a path says more */
     atomic_store(&slots[i].end, end);
@@ -76,7 +78,7 @@ void etk_map_close(etk_map *map) {
 }
 
 static struct slot *slot_of(uintptr_t wanted) {
-  for (size_t i = 0; i < SLOTS; i++) {
+  for (size_t i = 0, used = atomic_load(&slots_used); i < used; i++) {
     uintptr_t begin = atomic_load(&slots[i].begin);
     if (begin == 0) continue;
     /* The last page counts whole: its rest beyond the file's end is part of the map. */

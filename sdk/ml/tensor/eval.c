@@ -67,7 +67,7 @@ etk_status etk__run_node(etk_error *e, const etk_graph *g, const struct node *no
 static void await_weights(const struct node *node) {
   for (int i = 0; i < node->input_count; i++) {
     etk_tensor *t = node->inputs[i];
-    if (!t || !t->source) continue;
+    if (!t || !t->source || t->data != t->source->data) continue;
     etk_map_wait(t->data, t->bytes);
     if (t->shape.rank == 1 && t->bytes <= SMALL_WEIGHT) t->data = etk__tensor_beside(t->source);
   }
