@@ -4,6 +4,7 @@
  *   measure first MODEL PROMPT THREADS --since NS                 time to the first token, from NS (CLOCK_MONOTONIC) on
  *   measure train MODEL DATA.jsonl ROWS TOKENS THREADS STEPS [ADAPTER_FOLDER [float32|bfloat16]]
  *                                                                 LoRA of rank 8 on the seven linear layers; the adapter is written before step 0
+ *   measure bench|first … --compute bfloat16                      etk_model_set_compute; before --since
  *   measure work MODEL PROMPT                                     bytes of weights a token reads, operations of a prompt
  * Built by `make bench-peers`. */
 #include <etk/alloc.h>
@@ -25,6 +26,7 @@ static int fail(const etk_error *e) {
   fprintf(stderr, "measure: %s\n", e->message);
   return 1;
 }
+static etk_compute compute; /* --compute */
 static double ms_since(int64_t since, int64_t at) { return since ? (double)(at - since) * 1e-6 : 0; }
 static int32_t id_at(const etk_model *model, int64_t i) { return (int32_t)((7919 * i + 13) % etk_model_get_config(model)->vocab_size); }
 
@@ -43,6 +45,7 @@ static void single_fini(struct single *s) {
 static etk_status single_init(etk_error *e, struct single *s, const char *path, int64_t prompt, int64_t steps) {
   *s = (struct single){0};
   etk_status status = etk_model_open(e, &s->model, path, NULL);
+  if (!status) etk_model_set_compute(s->model, compute);
   if (!status) status = etk_generator_new(e, &s->generator, s->model, NULL, prompt + steps + 1);
   if (!status && !(s->ids = etk_calloc((size_t)prompt, sizeof *s->ids))) status = etk_fail_memory(e);
   for (int64_t i = 0; i < prompt && !status; i++) s->ids[i] = id_at(s->model, i);
@@ -281,6 +284,9 @@ int main(int argc, char **argv) {
   int64_t since = 0;
   if (argc > 3 && !strcmp(argv[argc - 2], "--since")) since = strtoll(argv[argc - 1], NULL, 10), argc -= 2;
   const char *command = argc > 1 ? argv[1] : "";
+  bool computes = argc > 3 && !strcmp(argv[argc - 2], "--compute");
+  if (computes && (!etk_compute_parse(&compute, argv[argc - 1]) || (strcmp(command, "bench") && strcmp(command, "first")))) return usage();
+  if (computes) argc -= 2;
   if (!strcmp(command, "bench")) return bench(argc - 2, argv + 2, since);
   if (!strcmp(command, "batch")) return batch(argc - 2, argv + 2);
   if (!strcmp(command, "first")) return first(argc - 2, argv + 2, since);

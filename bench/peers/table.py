@@ -42,9 +42,10 @@ class Bench:
         return SHAPES[shape]
 
     def peers(self, *words, timed=True):
-        """The same words for our program and for llama.cpp's driver."""
+        """The same words for our program and for llama.cpp's driver; --compute is ours."""
+        ours = [self.measure, *words] + (['--compute', self.o.compute] if timed and self.o.compute != 'float32' else [])
         there = os.path.exists(self.driver) and os.environ.get('ETK_LLAMA')
-        return {'ours': lambda: lines([self.measure, *words], timed=timed),
+        return {'ours': lambda: lines(ours, timed=timed),
                 'llama.cpp': (lambda: lines([self.driver, *words], timed=timed)) if there else (lambda: 'its package cannot be had (bench/peers/llama.sh)')}
 
     def fits(self, path, row):
@@ -64,7 +65,7 @@ class Bench:
         if self.fits(path, row):
             work = lines([self.measure, 'work', path, self.o.prompt])
             row.facts['work'] = work[0] if isinstance(work, list) else None
-            row.facts['unit'] = UNIT.get(kind, 'int8')
+            row.facts['unit'] = 'bf16' if kind == 'f32' and self.o.compute == 'bfloat16' else UNIT.get(kind, 'int8')
             peers = self.peers('bench', path, self.o.prompt, self.o.gen, self.o.threads, 1)
             for name, words in self.others.items():
                 peers[name] = lambda words=words: other_bench(words, path, self.o)
@@ -213,6 +214,7 @@ def parse():
         p.add_argument('--' + name, default=default)
     for name, default in (('runs', 5), ('prompt', 512), ('gen', 64), ('threads', min(2, os.cpu_count() or 1)), ('limits-ms', 200)):
         p.add_argument('--' + name, type=int, default=default)
+    p.add_argument('--compute', default='float32', choices=('float32', 'bfloat16'))
     o = p.parse_args()
     o.shapes, o.types, o.parts = (list(filter(None, x.split(','))) for x in (o.shapes, o.types, o.parts))
     o.build = os.path.abspath(o.build)

@@ -70,6 +70,7 @@
   OPT(real, repetition_penalty, "1.0", "0<..", "inference", "", 0, "above 1: tokens seen before become less likely")                             \
   OPT(flag, ignore_eos, "no", "", "inference", "", ETK_ADVANCED, "do not stop at the end-of-sequence token")                                     \
   OPT(int, seed, "0", "0..", "inference", "", 0, "of the sampler")                                                                               \
+  OPT(choice, compute, "float32", "float32|bfloat16", "inference", "compute-dtype", 0, "what products of prompts with F32 and F16 weights round their factors to; sums stay float32") \
   OPT(choice, cache_type, "auto", "auto|f32|f16|q8_0", "inference", "kv-cache-type", 0, "type of keys and values that are kept of each token; auto: f32 where all weights are, else f16") \
   OPT(path, prompt_cache, "-", "new", "inference", "prompt-cache-file", 0, "file that keeps the computed prompt: what the next prompt begins with alike is not computed again") \
   OPT(flag, prompt_cache_all, "no", "", "inference", "", ETK_ADVANCED, "keep the answer too, for a conversation that goes on")                   \
@@ -164,7 +165,7 @@ static etk_status generate_run(etk_run *run, const struct generate_options *o) {
       .max_tokens = o->max_tokens, .seed = (uint64_t)o->seed, .ignore_eos = o->ignore_eos,
       .speculation = {.lookup = o->prompt_lookup, .tokens = etk_run_given(run, "num_draft_tokens") ? o->num_draft_tokens : 0, .ngram_min = o->prompt_lookup_min,
                       .ngram_max = o->prompt_lookup_max}},
-      .cache_type = o->cache_type, .prompt_cache = o->prompt_cache, .prompt_cache_all = o->prompt_cache_all, .prompt_cache_ro = o->prompt_cache_ro, .draft_model = o->draft_model};
+      .compute = o->compute, .cache_type = o->cache_type, .prompt_cache = o->prompt_cache, .prompt_cache_all = o->prompt_cache_all, .prompt_cache_ro = o->prompt_cache_ro, .draft_model = o->draft_model};
   return session_generate(run, &generation);
 }
 

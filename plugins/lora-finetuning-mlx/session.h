@@ -43,6 +43,7 @@ struct generation {
   bool raw;                  /* the prompt as it stands, whatever template the model has */
   struct chat_choice chat;
   etk_generate_options options;
+  const char *compute;      /* etk_model_set_compute */
   const char *cache_type;   /* etk_generator_options */
   const char *prompt_cache; /* file to take the beginning of the prompt from, and to keep it in; NULL: none */
   bool prompt_cache_all;    /* keeps the answer too */

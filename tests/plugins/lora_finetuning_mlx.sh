@@ -339,6 +339,11 @@ speak --cache-type q8_0 --prompt-cache "$tmp/codes.safetensors" --prompt "$asked
 expect "from the file it is the same answer" [ "$coded" = "$(spoken)" ]
 run "$exe" $ns:generate --prompt-cache "$tmp/codes.safetensors" --cache-type f16 --prompt hi
 expect_fail 1 "is of Q8_0, this run's cache of F16" "a file of another type is named"
+speak --compute bfloat16 --prompt "$asked
+\$"
+expect "rounded prompts answer" [ -n "$(spoken)" ]
+run "$exe" $ns:generate --compute float8 --prompt hi
+expect_fail 2 "float32" "another type to round to is an error"
 run env ETK_CACHE=q4 "$exe" $ns:generate --prompt hi
 expect_fail 2 "ETK_CACHE is 'q4'; auto, f32, f16 or q8_0" "a type that the variable cannot have is an error"
 run "$exe" $ns:generate --prompt-cache "$tmp/nowhere" --prompt-cache-ro --prompt hi

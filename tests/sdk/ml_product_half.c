@@ -16,6 +16,7 @@
 
 #include "ml/product/product.h"
 #include "ml/product/product_half.h"
+#include "ml/tensor/internal.h"
 #include "ml_variants.h"
 
 #define OK(call)                                 \
@@ -115,6 +116,24 @@ static void odd_sizes_are_multiplied_within_the_bound(void **state) {
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
       int64_t unit = etk_type_block_elements((etk_type)types[t]), in = (sizes[s][2] + unit - 1) / unit * unit;
       one_size(kernels, types[t], sizes[s][0], sizes[s][1], in, s % 3 ? 1 : -0.75f, s % 2 ? 0 : 0.5f);
+    }
+}
+
+/* As rounding_of for a decoded weight: F16 and F32 are rounded on both sides then. */
+static void floats_that_may_be_rounded_stay_within_its_bound(void **state) {
+  static const int64_t rows[] = {3, 8, 9, 24, 25, 130};
+  enum { OUT = 53, IN = 1031 };
+  const struct half_kernels *kernels;
+  FIND_VARIANT(kernels, etk__half_kernels_at, state);
+  for (int t = 0; t < 2; t++)
+    for (int i = 0; i < 6; i++) {
+      etk_tensor *w = weight_of(t ? ETK_F16 : ETK_F32, OUT, IN);
+      w->rounds = true;
+      float *values = values_of(w), *x = normal(rows[i] * IN), *y = normal(rows[i] * OUT);
+      multiply(kernels, w, y, OUT, x, IN, rows[i], 1, 0);
+      check(y, OUT, y, x, IN, values, rows[i], OUT, IN, 1, 0, rows[i] <= FEW || !kernels->tile_pairs ? 0 : 0x1p-7 + 0x1p-16, kernels->name);
+      etk_free(values), etk_free(x), etk_free(y);
+      etk_tensor_unref(w);
     }
 }
 
@@ -231,6 +250,7 @@ static void every_instruction_set_of_the_machine_has_a_table(void **unused) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       HALVES(VARIANT, odd_sizes_are_multiplied_within_the_bound)
+      HALVES(VARIANT, floats_that_may_be_rounded_stay_within_its_bound)
       HALVES(VARIANT, rows_of_bf16_numbers_lose_nothing_to_rounding)
       HALVES(VARIANT, weights_at_an_odd_address_give_the_same_bits)
       HALVES(VARIANT, nan_and_infinity_come_through_and_stay_in_their_row_and_column)

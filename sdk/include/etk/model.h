@@ -80,6 +80,10 @@ int64_t etk_model_parameters(const etk_model *model); /* weights, tied ones once
 size_t etk_model_bytes(const etk_model *model);       /* of weights as they are held, mapped ones too */
 /* Of memory that they take once graphs that were planned by now have run: repacked copies for products in the place of the file's pages. */
 size_t etk_model_held_bytes(const etk_model *model);
+/* Of products of prompts with weights of F32 and F16. ETK_COMPUTE_BF16: where the CPU multiplies pairs of bfloat16, both sides are rounded to that (8 bits), sums stay
+ * F32; more than 8 rows at once, so that single tokens are as before. Other types are not changed by it. Before anything is computed with the model; training has a
+ * setting of its own. */
+void etk_model_set_compute(etk_model *model, etk_compute compute);
 /* Weights by Hugging Face name, in a fixed order. A tied lm_head is not listed. Tensors are of the type they are held in (etk_tensor_cast decodes); only
  * GPT-2's linear layers from a GGUF file have another shape than Hugging Face's: (out, in) for (in, out). */
 size_t etk_model_weight_count(const etk_model *model);

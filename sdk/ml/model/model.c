@@ -2,6 +2,7 @@
 #include "internal.h"
 #include "ml/format/stem.h"
 #include "ml/product/product.h"
+#include "ml/tensor/internal.h"
 
 #include <etk/fs.h>
 #include <etk/rng.h>
@@ -201,6 +202,10 @@ size_t etk_model_held_bytes(const etk_model *m) {
   size_t total = 0;
   for (size_t i = 0; i < m->weight_count; i++) total += etk__product_held(m->weights[i].tensor);
   return total;
+}
+
+void etk_model_set_compute(etk_model *m, etk_compute compute) {
+  for (size_t i = 0; i < m->weight_count; i++) m->weights[i].tensor->rounds = compute == ETK_COMPUTE_BF16;
 }
 
 /* ---- the tokenizer that belongs to it ---- */

@@ -19,6 +19,7 @@ enum {
   FORGET = 1 << 20,  /* bytes of stored weights after which those that are repacked are let go of */
   SOME = 16,         /* rows of x that meet weights where they are stored, at a time */
   SHORT = 48,        /* rows up to which that is worth it */
+  PASSED = 32,       /* rows of x that pass repacked weights a few at a time, which lie in the second cache meanwhile: with more, unpacking them into tiles pays */
   MANY = 64          /* rows of x from which on repacked weights are kept */
 };
 
@@ -263,10 +264,13 @@ static void few_items(void *user, int64_t begin, int64_t end, int slot) {
   float sums[4 * MOST_WIDTH];
   int groups = together(r);
   for (int64_t g = begin * groups; g < end * groups && g < p->groups; g += groups) {
-    struct blocks_few f = {.x = &r->x, .row = 0, .out = sums, .codes_apart = (size_t)groups * p->code_stride, .scales_apart = (size_t)groups * p->scale_stride};
+    struct blocks_few f = {.x = &r->x, .out = sums, .codes_apart = (size_t)groups * p->code_stride, .scales_apart = (size_t)groups * p->scale_stride};
     point(p, f.codes, f.scales, g, groups);
-    p->kernels->few[p->type][r->rows - 1](&f);
-    put(r, sums, 0, r->rows, g * OUTPUTS, groups * OUTPUTS);
+    for (int64_t rows, passes = (r->rows + p->kernels->few_rows - 1) / p->kernels->few_rows; passes > 0; passes--, f.row += rows) { /* from the cache but for the first */
+      rows = (r->rows - f.row) / passes;
+      p->kernels->few[p->type][rows - 1](&f);
+      put(r, sums, f.row, rows, g * OUTPUTS, groups * OUTPUTS);
+    }
   }
 }
 
@@ -365,14 +369,17 @@ static void blocks_run(const void *state, float *y, int64_t ldy, const float *x,
   bool few = rows <= p->kernels->few_rows;
   if (p->codes && worth_repacking(p, few, rows)) make_ready(p);
   r.ready = atomic_load_explicit(&p->ready, memory_order_acquire);
-  if (few && (r.ready || !p->codes)) {
-    quantize_rows(&r, 0, rows, 0);
+  if (few && (r.ready || !p->codes)) quantize_rows(&r, 0, rows, 0);
+  else etk_parallel_for(rows, 1 + GRAIN / 4 / p->in, quantize_rows, &r);
+  if (p->codes && r.ready && rows <= PASSED) {
     int64_t groups = together(&r);
-    if (p->codes) etk_parallel_share((p->groups + groups - 1) / groups, 1 + GRAIN / (p->in * OUTPUTS * groups), few_items, &r);
-    else etk_parallel_share(p->groups, 1 + GRAIN / (p->in * OUTPUTS), stored_items, &r);
+    etk_parallel_share((p->groups + groups - 1) / groups, 1 + GRAIN / (p->in * OUTPUTS * groups), few_items, &r);
     return;
   }
-  etk_parallel_for(rows, 1 + GRAIN / 4 / p->in, quantize_rows, &r);
+  if (few && !p->codes) {
+    etk_parallel_share(p->groups, 1 + GRAIN / (p->in * OUTPUTS), stored_items, &r);
+    return;
+  }
   if (!p->codes && rows <= SHORT) {
     etk_parallel_share((p->groups + 1) / 2, 1 + GRAIN / (p->in * OUTPUTS * 2 * rows), stored_pairs, &r);
     return;

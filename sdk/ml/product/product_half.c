@@ -5,7 +5,7 @@
  *
  * Precision. F32 and F16 are multiplied and added in single precision, exactly widened. BF16, where the processor multiplies its pairs: x is rounded to BF16
  * too for more than FEW rows, which adds at most 2^-8 |x w| for each product; with fewer rows reading the weights is all the time, so x stays as it is.
- * Decoded weights likewise, and are rounded themselves. */
+ * Decoded weights likewise, and are rounded themselves, as F32 and F16 are where their tensor says so (`rounds`). */
 #include "product_half.h"
 
 #include <etk/parallel.h>
@@ -96,7 +96,7 @@ etk_status etk__half_make(etk_error *e, void **state, const etk_tensor *w, const
   h->in = w->shape.dims[1];
   h->kind = kind_of(w->dtype);
   h->row_bytes = w->dtype == ETK_F32 || h->kind != HALF_F32 ? h->in * (int64_t)etk_dtype_size(w->dtype) : 0;
-  h->pairs = h->kernels->tile_pairs && w->dtype != ETK_F32 && w->dtype != ETK_F16;
+  h->pairs = h->kernels->tile_pairs && (w->rounds || (w->dtype != ETK_F32 && w->dtype != ETK_F16));
   h->block = block_of(h);
   *state = h;
   return ETK_OK;
@@ -121,16 +121,21 @@ static int64_t slice_of(const struct half *h, int64_t rows) { return round_up(cu
 /* Whether the path without the product layer takes so many rows. */
 static bool is_plain(const struct half *h, int64_t rows) { return rows <= (h->row_bytes ? FEW : FEW_DECODED) ? !h->row_bytes : many_by_blas; }
 
-/* Rows of x up to which w is multiplied in place, in tiles: with more, packing pays. Measured with AVX-512. */
-static const int64_t tens_most[HALF_KINDS] = {[HALF_F32] = 96, [HALF_F16] = 128, [HALF_PAIRS_BF16] = 24};
-static enum half_kind tens_kind(const struct half *h) { return h->pairs ? HALF_PAIRS_F32 + h->kind : h->kind; }
-static bool is_tens(const struct half *h, int64_t rows) { return h->row_bytes && rows > FEW && rows <= tens_most[tens_kind(h)] && h->kernels->dots[tens_kind(h)]; }
+/* Rows of x up to which w is multiplied in place, in tiles: with more, packing pays, to pairs sooner. Measured with AVX-512. */
+static const int64_t tens_most[HALF_TYPES] = {[HALF_F32] = 96, [HALF_F16] = 128};
+enum { TENS_MOST_PAIRS = 24 };
+/* Of F32 and F16 that may be rounded the few tens are not. */
+static bool tens_pairs(const struct half *h) { return h->pairs && h->kind == HALF_BF16; }
+static enum half_kind tens_kind(const struct half *h) { return tens_pairs(h) ? HALF_PAIRS_BF16 : h->kind; }
+static bool is_tens(const struct half *h, int64_t rows) {
+  return h->row_bytes && rows > FEW && rows <= (h->pairs ? TENS_MOST_PAIRS : tens_most[h->kind]) && h->kernels->dots[tens_kind(h)];
+}
 static int64_t x_units(const struct half *h) { return cut_up(h->in, h->pairs ? 2 : 1); }
 
 static size_t scratch(const void *state, int64_t rows, int threads) {
   const struct half *h = state;
   if (is_plain(h, rows)) return etk__stored_gemm_scratch(h->weight, true, threads);
-  if (is_tens(h, rows)) return h->pairs ? (size_t)(rows * x_units(h)) * sizeof(float) : 0;
+  if (is_tens(h, rows)) return tens_pairs(h) ? (size_t)(rows * x_units(h)) * sizeof(float) : 0;
   if (rows <= FEW && h->row_bytes) return 0;
   int64_t groups = round_up(cut_up(smaller(rows, slice_of(h, rows)), h->kernels->rows) * group_floats(h), LINE);
   return (size_t)(groups + (decoded_floats(h) + panel_floats(h)) * threads) * sizeof(float);
@@ -179,12 +184,12 @@ static void tens_in_place(void *user, int64_t begin, int64_t end, int slot) {
   struct half_few f = {k->y + first, k->x, (const unsigned char *)h->weight->data + first * h->row_bytes, k->ldy, k->ldx, h->row_bytes, k->rows,
                        smaller(end * TENS_ROWS, h->out) - first, h->in, k->alpha, k->beta};
   (void)slot;
-  if (h->pairs) f.x = k->scratch, f.ldx = x_units(h);
+  if (tens_pairs(h)) f.x = k->scratch, f.ldx = x_units(h);
   h->kernels->dots[tens_kind(h)](&f);
 }
 static void run_tens(struct work *k) {
   const struct half *h = k->h;
-  if (h->pairs) etk_parallel_for(k->rows, 1 + GRAIN / h->in, round_rows, k);
+  if (tens_pairs(h)) etk_parallel_for(k->rows, 1 + GRAIN / h->in, round_rows, k);
   etk_parallel_for(cut_up(h->out, TENS_ROWS), 1 + GRAIN / (h->in * k->rows * TENS_ROWS), tens_in_place, k);
 }
 

@@ -30,6 +30,7 @@ struct etk_tensor {
   size_t bytes;
   void *data;
   struct parts *parts; /* AFFINE and NF4, else NULL; a stand-in has its source's */
+  bool rounds;         /* outside graphs, F32 or F16: products with many rows may round both sides to BF16 (etk_model_set_compute) */
   int64_t rotary;      /* F32, F16, BF16 or a block type: rows lie interleaved within heads of so many (etk_weight_stored_row); 0: in order */
   _Atomic(void *) ordered; /* a copy: with rotary what etk_tensor_data gave out, of a small tensor of a file etk__tensor_beside; NULL: it was not asked */
   _Atomic(void *) product; /* product/product.h: outside graphs, what etk__product_of keeps; NULL: it was not asked */
