@@ -50,11 +50,13 @@ etk_status memory_plan(etk_error *e, struct memory_plan *out, etk_run *run, cons
   return ETK_OK;
 }
 
+/* Beyond a tenth more than was planned, and what a process has that no plan knows of, somebody who trusted the plan should hear of it. */
 void memory_report(etk_run *run, const struct memory_plan *plan) {
+  enum { OWN = 16 << 20, INFO = 1, WARNING = 2 };
   int64_t peak = etk_hardware_peak_rss_bytes();
   char planned[32], measured[32];
   etk_run_result_int(run, "planned_memory_bytes", plan->total);
   etk_run_result_int(run, "peak_memory_bytes", peak);
-  etk_run_log(run, 1, "memory: %s at the peak, %s were planned (%+.0f %%)", etk_format_size(measured, sizeof measured, peak),
+  etk_run_log(run, peak > plan->total + plan->total / 10 + OWN ? WARNING : INFO, "memory: %s at the peak, %s were planned (%+.0f %%)", etk_format_size(measured, sizeof measured, peak),
               etk_format_size(planned, sizeof planned, plan->total), plan->total ? 100 * ((double)peak / (double)plan->total - 1) : 0);
 }
