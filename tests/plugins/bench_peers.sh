@@ -7,7 +7,7 @@ mkdir -p "$cache"
 # shellcheck disable=SC2046,SC2086
 for program in limits peers/measure peers/random_model peers/product; do
   mkdir -p "$tmp/b/bench/peers"
-  $CC -std=c11 -D_GNU_SOURCE -O1 $san_flags -Isdk/include -Isdk "bench/$program.c" "$B/obj/ml.a" "$B/obj/core.a" -o "$tmp/b/bench/$program" -pthread \
+  $CC -std=c11 -D_GNU_SOURCE -O1 $san_flags ${COVERAGE:+--coverage} -Isdk/include -Isdk "bench/$program.c" "$B/obj/ml.a" "$B/obj/core.a" -o "$tmp/b/bench/$program" -pthread \
     $(pkg-config --libs yaml-0.1 jansson libpcre2-8 libutf8proc zlib) -ldl -lm 2>"$tmp/log" || { not_ok "bench/$program.c is built" "$(cat "$tmp/log")"; exit 1; }
 done
 ln -s "$B/bin" "$tmp/b/bin"

@@ -474,7 +474,7 @@ INLINE vf add_run(vf out, struct runs *t, int64_t run, const int32_t *starts, co
   return out;
 }
 
-static void stored_1(const struct blocks_stored *f) {
+INLINE void stored_one(const struct blocks_stored *f) {
   enum { BYTES = 2 + BLOCK };
   struct runs t __attribute__((aligned(64)));
   const struct blocks_input *in = f->x;
@@ -504,8 +504,10 @@ static void stored_1(const struct blocks_stored *f) {
   store(f->out, out);
 }
 #else
-static void stored_1(const struct blocks_stored *f) { stored(f, 1); }
+INLINE void stored_one(const struct blocks_stored *f) { stored(f, 1); }
 #endif
+static void stored_1(const struct blocks_stored *f) { stored_one(f); }
+
 /* What more rows of x than have sums in registers meet: a block of some outputs, turned once for all of them. */
 #if defined(ETK_ISA_avx512)
 enum { HELD = 2 }; /* vectors of outputs: a quad of x is fetched for that many products */
