@@ -4,15 +4,20 @@
 #include <etk/hardware.h>
 #include <etk/text.h>
 
+etk_status memory_compute(etk_error *e, etk_compute *out, const char *name) {
+  *out = ETK_COMPUTE_F32;
+  if (!name || etk_compute_parse(out, name)) return ETK_OK;
+  return etk_fail(e, ETK_E_USAGE, "--compute is %s; float32 or bfloat16 is wanted", name);
+}
+
 etk_status memory_choose(etk_error *e, etk_trainer_options *options, etk_packing **packing, const struct memory_choice *choice, const etk_dataset *data) {
   options->checkpointing = choice->checkpointing;
-  if (choice->compute && !etk_compute_parse(&options->compute, choice->compute))
-    return etk_fail(e, ETK_E_USAGE, "--compute is %s; float32 or bfloat16 is wanted", choice->compute);
-  if (!choice->packing) return ETK_OK;
+  etk_status status = memory_compute(e, &options->compute, choice->compute);
+  if (status || !choice->packing) return status;
   int64_t inputs = 0;
   for (size_t i = 0; i < etk_dataset_count(data); i++) inputs += etk_dataset_at(data, i).count - 1;
   if (inputs < options->max_tokens) options->max_tokens = (int32_t)inputs; /* one row holds all */
-  etk_status status = etk_packing_new(e, packing, data, options->max_tokens, options->seed);
+  status = etk_packing_new(e, packing, data, options->max_tokens, options->seed);
   options->packing = *packing;
   return status;
 }

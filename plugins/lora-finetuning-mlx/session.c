@@ -368,9 +368,9 @@ static etk_status generate(etk_error *e, etk_run *run, struct session *s, const 
 etk_status session_generate(etk_run *run, const struct generation *g) {
   etk_error e = ETK_ERROR_INIT;
   struct session s = {0};
-  etk_compute compute = ETK_COMPUTE_F32;
+  etk_compute compute;
   etk_status status = check_aids(&e, g);
-  if (!status && g->compute && !etk_compute_parse(&compute, g->compute)) status = etk_fail(&e, ETK_E_USAGE, "--compute is %s; float32 or bfloat16 is wanted", g->compute);
+  if (!status) status = memory_compute(&e, &compute, g->compute);
   if (!status) status = session_open(&e, &s, run, g->model, g->adapter);
   if (!status) etk_model_set_compute(s.model, compute);
   if (!status) status = generate(&e, run, &s, g);

@@ -61,6 +61,8 @@ struct memory_choice {
   bool checkpointing, packing;
   const char *compute; /* NULL: float32 */
 };
+/* What --compute says; NULL: float32. */
+etk_status memory_compute(etk_error *e, etk_compute *out, const char *name);
 /* Sets what of these is the trainer's. packing: with it, the rows of `data`, which *packing then holds (etk_packing_free). */
 etk_status memory_choose(etk_error *e, etk_trainer_options *options, etk_packing **packing, const struct memory_choice *choice, const etk_dataset *data);
 /* Before the trainer is made: what weights, program and data leave of this machine's memory, for its memory_limit; an error where they leave nothing. */

@@ -28,6 +28,22 @@ static void eval(etk_graph *g) {
   if (etk_graph_eval(&e, g)) fail_msg("%s", e.message);
 }
 
+/* With 1 thread, 1 + step … up to most: each of y has the same bits every time. */
+static void eval_with_threads(etk_graph *g, etk_tensor *const *y, int count, int most, int step) {
+  float *first[3];
+  assert_true(count <= 3);
+  for (int threads = 1; threads <= most; threads += step) {
+    etk_parallel_set_threads(threads);
+    eval(g);
+    for (int i = 0; i < count; i++) {
+      size_t bytes = etk_tensor_bytes(y[i]);
+      if (threads == 1) memcpy(first[i] = etk_alloc(bytes), floats(y[i]), bytes);
+      else assert_memory_equal(first[i], floats(y[i]), bytes);
+    }
+  }
+  for (int i = 0; i < count; i++) etk_free(first[i]);
+}
+
 struct text { /* one row's queries (tokens, heads, d), keys and values (tokens, kv_heads, d) */
   const float *q, *k, *v;
   int64_t heads, kv_heads, d;
@@ -82,21 +98,12 @@ static void tiles_equal_the_formula_for_any_number_of_threads(void **state) {
     etk_tensor *q = random_input(g, etk_shape_of(4, z->batch, z->tokens, z->heads, z->d), 1), *k = random_input(g, etk_shape_of(4, z->batch, z->tokens, z->kv_heads, z->d), 2),
                *v = random_input(g, etk_shape_of(4, z->batch, z->tokens, z->kv_heads, z->d), 3), *y = etk_attention_with(g, q, k, v, &z->options);
     etk_graph_keep(g, y);
-    float *first = NULL;
-    for (int threads = 1; threads <= 5; threads += 2) {
-      etk_parallel_set_threads(threads);
-      eval(g);
-      if (!first) {
-        first = etk_alloc(etk_tensor_bytes(y));
-        memcpy(first, floats(y), etk_tensor_bytes(y));
-      } else assert_memory_equal(first, floats(y), etk_tensor_bytes(y));
-    }
+    eval_with_threads(g, &y, 1, 5, 2);
     for (int64_t b = 0; b < z->batch; b++) {
       int64_t at_q = b * z->tokens * z->heads * z->d, at_k = b * z->tokens * z->kv_heads * z->d;
       struct text x = {floats(q) + at_q, floats(k) + at_k, floats(v) + at_k, z->heads, z->kv_heads, z->d};
       for (int64_t t = 0; t < z->tokens; t++) check_row(&x, floats(y) + at_q + t * z->heads * z->d, t, &z->options, TOLERANCE, "tiles");
     }
-    etk_free(first);
     etk_graph_free(g);
   }
   etk_parallel_set_threads(0);
@@ -157,16 +164,7 @@ static void gradients_equal_the_formula_for_any_number_of_threads(void **state) 
     etk_error e = ETK_ERROR_INIT;
     etk_tensor *x[3] = {random_weight(like_q, 1), random_weight(like_k, 2), random_weight(like_k, 3)}, *dx[3], *dy = random_input(g, like_q, 4);
     if (etk_graph_backward(&e, g, etk_sum(g, etk_mul(g, dy, etk_attention_with(g, x[0], x[1], x[2], &z->options))), x, 3, dx)) fail_msg("%s", e.message);
-    float *first[3] = {NULL};
-    for (int threads = 1; threads <= 3; threads += 2) {
-      etk_parallel_set_threads(threads);
-      eval(g);
-      for (int i = 0; i < 3; i++) {
-        size_t bytes = etk_tensor_bytes(dx[i]);
-        if (threads == 1) memcpy(first[i] = etk_alloc(bytes), floats(dx[i]), bytes);
-        else assert_memory_equal(first[i], floats(dx[i]), bytes);
-      }
-    }
+    eval_with_threads(g, dx, 3, 3, 2);
     for (int64_t b = 0; b < z->batch; b++) {
       int64_t sides[3] = {z->tokens * z->heads * z->d, z->tokens * z->kv_heads * z->d, z->tokens * z->kv_heads * z->d};
       double *wanted[3];
@@ -182,10 +180,7 @@ static void gradients_equal_the_formula_for_any_number_of_threads(void **state) 
         etk_free(wanted[i]);
       }
     }
-    for (int i = 0; i < 3; i++) {
-      etk_tensor_unref(x[i]);
-      etk_free(first[i]);
-    }
+    for (int i = 0; i < 3; i++) etk_tensor_unref(x[i]);
     etk_graph_free(g);
   }
   etk_parallel_set_threads(0);
@@ -243,17 +238,8 @@ static void feed(const struct paged *z, etk_cache *c, const struct text *x, int6
   for (int64_t i = 0; i < count; i++) ((int32_t *)etk_tensor_data(positions))[i] = (int32_t)(from + i);
   etk_tensor *y = etk_cached_attention_with(g, in[0], in[1], in[2], c, 1, table, positions, &z->options);
   etk_graph_keep(g, y);
-  float *first = NULL;
-  for (int threads = 1; threads <= 4; threads += 3) { /* again over what it wrote: the same */
-    etk_parallel_set_threads(threads);
-    eval(g);
-    if (!first) {
-      first = etk_alloc(etk_tensor_bytes(y));
-      memcpy(first, floats(y), etk_tensor_bytes(y));
-    } else assert_memory_equal(first, floats(y), etk_tensor_bytes(y));
-  }
+  eval_with_threads(g, &y, 1, 4, 3); /* again over what it wrote: the same */
   for (int64_t i = 0; i < count; i += count > 40 ? 7 : 1) check_row(x, floats(y) + i * z->heads * z->d, from + i, &z->options, TOLERANCE, cache_name(z->dtype));
-  etk_free(first);
   etk_graph_free(g);
 }
 

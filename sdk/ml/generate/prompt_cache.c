@@ -1,7 +1,7 @@
 /* Prompts that are kept: keys and values of a generator to a file and back.
  *
- * A safetensors file: tokens (n) I32, keys and values (layers * blocks * kv_heads, values of one), each row one block of one head as the cache has it (etk/cache.h),
- * zeros behind the last token. So a row is copied whole, and a file is read at the speed of its disk. */
+ * A safetensors file: tokens (n) I32, keys and values (layers * blocks * kv_heads, values of one), each row one block of one head as the cache has it (etk/cache.h; of Q8_0
+ * its bytes, U8), zeros behind the last token. So a row is copied whole, and a file is read at the speed of its disk. */
 #include "internal.h"
 
 #include <etk/alloc.h>

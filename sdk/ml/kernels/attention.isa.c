@@ -181,12 +181,8 @@ void K(transpose_f32)(float *out, int64_t ldo, const float *a, int64_t lda, int6
 /* ---- streams ---- */
 
 /* LANES values, or the first n < LANES. */
-INLINE vf get_f32(const float *p, int64_t n) { return n < LANES ? load_part(p, n, 0) : load(p); }
+INLINE vf get_f32(const float *p, int64_t n) { return load_some(p, n); }
 INLINE vf get_f16(const uint16_t *p, int64_t n) { return from_half(n < LANES ? part16(p, n) : *(const v16 *)p); }
-INLINE void put(float *p, vf x, int64_t n) {
-  if (n < LANES) store_part(p, x, n);
-  else store(p, x);
-}
 
 /* rows, chains, w and n where it is LANES are constants where these are inlined: `rows` rows share what is read, and some 8 sums run beside each other. */
 #define STREAM(type, suffix)                                                                                                                     \
@@ -202,7 +198,7 @@ INLINE void put(float *p, vf x, int64_t n) {
       }                                                                                                                                          \
     for (; p < d; p++)                                                                                                                           \
       for (int r = 0; r < rows; r++) a[r][0] = fma_of(splat(q[r * d + p]), get_##suffix(k + p * ldk, n), a[r][0]);                               \
-    for (int r = 0; r < rows; r++) put(s + r * lds, chains == 4 ? (a[r][0] + a[r][1]) + (a[r][2] + a[r][3]) : a[r][0] + a[r][1], n);             \
+    for (int r = 0; r < rows; r++) store_some(s + r * lds, chains == 4 ? (a[r][0] + a[r][1]) + (a[r][2] + a[r][3]) : a[r][0] + a[r][1], n);             \
   }                                                                                                                                              \
   INLINE void scores_rows_##suffix(float *s, int64_t lds, const float *q, int64_t rows, const type *k, int64_t ldk, int64_t n, int64_t d) {      \
     for (; rows >= 4; rows -= 4, s += 4 * lds, q += 4 * d) scores_##suffix(s, lds, q, k, ldk, n, d, 4, 2);                                      \
@@ -232,7 +228,7 @@ INLINE void put(float *p, vf x, int64_t n) {
       for (int i = 0; i < w; i++)                                                                                                                \
         for (int r = 0; r < rows; r++) a[r][i][0] = fma_of(splat(p[r * ldp + j]), get_##suffix(v + j * d + i * LANES, columns), a[r][i][0]);     \
     for (int r = 0; r < rows; r++)                                                                                                               \
-      for (int i = 0; i < w; i++) put(y + r * d + i * LANES, a[r][i][0] + a[r][i][1], columns);                                                  \
+      for (int i = 0; i < w; i++) store_some(y + r * d + i * LANES, a[r][i][0] + a[r][i][1], columns);                                                  \
   }                                                                                                                                              \
   INLINE void values_rows_##suffix(float *y, const float *p, int64_t ldp, int64_t rows, const type *v, int64_t n, int64_t d, int64_t columns, int w) { \
     for (; rows >= 4; rows -= 4, y += 4 * d, p += 4 * ldp) {                                                                                    \

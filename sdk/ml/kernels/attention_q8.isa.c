@@ -24,10 +24,6 @@ INLINE vf halves(const unsigned char *p, int64_t n) {
   memcpy(part, p, (size_t)n * sizeof *part);
   return from_half(*(const v16 *)part);
 }
-INLINE void put(float *p, vf x, int64_t n) {
-  if (n < LANES) store_part(p, x, n);
-  else store(p, x);
-}
 
 /* ---- codes ---- */
 
@@ -55,7 +51,7 @@ void K(code_keys_to_f32)(float *out, int64_t ldo, const unsigned char *page, int
       int64_t count = n - j < LANES ? n - j : LANES;
       vf scale = halves(page + 2 * (first + j), count);
       const int8_t *c = (const int8_t *)page + 2 * ld + first + j;
-      for (int64_t i = 0; i < GROUP; i++) put(out + i * ldo + j, scale * codes(c + i * ld, count), count);
+      for (int64_t i = 0; i < GROUP; i++) store_some(out + i * ldo + j, scale * codes(c + i * ld, count), count);
     }
 }
 void K(code_values_to_f32)(float *out, int64_t ldo, const unsigned char *page, int64_t ld, int64_t first, int64_t n, int64_t d) {
@@ -84,7 +80,7 @@ INLINE void scores(float *s, int64_t lds, const float *q, const unsigned char *k
     vf scale = halves(k + 2 * first, n);
     for (int r = 0; r < rows; r++) sum[r] = fma_of(chains == 4 ? (a[r][0] + a[r][1]) + (a[r][2] + a[r][3]) : a[r][0] + a[r][1], scale, sum[r]);
   }
-  for (int r = 0; r < rows; r++) put(s + r * lds, sum[r], n);
+  for (int r = 0; r < rows; r++) store_some(s + r * lds, sum[r], n);
 }
 INLINE void scores_rows(float *s, int64_t lds, const float *q, int64_t rows, const unsigned char *k, int64_t ld, int64_t first, int64_t n, int64_t d) {
   for (; rows >= 4; rows -= 4, s += 4 * lds, q += 4 * d) scores(s, lds, q, k, ld, first, n, d, 4, 2);

@@ -7,12 +7,6 @@ enum { ROWS = 8 }; /* 16 sums: of 32 registers */
 enum { ROWS = 4 };
 #endif
 
-INLINE vf get(const float *p, int64_t n) { return n >= LANES ? load(p) : n > 0 ? load_part(p, n, 0) : splat(0); }
-INLINE void put(float *p, vf x, int64_t n) {
-  if (n >= LANES) store(p, x);
-  else if (n > 0) store_part(p, x, n);
-}
-
 /* rows, and columns where it is 2 * LANES, are constants where this is inlined. */
 INLINE void tile(const struct small_product *p, int64_t row, int64_t column, int rows, int64_t columns) {
   const float *a = p->a + row * p->a_row, *b = p->b + column;
@@ -21,9 +15,9 @@ INLINE void tile(const struct small_product *p, int64_t row, int64_t column, int
 #pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; v++) s[r][v] = p->add ? get(c + r * p->ldc + v * LANES, columns - v * LANES) : splat(0);
+    for (int v = 0; v < 2; v++) s[r][v] = p->add ? load_some(c + r * p->ldc + v * LANES, columns - v * LANES) : splat(0);
   for (int64_t d = 0; d < p->depth; d++, a += p->a_depth, b += p->ldb) {
-    vf x = get(b, columns), y = get(b + LANES, columns - LANES);
+    vf x = load_some(b, columns), y = load_some(b + LANES, columns - LANES);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
       vf u = splat(a[r * p->a_row]);
@@ -34,7 +28,7 @@ INLINE void tile(const struct small_product *p, int64_t row, int64_t column, int
 #pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; v++) put(c + r * p->ldc + v * LANES, s[r][v], columns - v * LANES);
+    for (int v = 0; v < 2; v++) store_some(c + r * p->ldc + v * LANES, s[r][v], columns - v * LANES);
 }
 INLINE void tiles(const struct small_product *p, int64_t row, int rows) {
   int64_t column = 0;

@@ -58,6 +58,13 @@ INLINE void store_part(float *p, vf x, int64_t n) {
 }
 #endif
 
+/* The first n of LANES or more, or of fewer, or none: n is a constant where that is to cost nothing. */
+INLINE vf load_some(const float *p, int64_t n) { return n >= LANES ? load(p) : n > 0 ? load_part(p, n, 0) : splat(0); }
+INLINE void store_some(float *p, vf x, int64_t n) {
+  if (n >= LANES) store(p, x);
+  else if (n > 0) store_part(p, x, n);
+}
+
 INLINE vf select_where(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 
 #if defined(ETK_ISA_avx512)
